@@ -1,0 +1,46 @@
+"""What the harness hands to a method or task besides its data: nothing in the package is global."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import gettempdir
+
+import torch
+
+Progress = Callable[[str, int, int], None]
+"""Called as ``progress(what, done, total)``."""
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """A progress sink that shows nothing."""
+
+
+def derive_seed(seed: int, *names: str) -> int:
+    """A 31-bit seed for one component, hashed from the sweep's seed and names, so that components never share a stream."""
+    digest = hashlib.sha256("\x1f".join([str(seed), *names]).encode()).digest()
+    return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
+
+
+@dataclass(frozen=True)
+class Context:
+    """Device, seed, budget name, folders and sinks of one cell. ``cache`` outlives the cell, ``scratch`` does not."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    seed: int = 0
+    budget: str = "quick"
+    scratch: Path = Path(gettempdir())
+    cache: Path | None = None
+    log: logging.Logger = field(default_factory=lambda: logging.getLogger("foundry_bench"))
+    progress: Progress = no_progress
+
+    def generator(self, *names: str) -> torch.Generator:
+        """A CPU generator of this cell's component ``names``."""
+        return torch.Generator().manual_seed(derive_seed(self.seed, *names))
+
+    def for_component(self, name: str) -> Context:
+        """The same context with the seed of one component."""
+        return replace(self, seed=derive_seed(self.seed, name))

@@ -1,0 +1,293 @@
+"""Foundation Model Distillation (FMD): a student learns the teacher's tokens on unlabelled clouds.
+
+Every method gets the same trainer, data, augmentation views, steps and samples. Views of the unlabelled set are grouped,
+tokenised and encoded by the teacher once and kept in memory-mapped files; students with the teacher's frozen tokenizer
+(:class:`~foundry_bench.encoder.TokenEncoder`) then pay for their short encoder only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+
+from foundry_bench.context import Context, derive_seed
+from foundry_bench.encoder import Embedding, Encoder, Patches, TokenEncoder, Tokens
+from foundry_bench.errors import UserError
+from foundry_bench.storage import atomic_path
+from foundry_bench.teachers.views import ViewBank, turn
+from foundry_bench.tokens import set_fused_attention
+
+if TYPE_CHECKING:
+    from foundry_bench.datasets import PointCloudDataset
+    from foundry_bench.method import Method
+
+HELD_OUT = 10
+"""Every tenth object (by hash of its path) is never trained on; fidelity is measured on these."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one distillation may spend, counted in optimisation steps and samples. ``views``: augmented views cached per
+    object; ``curve``: how many points the held-out curve has."""
+
+    name: str
+    steps: int
+    batch_size: int
+    views: int
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    curve: int = 4
+
+
+BUDGETS = {
+    "quick": Budget("quick", steps=250, batch_size=64, views=4),
+    "standard": Budget("standard", steps=2000, batch_size=128, views=16, curve=8),
+    "paper": Budget("paper", steps=0, batch_size=512, views=16, warmup=0.2, curve=15),
+}
+"""``paper``: 150 epochs (Foundry) with Point-JEPA's published optimiser settings; its steps follow from the data's size."""
+PAPER_EPOCHS = 150
+
+
+def get_budget(name: str) -> Budget:
+    """A named budget. Raises UserError for an unknown name."""
+    if name not in BUDGETS:
+        from foundry_bench.registry import unknown
+
+        raise unknown("budget", name, BUDGETS)
+    return BUDGETS[name]
+
+
+@dataclass(frozen=True)
+class DistillReport:
+    """Fidelity of a student: ``r2`` is the share of the teacher's held-out token variance it explains."""
+
+    r2: float
+    curve: list[dict[str, float]] = field(default_factory=list)
+    steps: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class TokenCache:
+    """Memory-mapped views of the unlabelled set, half precision: patches, the teacher's tokenizer output and its features.
+
+    Arrays (N, V, ...); ``held_out`` (N,) marks the objects that no student is trained on.
+    """
+
+    neighborhoods: np.ndarray
+    centers: np.ndarray
+    tokens: np.ndarray
+    features: np.ndarray
+    held_out: np.ndarray
+
+    def patches(self, rows: np.ndarray, views: np.ndarray) -> Patches:
+        """Patches of some objects in some views."""
+        return Patches(_float(self.neighborhoods[rows, views]), _float(self.centers[rows, views]))
+
+    def embedding(self, rows: np.ndarray, views: np.ndarray) -> Embedding:
+        """What the teacher's tokenizer makes of them."""
+        return Embedding(_float(self.tokens[rows, views]), _float(self.centers[rows, views]))
+
+    def target(self, rows: np.ndarray, views: np.ndarray) -> Tokens:
+        """What the teacher makes of them."""
+        return Tokens(_float(self.features[rows, views]))
+
+
+def _float(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array.astype(np.float32))
+
+
+ARRAYS = ("neighborhoods", "centers", "tokens", "features")
+
+
+def token_cache(teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx: Context) -> TokenCache:
+    """The cached views of ``data`` for ``teacher``; made once per teacher, data set and number of views.
+
+    Concurrent processes wait for the one that makes it. Raises UserError when the disk is full.
+    """
+    key = hashlib.sha256(json.dumps([_weights_hash(teacher), data.sha256, views, 1]).encode()).hexdigest()[:16]
+    folder = (ctx.cache or ctx.scratch) / f"tokens-{key}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "done").exists():
+            try:
+                _fill_cache(folder, teacher, data, views, ctx)
+            except OSError as error:
+                raise UserError(f"cannot cache teacher tokens in {folder}: {error}; free some disk space") from error
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    return TokenCache(**arrays, held_out=held_out(data))
+
+
+def held_out(data: PointCloudDataset) -> np.ndarray:
+    """Mask (N,) of the objects kept from training."""
+    return np.array([derive_seed(0, "held-out", str(path)) % HELD_OUT == 0 for path in data.paths])
+
+
+def _weights_hash(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.inference_mode()
+def _fill_cache(folder: Path, teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx: Context) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(derive_seed(0, "distillation views", data.sha256))
+    bank = ViewBank.build(torch.from_numpy(np.ascontiguousarray(data.points)), teacher.config, views, generator, ctx.progress)
+    total, config = len(data.points), teacher.config
+    wide = (total, views, config.groups, config.dim)
+    shapes = {
+        "neighborhoods": bank.neighborhoods.shape, "centers": bank.centers.shape, "tokens": wide, "features": wide,
+    }
+    arrays = {
+        name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float16, tuple(shape))
+        for name, shape in shapes.items()
+    }
+    teacher.eval().to(ctx.device)
+    for start in range(0, total, 32):
+        rows = torch.arange(start, min(start + 32, total))
+        for view in range(views):
+            patches = turn(bank.draw(rows, torch.full_like(rows, view)), generator)
+            with torch.autocast(ctx.device.type, dtype=torch.bfloat16):
+                embedding = teacher.embed(patches.to(ctx.device))
+                features = teacher.encode(embedding).features
+            made = (patches.neighborhoods, patches.centers, embedding.tokens, features)
+            for name, value in zip(ARRAYS, made, strict=True):
+                arrays[name][rows.numpy(), view] = value.float().cpu().numpy()
+        ctx.progress("teacher tokens", int(rows[-1]) + 1, total)
+    for array in arrays.values():
+        array.flush()
+    (folder / "done").touch()
+
+
+def shares_tokenizer(student: Encoder, teacher: Encoder) -> bool:
+    """Whether the student's tokenizer is the teacher's, frozen, so that cached tokens are exactly its own."""
+    if not (isinstance(student, TokenEncoder) and isinstance(teacher, TokenEncoder)):
+        return False
+    if any(p.requires_grad for p in student.tokenizer.parameters()):
+        return False
+    ours, theirs = student.tokenizer.state_dict(), teacher.tokenizer.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[k].cpu(), theirs[k].cpu()) for k in ours)
+
+
+def distill(
+    student: Encoder, teacher: TokenEncoder, data: PointCloudDataset, *, method: Method, ctx: Context, budget: Budget | str,
+) -> DistillReport:
+    """Train ``student`` in place to give the teacher's tokens. Raises FloatingPointError when the loss is not finite."""
+    budget = _resolve(get_budget(budget) if isinstance(budget, str) else budget, data)
+    cache = token_cache(teacher, data, budget.views, ctx)
+    cached = shares_tokenizer(student, teacher)
+    rows = np.flatnonzero(~cache.held_out)
+    stream = np.random.default_rng(derive_seed(ctx.seed, "distill batches"))
+    torch.manual_seed(derive_seed(ctx.seed, "distill noise"))
+    student.to(ctx.device)
+    set_fused_attention(student, ctx.device.type != "cpu")
+    optimizer = _optimizer(student, budget)
+    curve, began = [], time.perf_counter()
+    marks = {round(budget.steps * (i + 1) / budget.curve) for i in range(budget.curve)}
+    student.train()
+    for step in range(1, budget.steps + 1):
+        batch = stream.choice(rows, budget.batch_size, replace=budget.batch_size > len(rows))
+        views = stream.integers(0, budget.views, budget.batch_size)
+        loss = _step(student, cache, batch, views, cached, method, optimizer, _rate(budget, step - 1), ctx)
+        if step in marks:
+            quick = step < budget.steps
+            r2 = _r2(student, cache, cached, ctx, limit=64 if quick else None)
+            curve.append({"step": step, "loss": loss, "r2": r2})
+            ctx.log.info("step %d loss %.4f r2 %.4f", step, loss, r2)
+            student.train()
+        ctx.progress(f"distill {method.name}", step, budget.steps)
+    set_fused_attention(student, True)
+    student.eval()
+    seconds = time.perf_counter() - began
+    return DistillReport(curve[-1]["r2"], curve, budget.steps, budget.steps * budget.batch_size, seconds)
+
+
+def _resolve(budget: Budget, data: PointCloudDataset) -> Budget:
+    if budget.steps > 0:
+        return budget
+    return replace(budget, steps=max(1, round(PAPER_EPOCHS * len(data.points) / budget.batch_size)))
+
+
+def _optimizer(student: nn.Module, budget: Budget) -> torch.optim.Optimizer:
+    trained = [p for p in student.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": budget.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=budget.lr, betas=(0.9, 0.98))
+
+
+def _rate(budget: Budget, step: int) -> float:
+    warmup = max(1, round(budget.warmup * budget.steps))
+    if step < warmup:
+        return budget.lr * (step + 1) / warmup
+    return budget.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, budget.steps - warmup)))
+
+
+def _step(
+    student: Encoder, cache: TokenCache, rows: np.ndarray, views: np.ndarray, cached: bool, method: Method,
+    optimizer: torch.optim.Optimizer, rate: float, ctx: Context,
+) -> float:
+    inputs: Any = _inputs(cache, rows, views, cached, ctx)
+    target = Tokens(cache.target(rows, views).features.to(ctx.device))
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    with torch.autocast(ctx.device.type, dtype=torch.bfloat16):
+        loss = method.loss(student, inputs, target)
+    if not torch.isfinite(loss):
+        raise FloatingPointError(f"the distillation loss of {method.name} is {float(loss)}; lower the learning rate")
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 3.0)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _inputs(cache: TokenCache, rows: np.ndarray, views: np.ndarray, cached: bool, ctx: Context) -> Embedding | Patches:
+    if not cached:
+        return cache.patches(rows, views).to(ctx.device)
+    embedding = cache.embedding(rows, views)
+    return Embedding(embedding.tokens.to(ctx.device), embedding.centers.to(ctx.device))
+
+
+def heldout_r2(student: Encoder, teacher: TokenEncoder, data: PointCloudDataset, ctx: Context, budget: Budget | str = "quick") -> float:
+    """Share of the teacher's token variance that ``student`` explains on held-out objects: 1 - SSE / SST.
+
+    SST is taken around the mean token of the held-out set. 1 is the teacher itself, 0 a constant.
+    """
+    budget = get_budget(budget) if isinstance(budget, str) else budget
+    cache = token_cache(teacher, data, budget.views, ctx)
+    return _r2(student.to(ctx.device), cache, shares_tokenizer(student, teacher), ctx)
+
+
+@torch.inference_mode()
+def _r2(student: Encoder, cache: TokenCache, cached: bool, ctx: Context, limit: int | None = None) -> float:
+    student.eval()
+    rows = np.flatnonzero(cache.held_out)[:limit]
+    error, squares, total, count = 0.0, 0.0, torch.zeros(cache.features.shape[-1], dtype=torch.double), 0
+    for chunk in np.array_split(rows, max(1, math.ceil(len(rows) / 64))):
+        views = np.zeros(len(chunk), dtype=np.int64)
+        inputs = _inputs(cache, chunk, views, cached, ctx)
+        with torch.autocast(ctx.device.type, dtype=torch.bfloat16):
+            tokens = student.encode(inputs) if isinstance(inputs, Embedding) else student(inputs)  # type: ignore[operator]
+        target = cache.target(chunk, views).features.double().flatten(0, 1)
+        error += float((tokens.features.double().cpu().flatten(0, 1) - target).square().sum())
+        squares += float(target.square().sum())
+        total += target.sum(dim=0)
+        count += len(target)
+    return 1 - error / (squares - float(total.square().sum()) / count)

@@ -1,0 +1,139 @@
+"""The Encoder contract: a cloud is cut into patches, patches go in, one latent row per patch comes out.
+
+Teacher and students share it, so a student is a drop-in for its teacher and a task cannot tell which one it was given.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Local groups of points, in the unit sphere (no unit).
+
+    ``neighborhoods`` (B, T, K, 3) are relative to their centre, ``centers`` (B, T, 3) are absolute.
+    """
+
+    neighborhoods: Tensor
+    centers: Tensor
+
+    def __post_init__(self) -> None:
+        if self.neighborhoods.dim() != 4 or self.neighborhoods.shape[-1] != 3:
+            raise ValueError(f"neighborhoods must be (B, T, K, 3), got {tuple(self.neighborhoods.shape)}")
+        if self.centers.shape != (*self.neighborhoods.shape[:2], 3):
+            raise ValueError(f"centers must be (B, T, 3), got {tuple(self.centers.shape)}")
+
+    def __len__(self) -> int:
+        return self.centers.shape[0]
+
+    def __getitem__(self, index: slice | Tensor) -> Patches:
+        return Patches(self.neighborhoods[index], self.centers[index])
+
+    def to(self, *args: object, **kwargs: object) -> Patches:
+        """Move or cast both tensors, as ``Tensor.to`` does."""
+        return Patches(self.neighborhoods.to(*args, **kwargs), self.centers.to(*args, **kwargs))  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What a tokenizer hands to the blocks: ``tokens`` (B, T, D) without position, ``centers`` (B, T, 3)."""
+
+    tokens: Tensor
+    centers: Tensor
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Latent rows in the teacher's space, one per *original* patch.
+
+    ``features`` (B, T, D) is the last hidden state after the final norm. ``levels`` holds three tensors of the same
+    shape, at about 1/3, 2/3 and the last block, when they were asked for. ``penalty`` is the student's own regulariser
+    for this forward pass (a scalar) or None. ``aux`` holds what a figure needs (assignment, gate, tokens kept).
+    """
+
+    features: Tensor
+    levels: tuple[Tensor, ...] = ()
+    penalty: Tensor | None = None
+    aux: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes of a point transformer; ViT-S/64x32 and the shipped small teacher are two values of it."""
+
+    dim: int = 384
+    depth: int = 12
+    heads: int = 6
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    groups: int = 64
+    group_size: int = 32
+    points: int = 1024
+    tokenizer_widths: tuple[int, int, int] = (128, 256, 512)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, object]) -> EncoderConfig:
+        """Build from a JSON object; unknown keys are ignored so that newer files stay readable."""
+        known = {f.name for f in fields(cls)}
+        kept = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+        return cls(**kept)  # type: ignore[arg-type]
+
+    @property
+    def level_blocks(self) -> tuple[int, int, int]:
+        """Zero-based blocks whose output dense heads read: 3, 7 and 11 of 12, as Point-JEPA's part head does."""
+        return (max(round(self.depth / 3) - 1, 0), max(round(2 * self.depth / 3) - 1, 0), self.depth - 1)
+
+
+class Encoder(nn.Module, ABC):
+    """Teacher or student. ``config`` gives T (groups) and D (dim)."""
+
+    config: EncoderConfig
+
+    def tokenize(self, points: Tensor) -> Patches:
+        """Group clouds ``points`` (B, N, 3) around farthest-point centres; the first centre is point 0.
+
+        Raises :class:`~foundry_bench.errors.UserError` for NaN, empty or too small clouds.
+        """
+        from foundry_bench.points import group
+
+        return group(points, self.config.groups, self.config.group_size)
+
+    @abstractmethod
+    def forward(self, patches: Patches, levels: bool = False) -> Tokens:
+        """Encode; ``levels`` asks for the three tensors that dense heads read."""
+
+    @property
+    def inference_steps(self) -> dict[str, nn.Module]:
+        """Parts whose cost is reported apart: some of ``tokenizer``, ``encoder``, ``decoder``."""
+        return {}
+
+
+class TokenEncoder(Encoder):
+    """An encoder made of a tokenizer and something that runs on its tokens.
+
+    Students that keep the teacher's frozen tokenizer derive from it: the distillation trainer then computes their
+    tokens once for all methods instead of at every step.
+    """
+
+    tokenizer: nn.Module
+
+    def embed(self, patches: Patches) -> Embedding:
+        """Tokens (B, T, D) of the patches, before any position is added."""
+        return Embedding(self.tokenizer(patches.neighborhoods), patches.centers)
+
+    @abstractmethod
+    def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
+        """Run the blocks on embedded tokens."""
+
+    def forward(self, patches: Patches, levels: bool = False) -> Tokens:
+        return self.encode(self.embed(patches), levels)
+
+
+def pool(features: Tensor) -> Tensor:
+    """Mean and max over the patches, (B, T, D) -> (B, 2D): the field's frozen object descriptor."""
+    return torch.cat([features.mean(dim=1), features.amax(dim=1)], dim=-1)

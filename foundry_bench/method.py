@@ -1,0 +1,81 @@
+"""The Method contract: a way to make a student from a teacher.
+
+A method is a frozen dataclass whose fields *are* its parameters. The smallest one overrides ``compress`` only.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from foundry_bench.encoder import Encoder, Patches, TokenEncoder, Tokens
+
+if TYPE_CHECKING:
+    from foundry_bench.context import Context
+    from foundry_bench.datasets import PointCloudDataset
+
+OFF_THE_SHELF, FMD, EXPERT = "off-the-shelf", "fmd", "expert"
+VARIANTS = (OFF_THE_SHELF, FMD, EXPERT)
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """Base of every compression method.
+
+    ``grid`` maps a parameter to the values that ``--methods all`` sweeps; parameters without an entry keep their
+    default. ``inference`` names the parameters that need no new training when they change: the harness trains with
+    their default and then calls :meth:`configure`.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    variants: ClassVar[tuple[str, ...]] = (FMD,)
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    inference: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        """Return the student *before* training. The teacher's weights must stay untouched.
+
+        ``data`` is unlabelled (calibration). The harness distils the student afterwards if the variant says so.
+        """
+
+    def configure(self, student: Encoder) -> None:
+        """Set the inference-time parameters on a trained student; by default an attribute of the same name each."""
+        for name in self.inference:
+            setattr(student, name, getattr(self, name))
+
+    def loss(self, student: Encoder, inputs: Any, target: Tokens) -> Tensor:
+        """FMD loss of one batch: SmoothL1 to the teacher's tokens plus the student's own regulariser (Foundry, eq. 4).
+
+        ``inputs`` is an Embedding where the student is a :class:`TokenEncoder` with a frozen tokenizer, else Patches.
+        """
+        tokens = student(inputs) if isinstance(inputs, Patches) else _token_encoder(student).encode(inputs)
+        loss = F.smooth_l1_loss(tokens.features.float(), target.features.float())
+        return loss if tokens.penalty is None else loss + tokens.penalty
+
+    def skip(self, teacher: Encoder, task: str) -> str | None:
+        """A reason why this method cannot be run with this teacher and task, or None."""
+        return None
+
+    def params(self) -> dict[str, Any]:
+        """All parameters, JSON-able."""
+        return asdict(self)
+
+    def training_params(self) -> dict[str, Any]:
+        """The parameters that determine the trained student."""
+        return {k: v for k, v in self.params().items() if k not in self.inference}
+
+    def inference_params(self) -> dict[str, Any]:
+        """The parameters that may change without training again."""
+        return {k: v for k, v in self.params().items() if k in self.inference}
+
+
+def _token_encoder(student: Encoder) -> TokenEncoder:
+    if not isinstance(student, TokenEncoder):
+        raise TypeError(f"{type(student).__name__} got embedded tokens but is not a TokenEncoder")
+    return student

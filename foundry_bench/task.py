@@ -1,0 +1,84 @@
+"""The Task contract: takes a frozen encoder and a data set, returns scores with their per-item outcomes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from scipy import stats
+
+if TYPE_CHECKING:
+    from foundry_bench.context import Context
+    from foundry_bench.datasets import PointCloudDataset
+    from foundry_bench.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number a task reports. Only the primary one enters the leaderboard's mean score. Values are in [0, 1]."""
+
+    name: str
+    higher_is_better: bool = True
+    primary: bool = False
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measured metric with its uncertainty over ``n`` items or episodes."""
+
+    metric: str
+    value: float
+    n: int
+    stderr: float | None
+    ci_low: float | None
+    ci_high: float | None
+    ci_method: str | None
+    higher_is_better: bool
+    primary: bool
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one evaluation; ``outcomes`` maps a metric to its per-item values (n,), in a fixed order."""
+
+    values: tuple[Score, ...]
+    outcomes: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def score_from_outcomes(metric: Metric, outcomes: np.ndarray) -> Score:
+    """Mean of per-episode ``outcomes`` (n,) with the 95 % Student-t confidence interval."""
+    n = len(outcomes)
+    mean = float(np.mean(outcomes))
+    if n < 2:
+        return Score(metric.name, mean, n, None, None, None, None, metric.higher_is_better, metric.primary)
+    stderr = float(stats.sem(outcomes))
+    half = float(stats.t.ppf(0.975, n - 1)) * stderr
+    interval = (mean - half, mean + half, "student-t over episodes, 95 %")
+    return Score(metric.name, mean, n, stderr, *interval, metric.higher_is_better, metric.primary)
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """Base of every downstream task; its fields are its protocol."""
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    metrics: ClassVar[tuple[Metric, ...]]
+    datasets: ClassVar[tuple[str, ...]]
+    """Data sets evaluated when the user names none."""
+    needs: ClassVar[tuple[str, ...]] = ("labels",)
+    """Attributes a data set must have: ``labels``, ``parts``, ``splits``."""
+
+    @abstractmethod
+    def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
+        """Score a frozen encoder. Must be a pure function of its arguments (``ctx.seed`` included)."""
+
+    def metrics_for(self, data: PointCloudDataset) -> tuple[Metric, ...]:
+        """The metrics that this data set supports; all of them unless a task says otherwise."""
+        return self.metrics
+
+    def protocol(self) -> dict[str, Any]:
+        """The protocol's parameters, JSON-able; part of the cell's identity."""
+        return asdict(self)

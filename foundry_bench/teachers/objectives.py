@@ -1,0 +1,142 @@
+"""Self-supervised objectives of the shipped teacher and the heads they need. No label is used anywhere.
+
+Four terms on two views (other points, other turn about the up axis, other stretch) of each object:
+- ``reconstruct``: chamfer distance of the masked patches (Point-MAE, arXiv 2203.06604);
+- ``contrast``: InfoNCE between the pooled visible tokens of the two views (as ReCon combines it, arXiv 2302.02318);
+- ``canonical``: the object's upright, unturned occupancy, read linearly from the pooled tokens of a turned view;
+- ``locate``: every *token* says where its patch lies in the unturned object and which object code it belongs to,
+  which it can only know from context.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foundry_bench.encoder import EncoderConfig, Patches, pool
+from foundry_bench.teachers.transformer import PointTransformer, make_blocks, positional_mlp, run_blocks
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weight of each term."""
+
+    reconstruct: float = 1.0
+    contrast: float = 0.3
+    canonical: float = 1.0
+    locate: float = 1.0
+    code: float = 1.0
+
+
+class Heads(nn.Module):
+    """Everything that is thrown away after pre-training."""
+
+    def __init__(self, config: EncoderConfig, code_dim: int, decoder_depth: int = 2) -> None:
+        super().__init__()
+        self.mask_token = nn.Parameter(torch.zeros(config.dim))
+        self.decoder_positions = positional_mlp(config.dim)
+        self.decoder = make_blocks(config, decoder_depth)
+        self.decoder_norm = nn.LayerNorm(config.dim)
+        self.to_points = nn.Linear(config.dim, 3 * config.group_size)
+        self.project = nn.Sequential(
+            nn.Linear(2 * config.dim, 512), nn.BatchNorm1d(512), nn.ReLU(inplace=True), nn.Linear(512, 128)
+        )
+        self.canonical = nn.Linear(2 * config.dim, code_dim)
+        self.locate = nn.Linear(config.dim, 3)
+        self.code = nn.Linear(config.dim, code_dim)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+
+@dataclass(frozen=True)
+class ViewOutput:
+    """One view after the encoder: visible ``features`` (B, Tv, D), index of ``visible`` and ``masked`` tokens."""
+
+    features: Tensor
+    visible: Tensor
+    masked: Tensor
+
+
+def encode_visible(model: PointTransformer, patches: Patches, keep: int, generator: torch.Generator) -> ViewOutput:
+    """Encode a random ``keep`` of the T patches of each cloud."""
+    batch, groups = patches.centers.shape[:2]
+    order = torch.rand(batch, groups, generator=generator).argsort(dim=1).to(patches.centers.device)
+    visible, masked = order[:, :keep], order[:, keep:]
+    rows = torch.arange(batch, device=order.device)[:, None]
+    tokens = model.tokenizer(patches.neighborhoods[rows, visible])
+    pos = model.positional_encoding(patches.centers[rows, visible])
+    x, _ = run_blocks(model.blocks, tokens, pos)
+    return ViewOutput(model.norm(x), visible, masked)
+
+
+def reconstruct(heads: Heads, out: ViewOutput, patches: Patches) -> Tensor:
+    """Chamfer distance (L2, squared) between decoded and true masked patches."""
+    rows = torch.arange(len(patches), device=out.masked.device)[:, None]
+    order = torch.cat([out.visible, out.masked], dim=1)
+    pos = heads.decoder_positions(patches.centers[rows, order])
+    blank = heads.mask_token.to(out.features.dtype).expand(*out.masked.shape, -1)
+    x, _ = run_blocks(heads.decoder, torch.cat([out.features, blank], dim=1), pos)
+    decoded = heads.to_points(heads.decoder_norm(x[:, out.visible.shape[1] :]))
+    target = patches.neighborhoods[rows, out.masked].flatten(0, 1)
+    return chamfer(decoded.float().reshape(-1, target.shape[1], 3), target)
+
+
+def chamfer(a: Tensor, b: Tensor) -> Tensor:
+    """Symmetric squared chamfer distance of (G, K, 3) and (G, K', 3), mean over groups and points."""
+    squared = a.square().sum(-1)[:, :, None] + b.square().sum(-1)[:, None] - 2 * a @ b.transpose(1, 2)
+    return squared.amin(dim=2).mean() + squared.amin(dim=1).mean()
+
+
+def contrast(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
+    """Symmetric InfoNCE (NT-Xent over the two views) of projections (B, C)."""
+    z = F.normalize(torch.cat([a, b]).float(), dim=-1)
+    logits = (z @ z.T / temperature).fill_diagonal_(-1e4)
+    count = len(a)
+    target = torch.cat([torch.arange(count, 2 * count), torch.arange(count)]).to(z.device)
+    return F.cross_entropy(logits, target)
+
+
+def canonical_code(points: Tensor, dim: int = 128) -> Tensor:
+    """Half-whitened principal components (N, dim) of the upright occupancy of clouds (N, P, 3), unit mean variance.
+
+    Occupancy: square root of the share of points in each cell of an 8^3 and a 10^3 grid over the unit sphere's cube.
+    """
+    grids = []
+    for cells in (8, 10):
+        index = ((points + 1) * (cells / 2)).long().clamp_(0, cells - 1)
+        flat = (index[..., 0] * cells + index[..., 1]) * cells + index[..., 2]
+        counts = torch.zeros(len(points), cells**3).scatter_add_(1, flat, torch.ones(flat.shape))
+        grids.append((counts / points.shape[1]).sqrt())
+    occupancy = torch.cat(grids, dim=1)
+    occupancy = occupancy - occupancy.mean(dim=0)
+    u, s, _ = torch.linalg.svd(occupancy, full_matrices=False)
+    code = u[:, :dim] * s[:dim].sqrt()
+    return code / code.std(dim=0).square().mean().sqrt()
+
+
+def objective(
+    model: PointTransformer, heads: Heads, upright: tuple[Patches, Patches], turned: tuple[Patches, Patches],
+    code: Tensor, weights: LossWeights, keep: int, generator: torch.Generator,
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of one batch and its terms. ``upright`` are the two views before, ``turned`` after the random turn; the
+    encoder sees only the latter. ``code`` (B, C) is the objects' canonical code."""
+    terms = dict.fromkeys(("reconstruct", "canonical", "locate", "code"), torch.zeros(()))
+    projections, spread = [], 0.0
+    for plain, patches in zip(upright, turned, strict=True):
+        out = encode_visible(model, patches, keep, generator)
+        rows = torch.arange(len(patches), device=out.visible.device)[:, None]
+        summary = pool(out.features)
+        projections.append(heads.project(summary))
+        spread += float(summary.detach().float().std(dim=0).mean()) / 2
+        terms["reconstruct"] = terms["reconstruct"] + 50 * reconstruct(heads, out, patches) if weights.reconstruct else terms["reconstruct"]
+        terms["canonical"] = terms["canonical"] + F.mse_loss(heads.canonical(summary).float(), code)
+        where = plain.centers[rows, out.visible]
+        terms["locate"] = terms["locate"] + 5 * F.smooth_l1_loss(heads.locate(out.features).float(), where, beta=0.1)
+        said = heads.code(out.features).float()
+        terms["code"] = terms["code"] + F.mse_loss(said, code[:, None].expand_as(said))
+    terms = {k: v / 2 for k, v in terms.items()}
+    terms["contrast"] = contrast(*projections)
+    loss = sum((getattr(weights, k) * v for k, v in terms.items()), torch.zeros(()))
+    return loss, {**{k: float(v) for k, v in terms.items()}, "feature_std": spread}

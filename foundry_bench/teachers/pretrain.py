@@ -1,0 +1,197 @@
+"""Self-supervised pre-training of a point transformer: resumable, with the loss, feature spread and a probe along the way."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from foundry_bench.context import Context, derive_seed
+from foundry_bench.encoder import EncoderConfig
+from foundry_bench.errors import UserError
+from foundry_bench.storage import atomic_path
+from foundry_bench.teachers.objectives import Heads, LossWeights, canonical_code, objective
+from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.tokens import set_fused_attention
+from foundry_bench.teachers.views import ViewBank, turn
+
+if TYPE_CHECKING:
+    from foundry_bench.datasets import PointCloudDataset
+
+SMALL = EncoderConfig(
+    dim=192, depth=8, heads=3, groups=64, group_size=16, points=1024, tokenizer_widths=(64, 128, 256)
+)
+"""Sizes of the shipped teacher."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Everything that determines a pre-training besides the data. ``steps`` counts optimisation steps."""
+
+    encoder: EncoderConfig = SMALL
+    weights: LossWeights = field(default_factory=LossWeights)
+    steps: int = 4000
+    batch_size: int = 128
+    views: int = 16
+    crop: float = 0.7
+    keep: tuple[float, float] = (0.3, 0.6)
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: int = 200
+    ema: float = 0.998
+    probe_every: int = 500
+    seed: int = 0
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PretrainConfig:
+        """Build from a parsed YAML or JSON object."""
+        nested = {"encoder": EncoderConfig.from_dict, "weights": lambda v: LossWeights(**v), "keep": tuple}
+        try:
+            return cls(**{k: nested[k](v) if k in nested else v for k, v in values.items()})
+        except TypeError as error:
+            raise UserError(f"pre-training configuration: {error}") from error
+
+
+Probe = Callable[[PointTransformer], float]
+
+
+@dataclass
+class _State:
+    """All that a checkpoint holds."""
+
+    model: PointTransformer
+    average: PointTransformer
+    heads: Heads
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    log: list[dict[str, float]]
+    step: int = 0
+
+    def save(self, path: Path, config: PretrainConfig) -> None:
+        parts = {k: getattr(self, k).state_dict() for k in ("model", "average", "heads", "optimizer")}
+        with atomic_path(path) as temporary:
+            torch.save(
+                {**parts, "generator": self.generator.get_state(), "log": self.log, "step": self.step,
+                 "config": json.dumps(asdict(config))}, temporary,
+            )
+
+    def load(self, path: Path, config: PretrainConfig) -> None:
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, OSError, ValueError) as error:
+            raise UserError(f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start again") from error
+        if json.loads(saved["config"]) != json.loads(json.dumps(asdict(config))):
+            raise UserError(f"checkpoint {path} was made with another configuration; choose another --out or delete it")
+        for name in ("model", "average", "heads", "optimizer"):
+            getattr(self, name).load_state_dict(saved[name])
+        self.generator.set_state(saved["generator"])
+        self.log, self.step = saved["log"], saved["step"]
+
+
+def learning_rate(config: PretrainConfig, step: int) -> float:
+    """Linear warm-up, then cosine to 1 % of the peak."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(config.steps - config.warmup, 1)
+    return config.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+
+
+def sampling_weights(series: np.ndarray) -> Tensor:
+    """Weight of each object: 1 / sqrt(size of its series), so that long runs of near-twins do not fill the batches."""
+    _, inverse, counts = np.unique(series, return_inverse=True, return_counts=True)
+    return torch.from_numpy(1.0 / np.sqrt(counts[inverse]))
+
+
+def pretrain(
+    data: PointCloudDataset, config: PretrainConfig, out: Path, ctx: Context, probe: Probe | None = None,
+) -> tuple[PointTransformer, list[dict[str, float]]]:
+    """Train on the unlabelled clouds of ``data``; returns the averaged model and its log.
+
+    ``out`` receives ``checkpoint.pt`` every ``probe_every`` steps; a second call goes on from it. Raises UserError when
+    the checkpoint belongs to another configuration, FloatingPointError when the loss is not finite.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    points = torch.from_numpy(np.ascontiguousarray(data.points))
+    views = torch.Generator().manual_seed(derive_seed(config.seed, "views"))
+    bank = ViewBank.build(points, config.encoder, config.views, views, ctx.progress, config.crop)
+    code = canonical_code(points)
+    state = _start(config, code.shape[1], ctx)
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.exists():
+        state.load(checkpoint, config)
+    weights = sampling_weights(data.series)
+    began, first = time.perf_counter(), state.step
+    while state.step < config.steps:
+        terms = _step(state, bank, code, weights, config)
+        state.step += 1
+        ctx.progress("pre-train", state.step, config.steps)
+        if state.step % config.probe_every == 0 or state.step == config.steps:
+            rate = (time.perf_counter() - began) / (state.step - first)
+            row = {"step": state.step, **terms, "seconds_per_step": round(rate, 4)}
+            if probe is not None:
+                row["probe"] = probe(state.average.eval())
+            state.log.append(row)
+            ctx.log.info("%s", json.dumps({k: round(v, 4) for k, v in row.items()}))
+            state.save(checkpoint, config)
+    return state.average.eval(), state.log
+
+
+def _start(config: PretrainConfig, code_dim: int, ctx: Context) -> _State:
+    torch.manual_seed(derive_seed(config.seed, "weights"))
+    model = PointTransformer(config.encoder).to(ctx.device)
+    heads = Heads(config.encoder, code_dim).to(ctx.device)
+    for module in (model, heads):
+        set_fused_attention(module, ctx.device.type != "cpu")
+    decay = [p for p in (*model.parameters(), *heads.parameters()) if p.ndim > 1]
+    rest = [p for p in (*model.parameters(), *heads.parameters()) if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}],
+        lr=config.lr, betas=(0.9, 0.98),
+    )
+    generator = torch.Generator().manual_seed(derive_seed(config.seed, "batches"))
+    return _State(model, copy.deepcopy(model), heads, optimizer, generator, [])
+
+
+def _step(state: _State, bank: ViewBank, code: Tensor, weights: Tensor, config: PretrainConfig) -> dict[str, float]:
+    generator = state.generator
+    index = torch.multinomial(weights, config.batch_size, replacement=config.batch_size > len(weights), generator=generator)
+    pair = torch.randint(0, config.views // 2, (config.batch_size,), generator=generator) * 2
+    upright = (bank.draw(index, pair), bank.draw(index, pair + 1))
+    turned = (turn(upright[0], generator), turn(upright[1], generator))
+    low, high = config.keep
+    share = low + (high - low) * float(torch.rand((), generator=generator))
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(config, state.step)
+    state.model.train()
+    device = next(state.model.parameters()).device
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        loss, terms = objective(
+            state.model, state.heads, tuple(p.to(device) for p in upright), tuple(p.to(device) for p in turned),  # type: ignore[arg-type]
+            code[index].to(device), config.weights, round(share * config.encoder.groups), generator,
+        )
+    if not torch.isfinite(loss):
+        raise FloatingPointError(f"the loss is {float(loss)} at step {state.step}; lower the learning rate")
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([*state.model.parameters(), *state.heads.parameters()], 3.0)
+    state.optimizer.step()
+    _average(state.average, state.model, min(config.ema, (1 + state.step) / (10 + state.step)))
+    return {"loss": float(loss.detach()), **terms}
+
+
+@torch.no_grad()
+def _average(average: nn.Module, model: nn.Module, keep: float) -> None:
+    for ours, theirs in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if ours.dtype.is_floating_point:
+            ours.lerp_(theirs, 1 - keep)
+        else:
+            ours.copy_(theirs)

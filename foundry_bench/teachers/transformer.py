@@ -1,0 +1,64 @@
+"""The point transformer of Point-JEPA and Point-MAE: position is added before *every* block, there is no CLS token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from foundry_bench.encoder import Embedding, EncoderConfig, TokenEncoder, Tokens
+from foundry_bench.teachers.tokenizer import PointNetTokenizer
+
+
+def positional_mlp(dim: int) -> nn.Sequential:
+    """Centre (…, 3) -> position (…, D): 3-128-GELU-D."""
+    return nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, dim))
+
+
+def make_blocks(config: EncoderConfig, depth: int | None = None) -> nn.ModuleList:
+    """``depth`` (default: the config's) pre-norm transformer blocks from timm."""
+    return nn.ModuleList(
+        Block(config.dim, config.heads, mlp_ratio=config.mlp_ratio, qkv_bias=config.qkv_bias, norm_layer=nn.LayerNorm)
+        for _ in range(config.depth if depth is None else depth)
+    )
+
+
+def run_blocks(blocks: Iterable[nn.Module], x: Tensor, pos: Tensor, keep: tuple[int, ...] = ()) -> tuple[Tensor, list[Tensor]]:
+    """Tokens (B, T, D) through the blocks with ``pos`` added before each; also the outputs of the blocks in ``keep``."""
+    kept = []
+    for i, block in enumerate(blocks):
+        x = block(x + pos)
+        if i in keep:
+            kept.append(x)
+    return x, kept
+
+
+class PointTransformer(TokenEncoder):
+    """ViT on point patches; ViT-S/64x32 is the default config, the shipped teacher a smaller one."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = PointNetTokenizer(config.tokenizer_widths, config.dim)
+        self.positional_encoding = positional_mlp(config.dim)
+        self.blocks = make_blocks(config)
+        self.norm = nn.LayerNorm(config.dim)
+        self.apply(_init)
+
+    def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
+        keep = self.config.level_blocks if levels else ()
+        pos = self.positional_encoding(embedding.centers)
+        x, kept = run_blocks(self.blocks, embedding.tokens, pos, keep)
+        return Tokens(self.norm(x), tuple(kept))
+
+    @property
+    def inference_steps(self) -> dict[str, nn.Module]:
+        return {"tokenizer": self.tokenizer}
+
+
+def _init(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02 if module.in_features > 3 else 0.5)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

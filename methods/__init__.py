@@ -1,0 +1,1 @@
+"""One file per compression method. Installed as ``foundry_bench.methods``."""

@@ -1,0 +1,121 @@
+"""Foundry: Foundation Model Distillation into SuperTokens (arXiv 2511.20721).
+
+The paper has no public code; the equations are those of its text. Where it is silent, a parameter says what was chosen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foundry_bench.encoder import Embedding, Encoder, Tokens
+from foundry_bench.method import Method
+from foundry_bench.students import TokenMLP, TokenStudent, require_transformer
+from foundry_bench.teachers.transformer import PointTransformer, run_blocks
+from foundry_bench.tokens import assigned_mean
+
+if TYPE_CHECKING:
+    from foundry_bench.context import Context
+    from foundry_bench.datasets import PointCloudDataset
+
+
+def assign(queries: Tensor, keys: Tensor, tau: float, noise: Tensor | None = None) -> Tensor:
+    """Cross-attention map CAM (B, T, s): each *token* picks one SuperToken (argmax over s, never over T).
+
+    ``queries`` (s, D) come from SuperTokens, ``keys`` (B, T, D) from tokens; logits are q.k / sqrt(D). With Gumbel
+    ``noise`` (B, T, s) the result is one-hot forward and softmax backward (straight-through); without, plainly one-hot.
+    """
+    logits = (keys @ queries.T).float() / math.sqrt(keys.shape[-1])
+    if noise is None:
+        return one_hot(logits)
+    soft = ((logits + noise) / tau).softmax(dim=-1)
+    return one_hot(soft) + soft - soft.detach()
+
+
+def one_hot(scores: Tensor) -> Tensor:
+    """One-hot of the argmax over the last axis, without gradient."""
+    return torch.zeros_like(scores).scatter_(-1, scores.argmax(dim=-1, keepdim=True), 1.0).detach()
+
+
+def gumbel_like(logits_shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Standard Gumbel noise."""
+    return -torch.empty(logits_shape, device=like.device).exponential_().log()
+
+
+class DSO(nn.Module):
+    """Dynamic SuperToken Optimisation: learnable queries S (s, D) gather the input tokens."""
+
+    def __init__(self, dim: int, supertokens: int, tau: float) -> None:
+        super().__init__()
+        self.supertokens = nn.Parameter(torch.randn(supertokens, dim))
+        self.q, self.k, self.v = (nn.Linear(dim, dim) for _ in range(3))
+        self.tau = tau
+        nn.init.eye_(self.v.weight)
+        nn.init.zeros_(self.v.bias)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, D) -> SuperTokens (B, s, D) and CAM (B, T, s)."""
+        keys = self.k(tokens)
+        queries = self.q(self.supertokens)
+        noise = gumbel_like((*keys.shape[:2], len(queries)), keys) if self.training and len(queries) > 1 else None
+        cam = assign(queries, keys, self.tau, noise).to(tokens.dtype)
+        return assigned_mean(self.v(tokens), cam)[0], cam
+
+
+class FoundryStudent(TokenStudent):
+    """DSO -> the teacher's blocks on s SuperTokens -> CAU: ``Y = MLP(T + position + CAM S)``."""
+
+    def __init__(self, teacher: PointTransformer, supertokens: int, tau: float, hidden_ratio: float, position: bool) -> None:
+        super().__init__(teacher, None if supertokens else [])
+        dim = self.config.dim
+        self.position = position
+        self.dso = DSO(dim, supertokens, tau) if supertokens else None
+        self.cau = TokenMLP(dim, round(dim * hidden_ratio))
+
+    def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
+        tokens, centers = embedding.tokens, embedding.centers
+        base = tokens + self.positional_encoding(centers) if self.position else tokens
+        if self.dso is None:
+            out = self.cau(base)
+            return Tokens(out, (out,) * 3 if levels else ())
+        supertokens, cam = self.dso(tokens)
+        where, counts = assigned_mean(centers, cam.detach())
+        keep = self.config.level_blocks[:2] if levels else ()
+        x, kept = run_blocks(self.blocks, supertokens, self.positional_encoding(where.to(centers.dtype)), keep)
+        out = self.cau(base + cam @ self.norm(x))
+        dense = (*(self.cau(base + cam @ self.norm(level)) for level in kept), out) if levels else ()
+        return Tokens(out, dense, aux={"assignment": cam, "tokens_kept": (counts > 0).sum(dim=1)})
+
+    @property
+    def inference_steps(self) -> dict[str, nn.Module]:
+        return {"tokenizer": self.tokenizer, "decoder": self.cau}
+
+
+@dataclass(frozen=True)
+class Foundry(Method):
+    """``supertokens`` = 0 is the control without any context: ``Y = MLP(T + position)``.
+
+    ``position``: whether the CAU sees the patch's position. Without it, tokens (which are relative to their centre) cannot
+    tell where they are unless their SuperToken says so. ``tau``: Gumbel temperature. ``hidden_ratio``: CAU hidden width / D.
+    """
+
+    name: ClassVar[str] = "foundry"
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (0, 1, 4, 16)}
+
+    supertokens: int = 16
+    tau: float = 1.0
+    hidden_ratio: float = 1.0
+    position: bool = True
+
+    def __post_init__(self) -> None:
+        if self.supertokens < 0 or self.tau <= 0:
+            raise ValueError(f"supertokens must be >= 0 and tau > 0, got {self.supertokens} and {self.tau}")
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        source = require_transformer(teacher, self.name)
+        return FoundryStudent(source, self.supertokens, self.tau, self.hidden_ratio, self.position)

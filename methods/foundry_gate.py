@@ -1,0 +1,130 @@
+"""Foundry-Gate: a per-token gate decides which tokens go through the encoder themselves and which only through their
+SuperToken; the threshold r changes the compression at inference (arXiv 2511.20721).
+
+Known of it: r = 0 costs what the full Transformer costs, a large r what Foundry costs, and "performance is sensitive to
+lambda_gate". The gate's form, its loss and its training are ours: a linear probability per token, a threshold drawn anew
+for every cloud in training so that one student serves all r, and a quadratic pull of the mean probability to a target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from foundry_bench.encoder import Embedding, Encoder, Tokens
+from foundry_bench.method import Method
+from foundry_bench.methods.foundry import FoundryStudent
+from foundry_bench.students import require_transformer
+from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.tokens import assigned_mean, block_with_mask, take
+
+if TYPE_CHECKING:
+    from foundry_bench.context import Context
+    from foundry_bench.datasets import PointCloudDataset
+
+AUTO_THRESHOLD = 0.5
+
+
+def pack(keep: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions of the kept tokens, moved to the front: index (B, M) and validity (B, M), M the largest count in the batch.
+
+    ``keep`` (B, N) is boolean. Work after packing is proportional to M, so a cloud that keeps little costs little.
+    """
+    index = keep.int().argsort(dim=1, descending=True, stable=True)
+    longest = int(keep.sum(dim=1).max())
+    index = index[:, :longest]
+    return index, keep.gather(1, index)
+
+
+class FoundryGateStudent(FoundryStudent):
+    """Foundry with a gate: tokens whose probability reaches ``r`` run beside the non-empty SuperTokens of the others."""
+
+    data_dependent = True
+
+    def __init__(self, teacher: PointTransformer, supertokens: int, tau: float, weight: float, target: float) -> None:
+        super().__init__(teacher, supertokens, tau, hidden_ratio=1.0, position=True)
+        self.gate = nn.Linear(self.config.dim, 1)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.zeros_(self.gate.bias)
+        self.weight, self.target = weight, target
+        self.r: float | str = "auto"
+
+    @property
+    def threshold(self) -> float:
+        """The numeric threshold; ``auto`` lets the gate decide: more likely kept than not."""
+        return AUTO_THRESHOLD if self.r == "auto" else float(self.r)
+
+    def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
+        tokens, centers = embedding.tokens, embedding.centers
+        pos = self.positional_encoding(centers)
+        probability = self.gate(tokens + pos).sigmoid()
+        threshold = torch.rand_like(probability[:, :1]) if self.training else self.threshold
+        own = probability >= threshold
+        supertokens, cam = self.dso(tokens)
+        cam = cam * ~own
+        if bool(own.any()):
+            supertokens, _ = assigned_mean(self.dso.v(tokens), cam)
+        where, counts = assigned_mean(centers, cam.detach())
+        x = torch.cat([supertokens, tokens], dim=1)
+        places = torch.cat([self.positional_encoding(where.to(centers.dtype)), pos], dim=1)
+        index, valid = pack(torch.cat([counts > 0, own[..., 0]], dim=1))
+        rows, kept = self._run(take(x, index), take(places, index), valid, levels)
+        straight = own.to(tokens.dtype) + probability - probability.detach()
+
+        def spread(packed: Tensor) -> Tensor:
+            full = torch.zeros_like(x).scatter(1, index[..., None].expand_as(packed), packed * valid[..., None])
+            shared, separate = full.split([supertokens.shape[1], tokens.shape[1]], dim=1)
+            context = cam @ shared
+            if self.training:
+                context = context * (1 - straight) + separate * straight
+            else:
+                context = context + separate
+            return self.cau(tokens + pos + context)
+
+        out = spread(self.norm(rows))
+        dense = (*(spread(self.norm(level)) for level in kept), out) if levels else ()
+        penalty = self.weight * (probability.mean() - self.target).square() if self.training else None
+        aux = {"gate": probability[..., 0], "assignment": cam, "tokens_kept": valid.sum(dim=1)}
+        return Tokens(out, dense, penalty, aux)
+
+    def _run(self, x: Tensor, pos: Tensor, valid: Tensor, levels: bool) -> tuple[Tensor, list[Tensor]]:
+        full = bool(valid.all())
+        kept = []
+        for i, block in enumerate(self.blocks):
+            x = block(x + pos) if full else block_with_mask(block, x + pos, valid)
+            if levels and i in self.config.level_blocks[:2]:
+                kept.append(x)
+        return x, kept
+
+    @property
+    def inference_steps(self) -> dict[str, nn.Module]:
+        return {"tokenizer": self.tokenizer, "decoder": self.cau}
+
+
+@dataclass(frozen=True)
+class FoundryGate(Method):
+    """``r``: a token runs by itself if its gate probability is at least r; ``auto`` lets the gate decide (0.5).
+    ``weight`` and ``target``: strength of the gate's regulariser and the mean probability it pulls to."""
+
+    name: ClassVar[str] = "foundry-gate"
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": ("auto", 0.0, 0.3, 1.01)}
+    inference: ClassVar[tuple[str, ...]] = ("r",)
+
+    r: float | str = "auto"
+    supertokens: int = 16
+    tau: float = 1.0
+    weight: float = 1.0
+    target: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.supertokens < 1:
+            raise ValueError(f"supertokens must be >= 1, got {self.supertokens}")
+        if self.r != "auto" and (isinstance(self.r, str) or self.r < 0):
+            raise ValueError(f"r must be 'auto' or a number >= 0, got {self.r!r}")
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        source = require_transformer(teacher, self.name)
+        return FoundryGateStudent(source, self.supertokens, self.tau, self.weight, self.target)
