@@ -17,6 +17,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
+        temporary.chmod(0o644)  # some writers make private files
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -58,13 +58,16 @@ class DSO(nn.Module):
         nn.init.eye_(self.v.weight)
         nn.init.zeros_(self.v.bias)
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, D) -> SuperTokens (B, s, D) and CAM (B, T, s)."""
+    def forward(self, tokens: Tensor) -> Tensor:
+        """CAM (B, T, s) of tokens (B, T, D)."""
         keys = self.k(tokens)
         queries = self.q(self.supertokens)
         noise = gumbel_like((*keys.shape[:2], len(queries)), keys) if self.training and len(queries) > 1 else None
-        cam = assign(queries, keys, self.tau, noise).to(tokens.dtype)
-        return assigned_mean(self.v(tokens), cam)[0], cam
+        return assign(queries, keys, self.tau, noise).to(tokens.dtype)
+
+    def gather(self, tokens: Tensor, cam: Tensor) -> Tensor:
+        """SuperTokens (B, s, D): the mean value of the tokens assigned to each, zero where there are none."""
+        return assigned_mean(self.v(tokens), cam)[0]
 
 
 class FoundryStudent(TokenStudent):
@@ -83,7 +86,8 @@ class FoundryStudent(TokenStudent):
         if self.dso is None:
             out = self.cau(base)
             return Tokens(out, (out,) * 3 if levels else ())
-        supertokens, cam = self.dso(tokens)
+        cam = self.dso(tokens)
+        supertokens = self.dso.gather(tokens, cam)
         where, counts = assigned_mean(centers, cam.detach())
         keep = self.config.level_blocks[:2] if levels else ()
         x, kept = run_blocks(self.blocks, supertokens, self.positional_encoding(where.to(centers.dtype)), keep)

@@ -63,10 +63,8 @@ class FoundryGateStudent(FoundryStudent):
         probability = self.gate(tokens + pos).sigmoid()
         threshold = torch.rand_like(probability[:, :1]) if self.training else self.threshold
         own = probability >= threshold
-        supertokens, cam = self.dso(tokens)
-        cam = cam * ~own
-        if bool(own.any()):
-            supertokens, _ = assigned_mean(self.dso.v(tokens), cam)
+        cam = self.dso(tokens) * ~own
+        supertokens = self.dso.gather(tokens, cam)
         where, counts = assigned_mean(centers, cam.detach())
         x = torch.cat([supertokens, tokens], dim=1)
         places = torch.cat([self.positional_encoding(where.to(centers.dtype)), pos], dim=1)

@@ -1,7 +1,7 @@
 """Self-supervised objectives of the shipped teacher and the heads they need. No label is used anywhere.
 
 Four terms on two views (other points, other turn about the up axis, other stretch) of each object:
-- ``reconstruct``: chamfer distance of the masked patches (Point-MAE, arXiv 2203.06604);
+- ``reconstruct``: chamfer distance of the masked patches of one view (Point-MAE, arXiv 2203.06604);
 - ``contrast``: InfoNCE between the pooled visible tokens of the two views (as ReCon combines it, arXiv 2302.02318);
 - ``canonical``: the object's upright, unturned occupancy, read linearly from the pooled tokens of a turned view;
 - ``locate``: every *token* says where its patch lies in the unturned object and which object code it belongs to,
@@ -34,7 +34,7 @@ class LossWeights:
 class Heads(nn.Module):
     """Everything that is thrown away after pre-training."""
 
-    def __init__(self, config: EncoderConfig, code_dim: int, decoder_depth: int = 2) -> None:
+    def __init__(self, config: EncoderConfig, code_dim: int, decoder_depth: int = 1) -> None:
         super().__init__()
         self.mask_token = nn.Parameter(torch.zeros(config.dim))
         self.decoder_positions = positional_mlp(config.dim)
@@ -124,13 +124,14 @@ def objective(
     encoder sees only the latter. ``code`` (B, C) is the objects' canonical code."""
     terms = dict.fromkeys(("reconstruct", "canonical", "locate", "code"), torch.zeros(()))
     projections, spread = [], 0.0
-    for plain, patches in zip(upright, turned, strict=True):
+    for view, (plain, patches) in enumerate(zip(upright, turned, strict=True)):
         out = encode_visible(model, patches, keep, generator)
         rows = torch.arange(len(patches), device=out.visible.device)[:, None]
         summary = pool(out.features)
         projections.append(heads.project(summary))
         spread += float(summary.detach().float().std(dim=0).mean()) / 2
-        terms["reconstruct"] = terms["reconstruct"] + 50 * reconstruct(heads, out, patches) if weights.reconstruct else terms["reconstruct"]
+        if view == 0 and weights.reconstruct:
+            terms["reconstruct"] = 50 * reconstruct(heads, out, patches)
         terms["canonical"] = terms["canonical"] + F.mse_loss(heads.canonical(summary).float(), code)
         where = plain.centers[rows, out.visible]
         terms["locate"] = terms["locate"] + 5 * F.smooth_l1_loss(heads.locate(out.features).float(), where, beta=0.1)
@@ -139,4 +140,4 @@ def objective(
     terms = {k: v / 2 for k, v in terms.items()}
     terms["contrast"] = contrast(*projections)
     loss = sum((getattr(weights, k) * v for k, v in terms.items()), torch.zeros(()))
-    return loss, {**{k: float(v) for k, v in terms.items()}, "feature_std": spread}
+    return loss, {**{k: float(v.detach()) for k, v in terms.items()}, "feature_std": spread}

@@ -89,12 +89,16 @@ class _State:
             saved = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, ValueError) as error:
             raise UserError(f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start again") from error
-        if json.loads(saved["config"]) != json.loads(json.dumps(asdict(config))):
+        before, now = json.loads(saved["config"]), json.loads(json.dumps(asdict(config)))
+        steps = before.pop("steps"), now.pop("steps")
+        if before != now:
             raise UserError(f"checkpoint {path} was made with another configuration; choose another --out or delete it")
         for name in ("model", "average", "heads", "optimizer"):
             getattr(self, name).load_state_dict(saved[name])
         self.generator.set_state(saved["generator"])
         self.log, self.step = saved["log"], saved["step"]
+        if steps[0] != steps[1]:
+            self.log.append({"step": self.step, "planned_steps_before": steps[0], "planned_steps": steps[1]})
 
 
 def learning_rate(config: PretrainConfig, step: int) -> float:
@@ -116,7 +120,8 @@ def pretrain(
 ) -> tuple[PointTransformer, list[dict[str, float]]]:
     """Train on the unlabelled clouds of ``data``; returns the averaged model and its log.
 
-    ``out`` receives ``checkpoint.pt`` every ``probe_every`` steps; a second call goes on from it. Raises UserError when
+    ``out`` receives ``checkpoint.pt`` every ``probe_every`` steps; a second call goes on from it, also with another
+    number of ``steps`` (the schedule is then that of the new number from there on, and the log says so). Raises UserError when
     the checkpoint belongs to another configuration, FloatingPointError when the loss is not finite.
     """
     out.mkdir(parents=True, exist_ok=True)

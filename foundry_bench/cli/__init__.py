@@ -1,0 +1,94 @@
+"""The command line. Sub-commands are imported when they are called, so that ``--help`` needs nothing but
+click.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from foundry_bench import __version__
+from foundry_bench.errors import UserError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("run:run", "Compare methods on tasks; run again to complete or widen a sweep."),
+    "list": ("listing:list_names", "List methods, tasks, teachers, data sets and engines."),
+    "info": ("info:info", "Explain one of them: parameters, grid, variants, protocol."),
+    "report": ("report:report", "Write tables and plots of a results folder."),
+    "leaderboard": ("leaderboard:leaderboard", "One leaderboard of one or several results folders."),
+    "distill": ("distill:distill", "Make one student, train it and save it."),
+    "evaluate": ("evaluate:evaluate", "Score one student on one task."),
+    "profile": ("profile:profile", "Measure what one student costs beside its teacher."),
+    "pretrain": ("pretrain:pretrain", "Pre-train a teacher by self-supervision."),
+    "data": ("data:data", "List, prepare and verify data sets."),
+}
+"""Name -> (module and attribute below ``foundry_bench.cli``, line for the help page)."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        return getattr(import_module(f"{__name__}.{module}"), attribute)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(COMMANDS)}"
+            raise UserError(f"unknown command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="foundry-bench")
+def cli() -> None:
+    """Compare compression methods for 3D point-cloud foundation models.
+
+    \b
+    foundry-bench run --methods all --tasks fewshot
+    foundry-bench run --methods 'teacher,foundry[supertokens=4]' --tasks fewshot --dry-run
+    foundry-bench report results/fewshot-quick
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0, 1 (failed cells), 2 (a mistake the user can mend), 130
+    (interrupted).
+    """
+    try:
+        code = cli.main(arguments, prog_name="foundry-bench", standalone_mode=False)
+    except UserError as error:
+        code = _fail(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "")
+        code = 0
+    except click.ClickException as error:
+        code = _fail(error.format_message())
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        code = 130
+    except BrokenPipeError:  # the reader, such as `head`, has gone
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> int:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return 2

@@ -1,0 +1,32 @@
+"""``foundry-bench leaderboard``: one table of several results folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from foundry_bench.cli.show import console
+from foundry_bench.sweep.store import write_atomic
+
+
+@click.command()
+@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A .csv file to write.")
+def leaderboard(results: tuple[Path, ...], output: Path | None) -> int:
+    """Rank the rows of one or several folders RESULTS together.
+
+    \b
+    foundry-bench leaderboard results/a results/b -o leaderboard.csv
+    """
+    import pandas as pd
+
+    from foundry_bench.report.frame import load_results
+    from foundry_bench.report.leaderboard import build
+    from foundry_bench.report.tables import rich_table
+
+    board = build(pd.concat([load_results(folder) for folder in results], ignore_index=True))
+    console().print(rich_table(board, ", ".join(map(str, results))))
+    if output is not None:
+        write_atomic(output, board.to_csv(index=False).encode())
+    return 0

@@ -1,0 +1,59 @@
+"""Options and look-ups that the sub-commands about one student share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from foundry_bench import registry
+from foundry_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from foundry_bench.context import Context
+    from foundry_bench.encoder import Encoder
+    from foundry_bench.method import Method
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def teacher_option(command: Command) -> Command:
+    """``--teacher``, with the shipped one as its default."""
+    return click.option("--teacher", default="small", show_default=True, help="A name, or a file or folder.")(
+        command
+    )
+
+
+def one_method(selector: str, variant: str | None = None) -> tuple[Method, str]:
+    """The one method and variant a selector stands for; ``variant`` where the selector names none.
+
+    Raises UserError for a selector that stands for several.
+    """
+    found = registry.expand(registry.parse_selector(selector), use_grid=False)
+    named = [pair for pair in found if variant is None or pair[1] == variant] or found
+    if len({str(method.params()) for method, _ in named}) > 1:
+        raise UserError(f"{selector!r} stands for {len(found)} students; give every parameter one value")
+    return named[0]
+
+
+def student_of(text: str, teacher: Encoder, ctx: Context) -> Encoder:
+    """A saved student's folder, or an untrained student of a selector."""
+    from foundry_bench import students
+
+    if Path(text).is_dir():
+        return students.load_student(Path(text), teacher)
+    method, _ = one_method(text)
+    return students.make_student(method, teacher, None, ctx)
+
+
+@contextmanager
+def working_context(seed: int = 0, budget: str = "quick") -> Iterator[Context]:
+    """A context whose scratch folder goes away with it."""
+    from foundry_bench.context import Context
+
+    with TemporaryDirectory(prefix="foundry-bench-") as scratch:
+        yield Context(seed=seed, budget=budget, scratch=Path(scratch))

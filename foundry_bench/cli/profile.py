@@ -1,0 +1,36 @@
+"""``foundry-bench profile``: what one student costs beside its teacher."""
+
+from __future__ import annotations
+
+import click
+from rich.table import Table
+
+from foundry_bench.cli.options import student_of, teacher_option, working_context
+from foundry_bench.cli.show import console
+
+
+@click.command()
+@click.argument("student")
+@click.option("--dataset", default="kicad", show_default=True, help="Clouds to measure on.")
+@teacher_option
+def profile(student: str, dataset: str, teacher: str) -> int:
+    """Measure multiply-adds, parameters, latency and memory of STUDENT, a saved folder or a selector.
+
+    \b
+    foundry-bench profile 'foundry[supertokens=4]'
+    foundry-bench profile students/foundry-4
+    """
+    from foundry_bench import cost
+    from foundry_bench.sweep import harness
+
+    reference = harness.load_teacher(teacher)
+    with working_context() as ctx:
+        encoder = student_of(student, reference, ctx)
+        report = cost.profile(encoder, reference, harness.load_dataset(dataset), ctx)
+    table = Table(title=f"{student} beside {teacher}", title_justify="left", header_style="bold")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for name, value in report.to_dict().items():
+        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    console().print(table)
+    return 0

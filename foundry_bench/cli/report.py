@@ -1,0 +1,25 @@
+"""``foundry-bench report``: write the reports of a results folder again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from foundry_bench.cli.show import console
+from foundry_bench.report import writer
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path))
+def report(results: Path) -> int:
+    """Write leaderboard, summary and plots of the folder RESULTS.
+
+    \b
+    foundry-bench report results/fewshot-quick
+    """
+    board = writer.write_reports(results)
+    from foundry_bench.report.tables import rich_table
+
+    console().print(rich_table(board, str(results)))
+    return 0

@@ -1,0 +1,99 @@
+"""``foundry-bench run``: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from foundry_bench.cli.show import SweepDisplay
+from foundry_bench.report import writer
+from foundry_bench.sweep.config import SweepConfig
+from foundry_bench.sweep.estimate import Estimate, human_time
+from foundry_bench.sweep.runner import InterruptedSweepError, Outcome, prepare, run_sweep
+from foundry_bench.sweep.store import ORPHAN, Store
+
+INTERRUPTED = 130
+
+
+@click.command()
+@click.option(
+    "--methods", help="Selectors such as 'teacher,foundry[supertokens=1,4],tome+fmd', or all. [all]"
+)
+@click.option("--tasks", help="Names of tasks, or all. [all]")
+@click.option("--teacher", help="Name of a teacher, or a file or folder with weights. [small]")
+@click.option("--dataset", help="Data sets to evaluate on. [each task's own]")
+@click.option("--budget", help="quick, standard or paper. [quick]")
+@click.option("--seeds", type=int, help="Number of seeds. [1]")
+@click.option("--engine", help="local or serial. [local]")
+@click.option("--jobs", type=int, help="Cells at a time. [2, or 1 on one core]")
+@click.option("--out", type=click.Path(path_type=Path), help="Results folder. [results/TASKS-BUDGET]")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="A sweep.yaml; options win over it."
+)
+@click.option("--timeout", type=float, help="Seconds after which a cell is stopped. [21600]")
+@click.option("--dry-run", is_flag=True, help="Print the cells, which are reused, and the estimated time.")
+def run(out: Path | None, config_file: Path | None, dry_run: bool, **options: Any) -> int:
+    """Compare methods on tasks and write a leaderboard.
+
+    Every finished cell is kept: the same command completes an interrupted sweep, and one with more methods,
+    tasks or seeds widens it. The leaderboard shows the cells of the last command.
+
+    \b
+    foundry-bench run --methods all --tasks fewshot
+    foundry-bench run --methods 'foundry[supertokens=1,4,16]' --tasks fewshot --budget standard
+    foundry-bench run --config results/fewshot-quick/sweep.yaml
+    """
+    config = SweepConfig.from_sources(config_file, options)
+    folder = out or config.default_out
+    with SweepDisplay() as display:
+        if dry_run:
+            _dry_run(prepare(config, Store(folder), display), folder, display)
+            return 0
+        try:
+            outcome = run_sweep(config, folder, display)
+        except InterruptedSweepError as interruption:
+            click.echo(str(interruption), err=True)
+            return INTERRUPTED
+    _report(outcome, folder, display)
+    return outcome.exit_code
+
+
+def _dry_run(outcome: Outcome, folder: Path, display: SweepDisplay) -> None:
+    todo = {cell.id for cell in outcome.todo}
+    for cell in outcome.plan.cells:
+        display.note(f"{'run  ' if cell.id in todo else 'reuse'} {cell.id[:12]} {cell.title}")
+    estimate = Estimate(Store(folder))
+    seconds = human_time(estimate.total(outcome.todo, outcome.plan.config.jobs or 2))
+    reused = len(outcome.plan.cells) - len(todo)
+    line = f"{len(todo)} cells to run, {reused} reused"
+    display.note(f"{line}, about {seconds} ({estimate.basis})" if todo else f"{line}; nothing is left to do")
+
+
+def _report(outcome: Outcome, folder: Path, display: SweepDisplay) -> None:
+    """Write what is missing or out of date, and show the leaderboard when something has changed."""
+    if not outcome.todo:
+        display.note(f"nothing is left to do: all {len(outcome.plan.cells)} cells are finished")
+    if outcome.todo or writer.outdated(folder):
+        board = writer.write_reports(folder)
+        from foundry_bench.report.tables import rich_table
+
+        display.console.print(rich_table(board, str(folder)))
+    if outcome.failed:
+        display.warn(
+            f"{len(outcome.failed)} cells are not finished, see the end of {folder / 'leaderboard.md'}"
+        )
+        for record in (r for r in outcome.failed if r["identity"]["stage"] != ORPHAN):
+            display.note(f"  {failure(record, Store(folder))}")
+    display.note(f"leaderboard: {folder / 'leaderboard.csv'}  plot: {folder / 'figures' / writer.FIGURES[0]}")
+
+
+def failure(record: dict[str, Any], store: Store) -> str:
+    """One line about a record that is not finished, with the file to look into."""
+    from foundry_bench.sweep.plan import title
+
+    about = record["identity"]
+    file = about["traceback_file"]
+    where = f" ({store.beside(about['kind'], '', file)})" if file else ""
+    return f"{about['status']}: {title(about['kind'], record['inputs'])}: {about['message']}{where}"

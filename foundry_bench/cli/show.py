@@ -1,0 +1,146 @@
+"""How a running sweep is shown: a progress bar with the time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from foundry_bench.sweep.estimate import Estimate, human_time
+from foundry_bench.sweep.plan import EVALUATE, PROFILE, STUDENT, Cell
+from foundry_bench.sweep.store import FINISHED
+
+if TYPE_CHECKING:
+    from foundry_bench.context import Progress as ProgressSink
+
+WIDE = 160
+"""Columns assumed where no terminal says how many there are, so that tables in files are not folded."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console that does not fold tables into 80 columns when its output goes to a file."""
+    found = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=WIDE)
+
+
+class SweepDisplay(AbstractContextManager["SweepDisplay"]):
+    """The reporter of a sweep: one line per finished cell, and a bar with the time left on a terminal."""
+
+    def __init__(self) -> None:
+        self.console = console()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]} left"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("cells", total=0, left="?", visible=False)
+        self._todo: dict[str, Cell] = {}
+        self._total = 0
+        self._estimate: Estimate | None = None
+        self._jobs = 1
+        self._expected = self._spent = 0.0
+
+    def __enter__(self) -> SweepDisplay:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def note(self, line: str) -> None:
+        """Print a line."""
+        self.console.print(escape(line), soft_wrap=True)
+
+    def warn(self, line: str) -> None:
+        """Print a line that should be noticed."""
+        self.console.print(f"[yellow]warning:[/yellow] {escape(line)}", soft_wrap=True)
+
+    def begin(self, todo: list[Cell], estimate: Estimate, jobs: int) -> None:
+        """Show how much there is to do."""
+        self._todo = {cell.id: cell for cell in todo}
+        self._total, self._estimate, self._jobs = len(todo), estimate, jobs
+        left = human_time(estimate.total(todo, jobs))
+        self.note(f"{len(todo)} cells to run, {jobs} at a time, about {left} ({estimate.basis})")
+        self._bar.update(self._task, total=len(todo), left=left, visible=True)
+        self._bar.start()
+
+    def finished(self, cell: Cell, record: dict[str, Any]) -> None:
+        """One line for a finished cell."""
+        self._todo.pop(cell.id, None)
+        done = self._total - len(self._todo)
+        status, seconds = record["identity"]["status"], record["environment"].get("seconds")
+        colour = "green" if status in FINISHED else "red"
+        took = "" if seconds is None else f"{seconds:7.1f} s  "
+        line = f"[{colour}]{status:8}[/{colour}]{took}{escape(cell.title)}  {escape(key_result(record))}"
+        self.console.print(f"{escape(f'[{done:3}/{self._total}]')} {line}", soft_wrap=True)
+        self._bar.update(self._task, completed=done, left=self._time_left(cell, seconds))
+
+    def _time_left(self, cell: Cell, seconds: float | None) -> str:
+        """Estimated time of what is left, corrected by how the estimate did so far."""
+        if self._estimate is None:
+            return "?"
+        if seconds is not None:
+            self._expected += self._estimate.seconds(cell)
+            self._spent += seconds
+        pace = self._spent / self._expected if self._expected else 1.0
+        return human_time(pace * self._estimate.total(list(self._todo.values()), self._jobs))
+
+
+def key_result(record: dict[str, Any]) -> str:
+    """The one result of a record that a reader wants to see pass by, or its error."""
+    about, kind = record["identity"], record["identity"]["kind"]
+    if about["status"] != "ok":
+        error = f"{about['error_type']}: " if about["error_type"] not in (None, about["status"]) else ""
+        return f"{error}{about['message']}"
+    if kind == STUDENT and record["fidelity"]["r2"] is not None:
+        return f"R2 {record['fidelity']['r2']:.3f}"
+    if kind == EVALUATE:
+        primary = [score for score in record["scores"]["values"] if score["primary"]]
+        return " ".join(f"{score['metric']} {100 * score['value']:.1f} %" for score in primary)
+    if kind == PROFILE:
+        cost = record["cost"]
+        return f"{cost['gmacs']:.4f} GMACs, latency ratio {cost['latency_ratio']:.2f}"
+    return ""
+
+
+@contextmanager
+def long_work() -> Iterator[tuple[ProgressSink, logging.Logger]]:
+    """A progress sink and a logger for work outside a sweep: a bar on a terminal, log lines elsewhere."""
+    screen = console(stderr=True)
+    log = logging.getLogger("foundry_bench")
+    handler = RichHandler(console=screen, show_path=False)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        try:
+            yield progress, log
+        finally:
+            log.removeHandler(handler)

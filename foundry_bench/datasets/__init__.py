@@ -1,0 +1,23 @@
+"""Embedded and prepared point-cloud data sets. Importing this package reads no data and no heavy library."""
+
+from __future__ import annotations
+
+from foundry_bench.datasets.embedded_reader import (
+    EMBEDDED,
+    PointCloudDataset,
+    load_embedded,
+    load_furniture,
+    load_kicad,
+    load_prepared,
+    load_pretrain,
+)
+
+__all__ = [
+    "EMBEDDED",
+    "PointCloudDataset",
+    "load_embedded",
+    "load_furniture",
+    "load_kicad",
+    "load_prepared",
+    "load_pretrain",
+]

@@ -1,0 +1,197 @@
+"""Reads data-set folders: the ones that ship with the package, and the ones that ``data prepare`` wrote."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from foundry_bench.datasets import codec
+from foundry_bench.datasets.format import SCHEMA_VERSION, data_hash
+from foundry_bench.errors import UserError
+
+EMBEDDED = ("kicad", "furniture", "pretrain")
+
+_SPLIT_PREFIX = "split_"
+_REINSTALL = "reinstall foundry-bench"
+
+
+@dataclass(frozen=True)
+class PointCloudDataset:
+    """Objects as point clouds, with what is known of them.
+
+    Attributes:
+        name: of the data set.
+        version: of the data set.
+        sha256: hash over its data files, used as the data hash of a sweep's cells.
+        classes: class names.
+        points: ``(N, P, 3)`` float32 in the unit sphere, centred on the mean, z up, points in random order.
+        labels: ``(N,)`` int64 class index, -1 unlabelled.
+        series: ``(N,)`` str; objects of one series differ in a dimension only.
+        paths: ``(N,)`` str, source file inside its package.
+        splits: split name (``seed0``) to ``(N,)`` of ``train``, ``test`` or the empty string.
+        parts: ``(N, P)`` int8 part index within the object's category, -1 none; None for a set without parts.
+        part_names: category (a class name) to part names.
+        novel_classes: classes that the pretraining set does not contain.
+        licence: SPDX expression.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    classes: tuple[str, ...]
+    points: np.ndarray
+    labels: np.ndarray
+    series: np.ndarray
+    paths: np.ndarray
+    splits: dict[str, np.ndarray]
+    parts: np.ndarray | None
+    part_names: dict[str, tuple[str, ...]]
+    novel_classes: tuple[str, ...]
+    licence: str
+
+
+def load_kicad() -> PointCloudDataset:
+    """The embedded KiCad set: 26 classes in three series-wise splits, parts in 17 categories."""
+    return load_embedded("kicad")
+
+
+def load_furniture() -> PointCloudDataset:
+    """The embedded furniture set: seven few-shot classes."""
+    return load_embedded("furniture")
+
+
+def load_pretrain() -> PointCloudDataset:
+    """The embedded unlabelled set for pretraining and distillation."""
+    return load_embedded("pretrain")
+
+
+@cache
+def load_embedded(name: str) -> PointCloudDataset:
+    """One of ``EMBEDDED``, read and checked once per process; treat its arrays as read-only.
+
+    Raises:
+        UserError: unknown name, or a file that is missing or differs from its SHA-256.
+    """
+    return _load(embedded_folder(name), _REINSTALL)
+
+
+def embedded_folder(name: str) -> Path:
+    """Folder of an embedded data set.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in EMBEDDED:
+        raise UserError(f"no embedded data set {name!r}: choose one of {', '.join(EMBEDDED)}")
+    return Path(str(files("foundry_bench.datasets") / "embedded" / name))
+
+
+def load_prepared(folder: Path) -> PointCloudDataset:
+    """A data-set folder that ``foundry-bench data prepare`` wrote.
+
+    Raises:
+        UserError: a file is missing, differs from its SHA-256, or has another layout than this version reads.
+    """
+    return _load(folder, f"run `foundry-bench data prepare` again for {folder}")
+
+
+def read_description(folder: Path, fix: str) -> dict[str, Any]:
+    """The content of ``dataset.json``; ``fix`` is what the error message advises.
+
+    Raises:
+        UserError: no such file, not JSON, or another schema version.
+    """
+    path = folder / "dataset.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: {fix}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}): {fix}") from error
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has schema {content.get('schema_version')}, expected {SCHEMA_VERSION}: {fix}"
+        )
+    return content
+
+
+def read_checked(folder: Path, name: str, expected: str, fix: str) -> bytes:
+    """Bytes of one file, checked against its SHA-256 before use.
+
+    Raises:
+        UserError: missing or different; the message names the file and both sums.
+    """
+    path = folder / name
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing (expected SHA-256 {expected}): {fix}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise UserError(f"{path} is damaged: expected SHA-256 {expected}, found {found}: {fix}")
+    return content
+
+
+def _load(folder: Path, fix: str) -> PointCloudDataset:
+    description = read_description(folder, fix)
+    sums = {name: description["files"][name]["sha256"] for name in description["data_files"]}
+    contents = {name: read_checked(folder, name, expected, fix) for name, expected in sums.items()}
+    rows = list(csv.DictReader(io.StringIO(contents.pop("index.csv").decode("utf-8"))))
+    points: list[np.ndarray] = []
+    parts: list[np.ndarray] = []
+    for name, content in contents.items():
+        file_points, file_parts = _read_points(content, folder / name, fix)
+        points.append(file_points)
+        if file_parts is not None:
+            parts.append(file_parts)
+    classes = tuple(description["classes"])
+    number = {name: index for index, name in enumerate(classes)}
+    dataset = PointCloudDataset(
+        name=description["name"],
+        version=description["version"],
+        sha256=data_hash(sums),
+        classes=classes,
+        points=np.concatenate(points),
+        labels=np.array([number.get(row["class"], -1) for row in rows], dtype=np.int64),
+        series=np.array([row["series"] for row in rows]),
+        paths=np.array([row["path"] for row in rows]),
+        splits=_splits(rows),
+        parts=np.concatenate(parts) if len(parts) == len(points) else None,
+        part_names={name: tuple(names) for name, names in description["part_names"].items()},
+        novel_classes=tuple(description["novel_classes"]),
+        licence=description["licence"],
+    )
+    if len(rows) != len(dataset.points):
+        raise UserError(f"{folder} lists {len(rows)} objects but holds {len(dataset.points)}: {fix}")
+    return dataset
+
+
+def _read_points(content: bytes, path: Path, fix: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Points ``(N, P, 3)`` and part labels ``(N, P)`` of one ``.npz`` file, in reading order."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            planes, stored_parts = arrays["planes"], arrays.get("parts")
+    except (BadZipFile, ValueError, KeyError) as error:
+        raise UserError(f"{path} is no point file ({error}): {fix}") from error
+    points = codec.decode_clouds(planes)
+    if stored_parts is None:
+        return points, None
+    return points, np.take_along_axis(stored_parts, codec.reading_order(*stored_parts.shape), axis=1)
+
+
+def _splits(rows: Sequence[Mapping[str, str]]) -> dict[str, np.ndarray]:
+    """Split name to side per object; splits in which no object has a side are left out."""
+    names = [column for column in rows[0] if column.startswith(_SPLIT_PREFIX)] if rows else []
+    splits = {name.removeprefix(_SPLIT_PREFIX): np.array([row[name] for row in rows]) for name in names}
+    return {name: sides for name, sides in splits.items() if (sides != "").any()}
