@@ -250,7 +250,7 @@ def _step(
     with torch.autocast(ctx.device.type, dtype=torch.bfloat16):
         loss = method.loss(student, inputs, target)
     if not torch.isfinite(loss):
-        raise FloatingPointError(f"the distillation loss of {method.name} is {float(loss)}; lower the learning rate")
+        raise FloatingPointError(f"the distillation loss of {method.name} is {float(loss.detach())}; lower the learning rate")
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 3.0)

@@ -1,0 +1,114 @@
+"""The command line: quick help, one line for every mistake, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from foundry_bench.cli import COMMANDS, main
+
+
+def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Exit code, output and error output of one command in this process."""
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    captured = capsys.readouterr()
+    return int(left.value.code or 0), captured.out, captured.err
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = """
+import sys
+from foundry_bench.cli import main
+try:
+    main(["--help"])
+except SystemExit as left:
+    assert not left.code
+heavy = {"torch", "numpy", "pandas", "rich", "scipy", "matplotlib", "timm", "yaml"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in COMMANDS:
+        assert f"  {name} " in done.stdout
+
+
+def test_help_is_there_in_well_under_a_second() -> None:
+    command = [sys.executable, "-c", "from foundry_bench.cli import main; main()", "--help"]
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 1.0, "0.3 s on a quiet machine"
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call([command, "--help"], capsys)
+    assert code == 0
+    assert f"Usage: foundry-bench {command}" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["runn"], "unknown command 'runn'; did you mean 'run'?"),
+        (["run", "--budgett", "quick"], "No such option"),
+        (["run", "--methods", "fondry"], "unknown method 'fondry'; did you mean 'foundry'?"),
+        (["run", "--methods", "foundry[supertoken=4]"], "did you mean 'supertokens'?"),
+        (["run", "--tasks", "fewshoot"], "unknown task 'fewshoot'; did you mean 'fewshot'?"),
+        (["run", "--dataset", "kikad"], "unknown dataset 'kikad'; did you mean 'kicad'?"),
+        (["run", "--engine", "lokal"], "unknown engine 'lokal'; did you mean 'local'?"),
+        (["run", "--seeds", "0"], "seeds must be a number of at least 1"),
+        (["run", "--config", "nowhere.yaml"], "cannot read nowhere.yaml"),
+        (["list", "method"], "unknown kind 'method'; did you mean 'methods'?"),
+        (["info", "foundri"], "unknown name 'foundri'; did you mean 'foundry'?"),
+        (["report", "nowhere"], "holds no results"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(arguments, capsys)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("error: ")
+    assert message in err
+    assert list(tmp_path.iterdir()) == [], "a mistake leaves nothing behind"
+
+
+def test_a_dry_run_prints_the_cells_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ["run", "--methods", "foundry[supertokens=4]", "--tasks", "fewshot", "--dry-run"]
+    code, out, _ = call([*arguments, "--out", str(tmp_path / "out")], capsys)
+    assert code == 0
+    assert "student foundry[supertokens=4]+fmd" in out
+    assert "4 cells to run, 0 reused, about" in out
+    assert "a guess from the budget" in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_lists_name_what_is_registered_and_by_whom(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(["list"], capsys)
+    assert code == 0
+    for name in ("foundry", "fewshot", "small", "kicad", "local"):
+        assert name in out
+    assert "foundry-bench" in out
+
+
+def test_info_shows_parameters_grid_and_variants(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(["info", "foundry"], capsys)
+    assert code == 0
+    assert "supertokens = " in out
+    assert "grid: supertokens = " in out
+    assert "variants: fmd" in out

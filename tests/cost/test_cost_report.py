@@ -1,0 +1,71 @@
+"""The report of one student: every key that records and leaderboard read, measured on the real data."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tiny_encoders import Decoding, Lift, Transformer
+
+from foundry_bench.context import Context
+from foundry_bench.cost import bytes_on_disk, count_parameters, measure_peak_memory, profile
+from foundry_bench.datasets import load_furniture
+from foundry_bench.encoder import EncoderConfig
+from foundry_bench.errors import UserError
+from foundry_bench.teachers.transformer import PointTransformer
+
+CONFIG = EncoderConfig(dim=32, depth=4, heads=2, groups=16, group_size=8, tokenizer_widths=(16, 16, 16))
+KEYS = {
+    "gmacs", "gmacs_p95", "gmacs_tokenizer", "gmacs_encoder", "gmacs_decoder", "gmacs_ratio", "gflops",
+    "gmacs_flop_counter", "params_m", "disk_mb", "latency_ms", "latency_teacher_ms", "latency_ratio",
+    "latency_ratio_iqr", "peak_mem_mb", "batch", "dtype", "threads", "clouds", "pairs",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def teacher() -> PointTransformer:
+    return PointTransformer(CONFIG).eval()
+
+
+def test_report_of_a_shallower_student(teacher: PointTransformer) -> None:
+    student = PointTransformer(EncoderConfig(**{**vars(CONFIG), "depth": 2})).eval()
+    report = profile(student, teacher, load_furniture(), Context(), seconds=0.2)
+    values = report.to_dict()
+    assert values.keys() >= KEYS
+    json.dumps(values)
+    assert report.gflops == 2 * report.gmacs
+    assert report.gmacs == pytest.approx(report.gmacs_tokenizer + report.gmacs_encoder + report.gmacs_decoder)
+    assert report.gmacs_flop_counter == pytest.approx(report.gmacs, rel=0.01)
+    assert 0 < report.gmacs_ratio < 1
+    assert report.params_m * 1e6 == sum(p.numel() for p in student.parameters())
+    assert report.peak_mem_mb is None
+
+
+def test_the_teacher_beside_itself_costs_the_same(teacher: PointTransformer) -> None:
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    report = profile(teacher, teacher, load_furniture(), Context(), seconds=0)
+    assert report.gmacs_ratio == 1
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+
+
+def test_shared_parameters_are_counted_and_stored_once() -> None:
+    shared, plain = Decoding(), Transformer()
+    extra = sum(p.numel() for p in shared.head.parameters())
+    assert count_parameters(shared) == count_parameters(plain) + extra
+    assert bytes_on_disk(shared) == pytest.approx(bytes_on_disk(plain) + 4 * extra, abs=400)
+
+
+def test_bytes_on_disk_are_those_of_a_file() -> None:
+    encoder = Lift()
+    assert 0 <= bytes_on_disk(encoder) - 4 * count_parameters(encoder) < 400
+
+
+def test_peak_memory_is_that_of_another_process(teacher: PointTransformer) -> None:
+    memory = measure_peak_memory(teacher, torch.randn(1, CONFIG.points, 3))
+    assert memory.peak >= memory.baseline > 50e6
+
+
+def test_an_encoder_that_fails_elsewhere_is_reported(teacher: PointTransformer) -> None:
+    with pytest.raises(UserError, match="NaN"):
+        measure_peak_memory(teacher, torch.full((1, CONFIG.points, 3), torch.nan))

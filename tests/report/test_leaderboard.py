@@ -1,0 +1,110 @@
+"""The leaderboard's columns, its aggregation, and who is ranked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from board_helpers import cells, frame
+from scipy import stats
+
+from foundry_bench.errors import UserError
+from foundry_bench.report.frame import load_results
+from foundry_bench.report.leaderboard import build
+from foundry_bench.report.tables import failure_lines, markdown, rank_texts
+
+DESIGNED = [
+    *("rank", "method", "variant", "params", "teacher"),
+    *("fewshot:furniture:acc", "fewshot:furniture:acc_ci95", "fewshot:kicad:acc", "fewshot:kicad:acc_ci95"),
+    *("mean_score", "retained", "r2", "gmacs", "gmacs_ratio", "gflops", "params_m", "latency_ms"),
+    *("latency_ratio", "peak_mem_mb", "train_s", "seeds", "tasks_done", "tasks_total", "pareto"),
+]
+
+
+def test_the_columns_are_those_of_the_design(tmp_path: Path) -> None:
+    board = build(frame(cells("teacher", tmp_path, level=0.8)))
+    assert list(board.columns) == DESIGNED
+
+
+def test_rows_are_ordered_by_mean_score_and_share_of_the_teacher(tmp_path: Path) -> None:
+    board = build(
+        frame(
+            cells("tome", tmp_path, level=0.6, params="r=4"),
+            cells("teacher", tmp_path, level=0.8, variant="off-the-shelf"),
+            cells("foundry", tmp_path, level=0.7, params="supertokens=4"),
+        )
+    )
+    assert list(board["method"]) == ["teacher", "foundry", "tome"]
+    assert list(board["rank"]) == [1, 2, 3]
+    assert board["retained"].iloc[0] == 1.0
+    assert board["retained"].iloc[1] == pytest.approx(
+        board["mean_score"].iloc[1] / board["mean_score"].iloc[0]
+    )
+    assert board["r2"].iloc[0] == 0.9, "measured with the inference-time parameters"
+
+
+def test_only_rows_with_every_task_are_ranked(tmp_path: Path) -> None:
+    board = build(
+        frame(
+            cells("teacher", tmp_path, level=0.7),
+            cells("lucky", tmp_path, level=0.9, failed=("furniture",)),
+            cells("lost", tmp_path, level=0.9, failed=("kicad", "furniture")),
+        )
+    )
+    assert list(board["method"]) == ["teacher", "lucky", "lost"]
+    assert list(board["tasks_done"]) == [2, 1, 0]
+    assert set(board["tasks_total"]) == {2}
+    assert board["rank"].isna().tolist() == [False, True, True]
+    assert board["mean_score"].isna().tolist() == [False, True, True]
+    assert board["fewshot:kicad:acc"].iloc[1] == pytest.approx(0.9, abs=0.02)
+
+
+def test_seeds_are_averaged_before_the_interval_over_episodes(tmp_path: Path) -> None:
+    table = frame(cells("foundry", tmp_path, level=0.7, seeds=3))
+    board = build(table)
+    assert (len(board), board["seeds"].iloc[0]) == (1, 3)
+    paths = table[(table["kind"] == "evaluate") & (table["dataset"] == "kicad")]["outcomes"]
+    mean = np.mean([np.load(path)["acc"] for path in paths], axis=0)
+    assert board["fewshot:kicad:acc"].iloc[0] == pytest.approx(mean.mean())
+    expected = stats.t.ppf(0.975, 39) * stats.sem(mean)
+    assert board["fewshot:kicad:acc_ci95"].iloc[0] == pytest.approx(expected)
+
+
+def test_rows_that_the_data_cannot_separate_share_a_rank_and_say_so(tmp_path: Path) -> None:
+    board = build(
+        frame(
+            cells("a", tmp_path, level=0.7),
+            cells("b", tmp_path, level=0.7),
+            cells("c", tmp_path, level=0.5),
+        )
+    )
+    assert list(board["rank"]) == [1, 1, 3]
+    assert rank_texts(board) == ["1=", "1=", "3"]
+
+
+def test_a_lower_is_better_metric_counts_as_its_complement(tmp_path: Path) -> None:
+    table = frame(cells("good", tmp_path, level=0.2), cells("bad", tmp_path, level=0.4))
+    table["higher_is_better"] = table["higher_is_better"].map({True: False})
+    board = build(table)
+    assert list(board["method"]) == ["good", "bad"]
+    assert board["mean_score"].iloc[0] == pytest.approx(0.8, abs=0.02)
+
+
+def test_different_budgets_are_not_put_into_one_table(tmp_path: Path) -> None:
+    table = frame(cells("a", tmp_path, level=0.7), cells("b", tmp_path, level=0.7))
+    table.loc[(table["method"] == "b") & (table["kind"] == "student"), "budget"] = "paper"
+    with pytest.raises(UserError, match="different budgets"):
+        build(table)
+
+
+def test_the_page_names_what_failed_and_escapes_nothing_away(tmp_path: Path) -> None:
+    table = frame(cells("foundry", tmp_path, level=0.7, params="supertokens=4", failed=("kicad",)))
+    page = markdown(build(table), "sweep", failure_lines(table))
+    assert "foundry[supertokens=4]+fmd" in page
+    assert "failed: evaluate foundry[supertokens=4]+fmd on fewshot:kicad: ValueError: no" in page
+
+
+def test_a_folder_without_results_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no results"):
+        load_results(tmp_path)

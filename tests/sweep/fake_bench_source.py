@@ -1,0 +1,169 @@
+"""A throw-away distribution for tests of the sweep: a tiny teacher and data set, a task, and methods that
+misbehave.
+
+``tests/sweep/conftest.py`` copies this file to a temporary folder as ``fake_bench.py`` and registers it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from foundry_bench.context import Context
+from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.encoder import Embedding, Encoder, Tokens
+from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.task import Metric, Scores, Task, score_from_outcomes
+from foundry_bench.teachers import PointTransformer
+
+
+class Scaled(PointTransformer):
+    """The teacher's architecture; ``scale`` is an inference-time parameter."""
+
+    scale = 1.0
+
+    def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
+        tokens = super().encode(embedding, levels)
+        return replace(tokens, features=tokens.features * self.scale)
+
+
+def tiny() -> Path:
+    """Folder of a tiny untrained teacher, which the tests write beside this file."""
+    return Path(__file__).parent / "tiny"
+
+
+def load_blobs() -> PointCloudDataset:
+    """Forty clouds of 64 points in four classes that differ in their shape."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 10)
+    stretch = np.array([[1, 1, 1], [1, 0.2, 0.2], [0.3, 1, 1], [0.6, 0.1, 1]])[labels]
+    points = rng.normal(size=(40, 64, 3)) * stretch[:, None]
+    points = (points / np.linalg.norm(points, axis=2).max(axis=1)[:, None, None]).astype(np.float32)
+    names = np.array([f"blob-{index}" for index in range(40)])
+    sides = {"seed0": np.array(["train", "test"] * 20)}
+    return PointCloudDataset(
+        *("blobs", "1", "b" * 64, ("a", "b", "c", "d"), points, labels, names, names),
+        *(sides, None, {}, ("c", "d"), "CC0-1.0"),
+    )
+
+
+def copy_of(teacher: Encoder) -> Scaled:
+    """A student with the teacher's weights."""
+    student = Scaled(teacher.config)
+    student.load_state_dict(teacher.state_dict())
+    return student.requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Plain(Method):
+    """Copies the teacher; ``scale`` can change without training again."""
+
+    name: ClassVar[str] = "teacher-copy"
+    variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF,)
+    inference: ClassVar[tuple[str, ...]] = ("scale",)
+    width: int = 1
+    scale: float = 1.0
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        return copy_of(teacher)
+
+
+@dataclass(frozen=True)
+class Distilled(Method):
+    """Starts from noise and is trained."""
+
+    name: ClassVar[str] = "distilled"
+    variants: ClassVar[tuple[str, ...]] = (FMD,)
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        return Scaled(teacher.config)
+
+
+@dataclass(frozen=True)
+class Failing(Plain):
+    """Raises in ``compress``."""
+
+    name: ClassVar[str] = "failing"
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        raise ValueError("this method always fails")
+
+
+@dataclass(frozen=True)
+class Hungry(Plain):
+    """Runs out of memory."""
+
+    name: ClassVar[str] = "hungry"
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        raise MemoryError("asked for too much")
+
+
+@dataclass(frozen=True)
+class Leaving(Plain):
+    """Ends the process as if it owned it."""
+
+    name: ClassVar[str] = "leaving"
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        raise SystemExit(7)
+
+
+@dataclass(frozen=True)
+class Sleeping(Plain):
+    """Never comes back in time."""
+
+    name: ClassVar[str] = "sleeping"
+    seconds: float = 600.0
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        time.sleep(self.seconds)
+        return copy_of(teacher)
+
+
+@dataclass(frozen=True)
+class Dying(Plain):
+    """Kills its own process; only the first time when ``once`` names a file to remember it by."""
+
+    name: ClassVar[str] = "dying"
+    once: str = ""
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        if not self.once or not Path(self.once).exists():
+            if self.once:
+                Path(self.once).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return copy_of(teacher)
+
+
+@dataclass(frozen=True)
+class Skipping(Plain):
+    """Does not want to be evaluated."""
+
+    name: ClassVar[str] = "skipping"
+
+    def skip(self, teacher: Encoder, task: str) -> str | None:
+        return f"not made for {task}"
+
+
+@dataclass(frozen=True)
+class Spread(Task):
+    """A cheap task: how far the features of each cloud spread, squeezed into [0, 1]."""
+
+    name: ClassVar[str] = "spread"
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric("spread", primary=True),)
+    datasets: ClassVar[tuple[str, ...]] = ("blobs",)
+    clouds: int = 20
+
+    def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
+        with torch.no_grad():
+            tokens = encoder(encoder.tokenize(torch.from_numpy(data.points[: self.clouds]))).features
+        outcomes = torch.tanh(tokens.std(dim=1).mean(dim=-1)).numpy().astype(float)
+        return Scores((score_from_outcomes(self.metrics[0], outcomes),), {"spread": outcomes})

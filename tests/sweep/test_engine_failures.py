@@ -1,0 +1,96 @@
+"""Whatever a cell does, it leaves a record and the rest of the sweep goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sweep_helpers import Sweep
+
+
+@pytest.mark.parametrize("engine", ["serial", "local"])
+def test_errors_become_records_and_the_rest_finishes(sweep: Sweep, tmp_path: Path, engine: str) -> None:
+    outcome, notes = sweep("failing,hungry,leaving,skipping,teacher-copy,broken", engine=engine)
+    assert notes.statuses == {
+        "student failing": "failed",
+        "student hungry": "oom",
+        "student leaving": "failed",
+        "student skipping": "ok",
+        "student teacher-copy": "ok",
+        "student broken": "failed",
+        "evaluate failing": "failed",
+        "evaluate hungry": "failed",
+        "evaluate leaving": "failed",
+        "evaluate skipping": "skipped",
+        "evaluate teacher-copy": "ok",
+    }
+    assert outcome.exit_code == 1
+    identity = next(r["identity"] for r in outcome.failed if r["inputs"]["method"]["name"] == "failing")
+    assert (identity["error_type"], identity["stage"]) == ("ValueError", "compress")
+    traceback = tmp_path / "out" / "cells" / "student" / identity["traceback_file"]
+    assert "this method always fails" in traceback.read_text()
+
+
+def test_a_child_names_the_student_that_failed(sweep: Sweep) -> None:
+    outcome, _ = sweep("failing")
+    student, child = outcome.failed
+    assert child["identity"]["stage"] == "parent"
+    assert student["identity"]["cell_id"][:12] in child["identity"]["message"]
+
+
+def test_a_cell_that_takes_too_long_is_stopped_from_outside(sweep: Sweep) -> None:
+    outcome, notes = sweep("sleeping", engine="local", timeout=3.0)
+    assert notes.statuses == {"student sleeping": "timeout", "evaluate sleeping": "failed"}
+    assert "--timeout" in outcome.failed[0]["identity"]["message"]
+
+
+def test_a_process_that_dies_by_a_signal_is_tried_once_more(sweep: Sweep, tmp_path: Path) -> None:
+    outcome, notes = sweep(f"dying[once={tmp_path / 'died'}]", engine="local")
+    assert set(notes.statuses.values()) == {"ok"}
+    assert notes.records[0]["identity"]["attempt"] == 2
+    assert outcome.exit_code == 0
+
+
+def test_a_process_that_dies_twice_is_recorded_as_killed(sweep: Sweep) -> None:
+    outcome, _ = sweep("dying", engine="local")
+    identity = outcome.failed[0]["identity"]
+    assert (identity["status"], identity["attempt"]) == ("killed", 2)
+    assert "SIGKILL" in identity["message"]
+
+
+def test_failed_cells_are_run_again_and_finished_ones_are_not(sweep: Sweep, tmp_path: Path) -> None:
+    sweep("failing,teacher-copy")
+    outcome, notes = sweep("failing,teacher-copy")
+    assert {record["inputs"]["method"]["name"] for record in notes.records} == {"failing"}
+    assert [record["identity"]["attempt"] for record in outcome.failed] == [2, 2]
+
+
+def test_engines_agree_on_every_number(sweep: Sweep) -> None:
+    results = []
+    for engine in ("serial", "local"):
+        _, notes = sweep("teacher-copy[scale=2.0],distilled", out=engine, engine=engine)
+        records = sorted(notes.records, key=lambda record: record["identity"]["cell_id"])
+        results.append(
+            [(r["identity"]["cell_id"], r["scores"], (r["fidelity"] or {}).get("r2")) for r in records]
+        )
+    serial, local = results
+    for (cell, scores, r2), (other_cell, other_scores, other_r2) in zip(serial, local, strict=True):
+        assert cell == other_cell
+        assert r2 is None or r2 == pytest.approx(other_r2, abs=1e-6)
+        if scores is not None:
+            assert scores["values"][0]["value"] == pytest.approx(other_scores["values"][0]["value"], abs=1e-6)
+
+
+def test_a_record_says_what_it_was_made_of_and_where(sweep: Sweep, tmp_path: Path) -> None:
+    from foundry_bench.sweep.plan import identity
+
+    outcome, _ = sweep("teacher-copy")
+    for cell in outcome.plan.cells:
+        record = json.loads((tmp_path / "out" / "cells" / cell.kind / f"{cell.id}.json").read_text())
+        assert list(record) == [
+            *("schema_version", "identity", "inputs", "fidelity", "scores", "cost", "environment")
+        ]
+        assert identity(record["identity"]["kind"], record["inputs"]) == cell.id
+        assert record["environment"]["packages"]["torch"]
+        assert record["environment"]["start"] < record["environment"]["end"]

@@ -1,0 +1,162 @@
+"""Disk is the scheduler's memory: nothing finished is lost, a second run does only what is missing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sweep_helpers import Sweep, config_of
+
+from foundry_bench.errors import UserError
+from foundry_bench.sweep import runner, snapshot
+from foundry_bench.sweep.store import Store
+
+
+def test_a_second_run_has_nothing_to_do(sweep: Sweep) -> None:
+    first, _ = sweep("teacher-copy")
+    second, notes = sweep("teacher-copy")
+    assert (len(first.todo), len(second.todo), notes.records) == (2, 0, [])
+
+
+def test_a_wider_sweep_reuses_what_is_there(sweep: Sweep) -> None:
+    sweep("teacher-copy")
+    outcome, _ = sweep("teacher-copy[scale=1.0,2.0]", seeds=2)
+    assert [cell.kind for cell in outcome.todo] == ["student", "evaluate", "evaluate", "evaluate"]
+
+
+def test_a_truncated_record_is_named_and_made_again(sweep: Sweep, tmp_path: Path) -> None:
+    first, _ = sweep("teacher-copy")
+    path = Store(tmp_path / "out").record_path("evaluate", first.plan.cells[1].id)
+    path.write_text(path.read_text()[:100])
+    second, notes = sweep("teacher-copy")
+    assert [cell.kind for cell in second.todo] == ["evaluate"]
+    assert any(str(path) in line for line in notes.lines)
+    assert sweep("teacher-copy")[0].todo == []
+
+
+def test_lost_outcomes_and_lost_weights_are_made_again(sweep: Sweep, tmp_path: Path) -> None:
+    import shutil
+
+    first, _ = sweep("teacher-copy")
+    shutil.rmtree(tmp_path / "out" / "students")
+    assert sweep("teacher-copy")[0].todo == []
+    Store(tmp_path / "out").beside("evaluate", first.plan.cells[1].id, ".npz").unlink()
+    assert [cell.kind for cell in sweep("teacher-copy")[0].todo] == ["student", "evaluate"]
+
+
+def test_a_folder_of_another_sweep_is_left_alone(sweep: Sweep) -> None:
+    sweep("teacher-copy")
+    with pytest.raises(UserError, match=r"another budget .* choose another --out"):
+        sweep("teacher-copy", budget="standard")
+
+
+def test_a_folder_of_something_else_is_left_alone(sweep: Sweep, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("")
+    with pytest.raises(UserError, match=r"holds 'thesis\.tex' but no sweep\.yaml"):
+        sweep("teacher-copy")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+
+
+def test_two_sweeps_do_not_run_in_one_folder(sweep: Sweep, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    sweep("teacher-copy")
+    with (
+        FileLock(Store(tmp_path / "out").cache / "lock"),
+        pytest.raises(UserError, match="another sweep is running"),
+    ):
+        sweep("teacher-copy[scale=2.0]")
+
+
+def test_an_unchanged_sweep_is_not_even_planned_again(
+    sweep: Sweep, plugins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"teacher": str(plugins / "tiny"), "dataset": "furniture", "distill_on": "furniture"}
+    first, _ = sweep("teacher-copy", **own)
+    planner = runner.plan
+    monkeypatch.setattr(runner, "plan", lambda config: pytest.fail("planned again, which imports torch"))
+    second, _ = sweep("teacher-copy", **own)
+    assert second.todo == []
+    assert [cell.id for cell in second.plan.cells] == [cell.id for cell in first.plan.cells]
+    monkeypatch.setattr(runner, "plan", planner)
+    monkeypatch.delitem(sys.modules, "fake_bench")
+    with (plugins / "fake_bench.py").open("a") as file:
+        file.write("# edited\n")
+    assert len(sweep("teacher-copy", **own)[0].todo) == len(first.todo)
+
+
+def test_a_teacher_or_data_set_from_elsewhere_is_always_planned_again(plugins: Path) -> None:
+    config = config_of("teacher-copy")
+    assert snapshot.fingerprint(config, [], []) is None, "a plugin's teacher may change unseen"
+
+
+def start_sweep(out: Path, log: Path) -> subprocess.Popen[bytes]:
+    """The real command in a process group of its own, with a cell that would take ten minutes."""
+    config = out.parent / "sweep.yaml"
+    config.write_text(
+        "teacher: tiny\ndistill_on: blobs\ntasks: [spread]\nmethods: [teacher-copy, sleeping]\n"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        "from foundry_bench.cli import main; main()",
+        "run",
+        "--config",
+        str(config),
+    ]
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [*command, "--out", str(out), "--jobs", "2"], stdout=file, stderr=file, start_new_session=True
+        )
+
+
+def wait_for_record(out: Path, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until the evaluation has finished, while another cell still sleeps."""
+    limit = time.monotonic() + 300
+    while not [path for path in (out / "cells" / "evaluate").glob("*.json") if "spec" not in path.name]:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < limit, log.read_text()
+        time.sleep(0.1)
+
+
+def children_of(group: int) -> list[int]:
+    """Live processes of a process group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_sweep_keeps_what_is_finished_and_leaves_no_process(
+    sweep: Sweep, tmp_path: Path, stop: signal.Signals
+) -> None:
+    out, log = tmp_path / "out", tmp_path / "log"
+    process = start_sweep(out, log)
+    try:
+        wait_for_record(out, process, log)
+        os.kill(process.pid, stop)
+        code = process.wait(timeout=60)
+    finally:
+        process.kill()
+    if stop == signal.SIGKILL:
+        assert code == -signal.SIGKILL
+    else:
+        assert code == 130
+        assert "interrupted; 2 cells finished are kept, run the same command again" in log.read_text()
+    limit = time.monotonic() + 20
+    while children_of(process.pid) and time.monotonic() < limit:
+        time.sleep(0.1)
+    assert children_of(process.pid) == []
+    assert sweep("teacher-copy")[0].todo == [], "what was finished before the signal is not run again"

@@ -1,0 +1,137 @@
+"""Few-shot episodes are fair, repeatable and the same for everybody; scores are those of a linear probe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from foundry_bench.tasks.fewshot import SHOTS, Episode, FewShot, episode_accuracy
+
+from foundry_bench.context import Context
+from foundry_bench.datasets import PointCloudDataset, load_furniture, load_kicad
+from foundry_bench.encoder import EncoderConfig
+from foundry_bench.errors import UserError
+from foundry_bench.teachers.transformer import PointTransformer
+
+TASK = FewShot(episodes_per_way=12)
+
+
+@pytest.fixture(scope="module")
+def kicad() -> PointCloudDataset:
+    return load_kicad()
+
+
+@pytest.fixture(scope="module")
+def encoder() -> PointTransformer:
+    torch.manual_seed(0)
+    return PointTransformer(
+        EncoderConfig(
+            dim=32, depth=2, heads=2, groups=16, group_size=8, points=256, tokenizer_widths=(16, 16, 16)
+        )
+    ).eval()
+
+
+@pytest.mark.parametrize("way", [5, 10])
+def test_support_and_query_never_share_an_object_or_a_series(kicad: PointCloudDataset, way: int) -> None:
+    for episode in TASK.episodes(kicad, way):
+        assert not set(episode.support) & set(episode.query)
+        support = set(zip(episode.support_labels, kicad.series[episode.support], strict=True))
+        query = set(zip(episode.query_labels, kicad.series[episode.query], strict=True))
+        assert not support & query
+
+
+@pytest.mark.parametrize("way", [5, 10])
+def test_every_class_gets_its_shots_and_enough_queries(kicad: PointCloudDataset, way: int) -> None:
+    for episode in TASK.episodes(kicad, way):
+        labels, shots = np.unique(episode.support_labels, return_counts=True)
+        asked, queries = np.unique(episode.query_labels, return_counts=True)
+        assert len(labels) == way
+        assert (shots == SHOTS).all()
+        assert (asked == labels).all()
+        assert TASK.min_queries <= queries.min()
+        assert queries.max() <= TASK.queries
+
+
+def test_rows_carry_their_own_labels_and_only_novel_classes_appear(kicad: PointCloudDataset) -> None:
+    for episode in TASK.episodes(kicad, 10):
+        assert (kicad.labels[episode.support] == episode.support_labels).all()
+        assert (kicad.labels[episode.query] == episode.query_labels).all()
+        assert {kicad.classes[label] for label in episode.support_labels} <= set(kicad.novel_classes)
+
+
+def as_lists(episodes: list[Episode]) -> list[list[int]]:
+    return [[*episode.support, *episode.query] for episode in episodes]
+
+
+def test_episodes_depend_on_data_and_protocol_only(kicad: PointCloudDataset) -> None:
+    drawn = as_lists(TASK.episodes(kicad, 5))
+    assert drawn == as_lists(TASK.episodes(kicad, 5))
+    assert drawn == as_lists(FewShot(episodes_per_way=20).episodes(kicad, 5))[:12]
+    assert drawn != as_lists(TASK.episodes(replace(kicad, sha256="other"), 5))
+    assert drawn != as_lists(replace(TASK, queries=15).episodes(kicad, 5))
+    assert len({tuple(rows) for rows in drawn}) == 12
+
+
+def test_furniture_is_five_way_only() -> None:
+    furniture = load_furniture()
+    assert [metric.name for metric in TASK.metrics_for(furniture)] == ["acc_5w10s"]
+    assert len(TASK.eligible_classes(furniture)) == 7
+
+
+def test_kicad_supports_both_ways_with_the_default_protocol(kicad: PointCloudDataset) -> None:
+    assert [metric.name for metric in FewShot().metrics_for(kicad)] == ["acc_5w10s", "acc_10w10s"]
+
+
+def test_a_class_of_one_series_is_not_drawn(kicad: PointCloudDataset) -> None:
+    label = kicad.classes.index("bga")
+    series = np.where(kicad.labels == label, "one", kicad.series)
+    assert label in TASK.eligible_classes(kicad)
+    assert label not in TASK.eligible_classes(replace(kicad, series=series))
+
+
+def test_objects_without_series_are_drawn_at_random(kicad: PointCloudDataset) -> None:
+    plain = replace(kicad, series=np.full(len(kicad.labels), ""))
+    for episode in TASK.episodes(plain, 5):
+        assert not set(episode.support) & set(episode.query)
+        assert len(episode.query) == 5 * TASK.queries
+
+
+def test_too_few_classes_is_an_error(kicad: PointCloudDataset, encoder: PointTransformer) -> None:
+    with pytest.raises(UserError, match="too few classes"):
+        TASK.evaluate(encoder, replace(kicad, novel_classes=kicad.novel_classes[:4]), Context())
+
+
+def test_accuracy_is_perfect_on_labels_and_chance_on_noise(kicad: PointCloudDataset) -> None:
+    episodes = TASK.episodes(kicad, 5)
+    oracle = np.eye(len(kicad.classes), dtype=np.float32)[kicad.labels]
+    noise = np.random.default_rng(0).normal(size=(len(kicad.labels), 64)).astype(np.float32)
+    assert all(episode_accuracy(oracle, episode) == 1 for episode in episodes)
+    assert np.mean([episode_accuracy(noise, episode) for episode in episodes]) == pytest.approx(0.2, abs=0.05)
+
+
+def test_accuracy_weighs_classes_not_queries() -> None:
+    """Nine right answers of class 0 and one wrong of class 1 are 50 %, not 90 %."""
+    features = (
+        np.concatenate([np.zeros(20), np.ones(20)])[:, None].astype(np.float32)
+        + np.eye(40, 3, dtype=np.float32) * 0.01
+    )
+    query = np.arange(10, 20)
+    labels = np.array([0] * 9 + [1])
+    support = np.concatenate([np.arange(10), np.arange(20, 30)])
+    episode = Episode(0, support, np.repeat([0, 1], 10), query, labels)
+    assert episode_accuracy(features, episode) == 0.5
+
+
+@pytest.mark.parametrize("load", [load_kicad, load_furniture], ids=["kicad", "furniture"])
+def test_scores_are_pure_above_chance_and_keep_their_outcomes(load, encoder: PointTransformer) -> None:  # noqa: ANN001
+    data = load()
+    scores, again = (TASK.evaluate(encoder, data, Context(seed=seed)) for seed in (0, 1))
+    for score in scores.values:
+        outcomes = scores.outcomes[score.metric]
+        assert len(outcomes) == score.n == 12
+        assert score.value == pytest.approx(outcomes.mean())
+        assert score.ci_low < score.value < score.ci_high
+        assert (outcomes == again.outcomes[score.metric]).all()
+        assert score.value > {"acc_5w10s": 0.3, "acc_10w10s": 0.15}[score.metric]

@@ -1,0 +1,66 @@
+"""Selectors and discovery."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from foundry_bench import registry
+from foundry_bench.errors import UserError
+from foundry_bench.registry import Selector, expand, parse_selector, split_selectors
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tome", Selector("tome")),
+        ("tome+fmd", Selector("tome", {}, "fmd")),
+        ("tome[r=1,2]", Selector("tome", {"r": (1, 2)})),
+        ("a[x=1,2.5,y=auto,z=true]+off-the-shelf", Selector("a", {"x": (1, 2.5), "y": ("auto",), "z": (True,)}, "off-the-shelf")),
+    ],
+)
+def test_selectors(text: str, expected: Selector) -> None:
+    assert parse_selector(text) == expected
+
+
+@pytest.mark.parametrize("text", ["tome[r=1", "tome[1,2]", "tome[r=1]x"])
+def test_unreadable_selectors_say_how_to_write_them(text: str) -> None:
+    with pytest.raises(UserError, match="cannot read selector"):
+        parse_selector(text)
+
+
+def test_commas_inside_brackets_do_not_split() -> None:
+    assert split_selectors("a[x=1,2],b, c+fmd") == ["a[x=1,2]", "b", "c+fmd"]
+
+
+def test_expansion_fills_the_grid_and_the_variants() -> None:
+    assert [m.supertokens for m, _ in expand(parse_selector("foundry"))] == [0, 1, 4, 16]
+    pairs = expand(parse_selector("tome[r=2]"))
+    assert [(m.r, variant) for m, variant in pairs] == [(2, "off-the-shelf"), (2, "fmd")]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("fundry", "did you mean 'foundry'"),
+        ("foundry[supertoken=1]", "did you mean 'supertokens'"),
+        ("foundry+fmt", "did you mean 'fmd'"),
+        ("foundry[supertokens=-1]", "must be >= 0"),
+    ],
+)
+def test_mistakes_get_the_nearest_name(text: str, hint: str) -> None:
+    with pytest.raises(UserError, match=hint):
+        expand(parse_selector(text))
+
+
+def test_two_plugins_with_one_name_and_a_broken_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = "foundry_bench.methods"
+    points = [EntryPoint("twin", "a:A", group), EntryPoint("twin", "b:B", group)]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    with pytest.raises(UserError, match="two plugins are called 'twin'"):
+        registry.entries("methods")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("broken", "no_such_module:A", group)])
+    assert list(registry.entries("methods")) == ["broken"]
+    with pytest.raises(UserError, match="'broken'.*cannot be imported"):
+        registry.load("methods", "broken")

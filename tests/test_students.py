@@ -1,0 +1,58 @@
+"""Students on disk, and the frozen tokenizer they keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from foundry_bench.context import Context
+from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.errors import UserError
+from foundry_bench.methods.foundry import Foundry
+from foundry_bench.students import load_student, make_student, save_student
+from foundry_bench.teachers.transformer import PointTransformer
+
+ABOUT = {"variant": "fmd", "teacher": "small", "teacher_sha": "0"}
+
+
+def test_round_trip(tiny_teacher: PointTransformer, clouds: PointCloudDataset, tmp_path: Path) -> None:
+    method = Foundry(supertokens=2, hidden_ratio=2.0)
+    student = make_student(method, tiny_teacher, clouds, Context(seed=7))
+    save_student(student, tmp_path, method=method, **ABOUT)
+    loaded = load_student(tmp_path, tiny_teacher)
+    patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:2, :256]))
+    with torch.no_grad():
+        assert torch.equal(loaded(patches).features, student(patches).features)
+
+
+def test_damaged_foreign_and_unfitting_folders(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        load_student(tmp_path / "absent", tiny_teacher)
+    method = Foundry(supertokens=2)
+    save_student(make_student(method, tiny_teacher, clouds, Context()), tmp_path, method=method, **ABOUT)
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config.replace('"supertokens": 2', '"supertokens": 3'))
+    with pytest.raises(UserError, match="does not fit"):
+        load_student(tmp_path, tiny_teacher)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="no student"):
+        load_student(tmp_path, tiny_teacher)
+    (tmp_path / "config.json").write_text(config)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:64])
+    with pytest.raises(UserError, match="cannot be read"):
+        load_student(tmp_path, tiny_teacher)
+
+
+def test_the_tokenizer_stays_the_teachers_through_training_mode(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset
+) -> None:
+    student = make_student(Foundry(supertokens=2), tiny_teacher, clouds, Context())
+    student.train()
+    patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:8, :256]))
+    assert torch.equal(student.embed(patches).tokens, tiny_teacher.embed(patches).tokens)
+    assert not any(p.requires_grad for p in student.tokenizer.parameters())
