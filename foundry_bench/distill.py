@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from foundry_bench.context import Context, derive_seed
 from foundry_bench.encoder import Embedding, Encoder, Patches, TokenEncoder, Tokens
 from foundry_bench.errors import UserError
-from foundry_bench.storage import atomic_path
 from foundry_bench.teachers.views import ViewBank, turn
 from foundry_bench.tokens import set_fused_attention
 
@@ -117,7 +116,9 @@ def token_cache(teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx:
 
     Concurrent processes wait for the one that makes it. Raises UserError when the disk is full.
     """
-    key = hashlib.sha256(json.dumps([_weights_hash(teacher), data.sha256, views, 1]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([_weights_hash(teacher), data.sha256, views, 1]).encode()).hexdigest()[
+        :16
+    ]
     folder = (ctx.cache or ctx.scratch) / f"tokens-{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
@@ -125,7 +126,9 @@ def token_cache(teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx:
             try:
                 _fill_cache(folder, teacher, data, views, ctx)
             except OSError as error:
-                raise UserError(f"cannot cache teacher tokens in {folder}: {error}; free some disk space") from error
+                raise UserError(
+                    f"cannot cache teacher tokens in {folder}: {error}; free some disk space"
+                ) from error
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
     return TokenCache(**arrays, held_out=held_out(data))
 
@@ -144,14 +147,21 @@ def _weights_hash(model: nn.Module) -> str:
 
 
 @torch.inference_mode()
-def _fill_cache(folder: Path, teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx: Context) -> None:
+def _fill_cache(
+    folder: Path, teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx: Context
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(derive_seed(0, "distillation views", data.sha256))
-    bank = ViewBank.build(torch.from_numpy(np.ascontiguousarray(data.points)), teacher.config, views, generator, ctx.progress)
+    bank = ViewBank.build(
+        torch.from_numpy(np.ascontiguousarray(data.points)), teacher.config, views, generator, ctx.progress
+    )
     total, config = len(data.points), teacher.config
     wide = (total, views, config.groups, config.dim)
     shapes = {
-        "neighborhoods": bank.neighborhoods.shape, "centers": bank.centers.shape, "tokens": wide, "features": wide,
+        "neighborhoods": bank.neighborhoods.shape,
+        "centers": bank.centers.shape,
+        "tokens": wide,
+        "features": wide,
     }
     arrays = {
         name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float16, tuple(shape))
@@ -185,7 +195,13 @@ def shares_tokenizer(student: Encoder, teacher: Encoder) -> bool:
 
 
 def distill(
-    student: Encoder, teacher: TokenEncoder, data: PointCloudDataset, *, method: Method, ctx: Context, budget: Budget | str,
+    student: Encoder,
+    teacher: TokenEncoder,
+    data: PointCloudDataset,
+    *,
+    method: Method,
+    ctx: Context,
+    budget: Budget | str,
 ) -> DistillReport:
     """Train ``student`` in place to give the teacher's tokens. Raises FloatingPointError when the loss is not finite."""
     budget = _resolve(get_budget(budget) if isinstance(budget, str) else budget, data)
@@ -240,8 +256,15 @@ def _rate(budget: Budget, step: int) -> float:
 
 
 def _step(
-    student: Encoder, cache: TokenCache, rows: np.ndarray, views: np.ndarray, cached: bool, method: Method,
-    optimizer: torch.optim.Optimizer, rate: float, ctx: Context,
+    student: Encoder,
+    cache: TokenCache,
+    rows: np.ndarray,
+    views: np.ndarray,
+    cached: bool,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    rate: float,
+    ctx: Context,
 ) -> float:
     inputs: Any = _inputs(cache, rows, views, cached, ctx)
     target = Tokens(cache.target(rows, views).features.to(ctx.device))
@@ -250,7 +273,9 @@ def _step(
     with torch.autocast(ctx.device.type, dtype=torch.bfloat16):
         loss = method.loss(student, inputs, target)
     if not torch.isfinite(loss):
-        raise FloatingPointError(f"the distillation loss of {method.name} is {float(loss.detach())}; lower the learning rate")
+        raise FloatingPointError(
+            f"the distillation loss of {method.name} is {float(loss.detach())}; lower the learning rate"
+        )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 3.0)
@@ -258,14 +283,22 @@ def _step(
     return float(loss.detach())
 
 
-def _inputs(cache: TokenCache, rows: np.ndarray, views: np.ndarray, cached: bool, ctx: Context) -> Embedding | Patches:
+def _inputs(
+    cache: TokenCache, rows: np.ndarray, views: np.ndarray, cached: bool, ctx: Context
+) -> Embedding | Patches:
     if not cached:
         return cache.patches(rows, views).to(ctx.device)
     embedding = cache.embedding(rows, views)
     return Embedding(embedding.tokens.to(ctx.device), embedding.centers.to(ctx.device))
 
 
-def heldout_r2(student: Encoder, teacher: TokenEncoder, data: PointCloudDataset, ctx: Context, budget: Budget | str = "quick") -> float:
+def heldout_r2(
+    student: Encoder,
+    teacher: TokenEncoder,
+    data: PointCloudDataset,
+    ctx: Context,
+    budget: Budget | str = "quick",
+) -> float:
     """Share of the teacher's token variance that ``student`` explains on held-out objects: 1 - SSE / SST.
 
     SST is taken around the mean token of the held-out set. 1 is the teacher itself, 0 a constant.

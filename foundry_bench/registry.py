@@ -101,7 +101,9 @@ def parse_selector(text: str) -> Selector:
         if "=" in item:
             key, item = (p.strip() for p in item.split("=", 1))
         if not key:
-            raise UserError(f"cannot read selector {text!r}; {item!r} belongs to no parameter, write param={item}")
+            raise UserError(
+                f"cannot read selector {text!r}; {item!r} belongs to no parameter, write param={item}"
+            )
         values[key] = (*values.get(key, ()), yaml.safe_load(item))
     return Selector(head.strip(), values, tail.strip().lstrip("+").strip() or None)
 

@@ -68,7 +68,9 @@ class TokenMLP(nn.Module):
 def require_transformer(teacher: Encoder, method: str) -> PointTransformer:
     """The teacher as a PointTransformer. Raises UserError when the method cannot work on this teacher."""
     if not isinstance(teacher, PointTransformer):
-        raise UserError(f"{method} needs a PointTransformer teacher, got {type(teacher).__name__}; choose another teacher")
+        raise UserError(
+            f"{method} needs a PointTransformer teacher, got {type(teacher).__name__}; choose another teacher"
+        )
     return teacher
 
 
@@ -94,8 +96,14 @@ def save_student(
     folder = Path(folder)
     state = {k: v.detach().cpu().contiguous() for k, v in student.state_dict().items()}
     config = {
-        "format": FORMAT, "method": method.name, "version": method.version, "params": method.params(),
-        "variant": variant, "teacher": teacher, "teacher_sha256": teacher_sha, "encoder": asdict(student.config),
+        "format": FORMAT,
+        "method": method.name,
+        "version": method.version,
+        "params": method.params(),
+        "variant": variant,
+        "teacher": teacher,
+        "teacher_sha256": teacher_sha,
+        "encoder": asdict(student.config),
     }
     with atomic_path(folder / "model.safetensors") as path:
         save_file(state, path)
@@ -112,7 +120,9 @@ def load_student(folder: Path | str, teacher: Encoder | None = None) -> Encoder:
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise UserError(f"student folder {folder} cannot be read ({error}); make it again") from error
     if config.get("format") != FORMAT:
-        raise UserError(f"{folder}/config.json is no student of this version (format {config.get('format')!r})")
+        raise UserError(
+            f"{folder}/config.json is no student of this version (format {config.get('format')!r})"
+        )
     if teacher is None:
         from foundry_bench.teachers import load_teacher
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def attend(attention: nn.Module, x: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def attend(attention: Any, x: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Multi-head self-attention of a timm ``Attention`` on x (B, N, D), with an additive ``bias`` that broadcasts to
     (B, H, N, N). Returns the output (B, N, D) and the keys averaged over heads (B, N, D / H), ToMe's metric."""
     batch, count, _ = x.shape
@@ -28,12 +30,14 @@ def set_fused_attention(module: nn.Module, fused: bool) -> None:
     """
     for layer in module.modules():
         if hasattr(layer, "fused_attn"):
-            layer.fused_attn = fused
+            layer.fused_attn = fused  # type: ignore[assignment]
 
 
-def block_with_mask(block: nn.Module, x: Tensor, keep: Tensor) -> Tensor:
+def block_with_mask(block: Any, x: Tensor, keep: Tensor) -> Tensor:
     """A timm ``Block`` in which the tokens with ``keep`` (B, N) False are invisible as keys."""
-    bias = torch.zeros(keep.shape, dtype=x.dtype, device=x.device).masked_fill(~keep, torch.finfo(x.dtype).min)
+    bias = torch.zeros(keep.shape, dtype=x.dtype, device=x.device).masked_fill(
+        ~keep, torch.finfo(x.dtype).min
+    )
     x = x + attend(block.attn, block.norm1(x), bias[:, None, None])[0]
     return x + block.mlp(block.norm2(x))
 

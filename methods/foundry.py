@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foundry_bench.encoder import Embedding, Encoder, Tokens
@@ -62,7 +61,9 @@ class DSO(nn.Module):
         """CAM (B, T, s) of tokens (B, T, D)."""
         keys = self.k(tokens)
         queries = self.q(self.supertokens)
-        noise = gumbel_like((*keys.shape[:2], len(queries)), keys) if self.training and len(queries) > 1 else None
+        noise = (
+            gumbel_like((*keys.shape[:2], len(queries)), keys) if self.training and len(queries) > 1 else None
+        )
         return assign(queries, keys, self.tau, noise).to(tokens.dtype)
 
     def gather(self, tokens: Tensor, cam: Tensor) -> Tensor:
@@ -73,7 +74,9 @@ class DSO(nn.Module):
 class FoundryStudent(TokenStudent):
     """DSO -> the teacher's blocks on s SuperTokens -> CAU: ``Y = MLP(T + position + CAM S)``."""
 
-    def __init__(self, teacher: PointTransformer, supertokens: int, tau: float, hidden_ratio: float, position: bool) -> None:
+    def __init__(
+        self, teacher: PointTransformer, supertokens: int, tau: float, hidden_ratio: float, position: bool
+    ) -> None:
         super().__init__(teacher, None if supertokens else [])
         dim = self.config.dim
         self.position = position
@@ -90,7 +93,9 @@ class FoundryStudent(TokenStudent):
         supertokens = self.dso.gather(tokens, cam)
         where, counts = assigned_mean(centers, cam.detach())
         keep = self.config.level_blocks[:2] if levels else ()
-        x, kept = run_blocks(self.blocks, supertokens, self.positional_encoding(where.to(centers.dtype)), keep)
+        x, kept = run_blocks(
+            self.blocks, supertokens, self.positional_encoding(where.to(centers.dtype)), keep
+        )
         out = self.cau(base + cam @ self.norm(x))
         dense = (*(self.cau(base + cam @ self.norm(level)) for level in kept), out) if levels else ()
         return Tokens(out, dense, aux={"assignment": cam, "tokens_kept": (counts > 0).sum(dim=1)})

@@ -44,7 +44,9 @@ class FoundryGateStudent(FoundryStudent):
 
     data_dependent = True
 
-    def __init__(self, teacher: PointTransformer, supertokens: int, tau: float, weight: float, target: float) -> None:
+    def __init__(
+        self, teacher: PointTransformer, supertokens: int, tau: float, weight: float, target: float
+    ) -> None:
         super().__init__(teacher, supertokens, tau, hidden_ratio=1.0, position=True)
         self.gate = nn.Linear(self.config.dim, 1)
         nn.init.zeros_(self.gate.weight)
@@ -73,7 +75,9 @@ class FoundryGateStudent(FoundryStudent):
         straight = own.to(tokens.dtype) + probability - probability.detach()
 
         def spread(packed: Tensor) -> Tensor:
-            full = torch.zeros_like(x).scatter(1, index[..., None].expand_as(packed), packed * valid[..., None])
+            full = torch.zeros_like(x).scatter(
+                1, index[..., None].expand_as(packed), packed * valid[..., None]
+            )
             shared, separate = full.split([supertokens.shape[1], tokens.shape[1]], dim=1)
             context = cam @ shared
             if self.training:

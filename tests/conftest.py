@@ -11,7 +11,9 @@ from foundry_bench.datasets import PointCloudDataset, load_pretrain
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.teachers.transformer import PointTransformer
 
-TINY = EncoderConfig(dim=32, depth=3, heads=4, groups=16, group_size=8, points=256, tokenizer_widths=(16, 32, 32))
+TINY = EncoderConfig(
+    dim=32, depth=3, heads=4, groups=16, group_size=8, points=256, tokenizer_widths=(16, 32, 32)
+)
 
 
 def subset(data: PointCloudDataset, count: int) -> PointCloudDataset:
@@ -19,8 +21,11 @@ def subset(data: PointCloudDataset, count: int) -> PointCloudDataset:
     rows = slice(None, None, len(data.points) // count)
     fields = ("points", "labels", "series", "paths")
     return replace(
-        data, **{f: getattr(data, f)[rows][:count] for f in fields}, sha256=f"first {count} of {data.sha256}",
-        splits={k: v[rows][:count] for k, v in data.splits.items()}, parts=None,
+        data,
+        **{f: getattr(data, f)[rows][:count] for f in fields},
+        sha256=f"first {count} of {data.sha256}",
+        splits={k: v[rows][:count] for k, v in data.splits.items()},
+        parts=None,
     )
 
 

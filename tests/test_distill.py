@@ -55,12 +55,16 @@ def test_distillation_explains_more_of_the_teacher_and_repeats(
     assert first.curve == second.curve
 
 
-def test_the_teacher_explains_itself(tiny_teacher: PointTransformer, clouds: PointCloudDataset, ctx: Context) -> None:
+def test_the_teacher_explains_itself(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, ctx: Context
+) -> None:
     student = make_student(NoCompression(), tiny_teacher, clouds, ctx)
     assert heldout_r2(student, tiny_teacher, clouds, ctx) > 0.999
 
 
-def test_a_constant_explains_nothing(tiny_teacher: PointTransformer, clouds: PointCloudDataset, ctx: Context) -> None:
+def test_a_constant_explains_nothing(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, ctx: Context
+) -> None:
     class Constant(Encoder):
         config = tiny_teacher.config
 
@@ -91,13 +95,17 @@ def test_held_out_objects_are_about_a_tenth_and_never_drawn(
     assert drawn.isdisjoint(np.flatnonzero(mask))
 
 
-def test_cached_tokens_are_the_teachers(tiny_teacher: PointTransformer, clouds: PointCloudDataset, ctx: Context) -> None:
+def test_cached_tokens_are_the_teachers(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, ctx: Context
+) -> None:
     cache = token_cache(tiny_teacher, clouds, 2, ctx)
     rows, views = np.array([0, 5]), np.array([0, 1])
     with torch.no_grad():
         tokens = tiny_teacher(cache.patches(rows, views)).features
     assert torch.allclose(cache.target(rows, views).features, tokens, atol=0.1)
-    assert torch.allclose(cache.embedding(rows, views).tokens, tiny_teacher.embed(cache.patches(rows, views)).tokens, atol=0.05)
+    assert torch.allclose(
+        cache.embedding(rows, views).tokens, tiny_teacher.embed(cache.patches(rows, views)).tokens, atol=0.05
+    )
 
 
 def test_views_are_made_once(tiny_teacher: PointTransformer, clouds: PointCloudDataset, ctx: Context) -> None:

@@ -17,7 +17,10 @@ from foundry_bench.registry import Selector, expand, parse_selector, split_selec
         ("tome", Selector("tome")),
         ("tome+fmd", Selector("tome", {}, "fmd")),
         ("tome[r=1,2]", Selector("tome", {"r": (1, 2)})),
-        ("a[x=1,2.5,y=auto,z=true]+off-the-shelf", Selector("a", {"x": (1, 2.5), "y": ("auto",), "z": (True,)}, "off-the-shelf")),
+        (
+            "a[x=1,2.5,y=auto,z=true]+off-the-shelf",
+            Selector("a", {"x": (1, 2.5), "y": ("auto",), "z": (True,)}, "off-the-shelf"),
+        ),
     ],
 )
 def test_selectors(text: str, expected: Selector) -> None:
@@ -60,7 +63,9 @@ def test_two_plugins_with_one_name_and_a_broken_one(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     with pytest.raises(UserError, match="two plugins are called 'twin'"):
         registry.entries("methods")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("broken", "no_such_module:A", group)])
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: [EntryPoint("broken", "no_such_module:A", group)]
+    )
     assert list(registry.entries("methods")) == ["broken"]
     with pytest.raises(UserError, match="'broken'.*cannot be imported"):
         registry.load("methods", "broken")

@@ -37,7 +37,9 @@ def farthest_point_sample(points: Tensor, count: int) -> Tensor:
 
 def nearest_neighbors(points: Tensor, centers: Tensor, count: int) -> Tensor:
     """Indices (B, T, count) of the points (B, N, 3) nearest to each of ``centers`` (B, T, 3), in no fixed order."""
-    squared = points.square().sum(-1)[:, None] - 2 * centers @ points.transpose(1, 2)  # the centre's own term is constant
+    squared = points.square().sum(-1)[:, None] - 2 * centers @ points.transpose(
+        1, 2
+    )  # the centre's own term is constant
     return squared.topk(count, dim=-1, largest=False, sorted=False).indices
 
 
@@ -57,11 +59,15 @@ def group(points: Tensor, groups: int, group_size: int) -> Patches:
 def check_clouds(points: Tensor, needed: int) -> None:
     """Raise UserError, in one line that names the fix, unless ``points`` is (B, N >= needed, 3) and finite."""
     if points.dim() != 3 or points.shape[-1] != 3:
-        raise UserError(f"points must be (clouds, points, 3), got {tuple(points.shape)}; drop colours and normals first")
+        raise UserError(
+            f"points must be (clouds, points, 3), got {tuple(points.shape)}; drop colours and normals first"
+        )
     if points.shape[1] < needed:
         raise UserError(
             f"a cloud has {points.shape[1]} points but {needed} are needed to form the patches; sample at least {needed}"
         )
     bad = ~torch.isfinite(points).all(dim=-1).all(dim=-1)
     if bad.any():
-        raise UserError(f"cloud {int(bad.nonzero()[0])} has NaN or infinite coordinates; remove those points first")
+        raise UserError(
+            f"cloud {int(bad.nonzero()[0])} has NaN or infinite coordinates; remove those points first"
+        )

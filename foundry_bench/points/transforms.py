@@ -27,7 +27,9 @@ def rotate_about_up(points: Tensor, angles: Tensor) -> Tensor:
     return torch.stack([cos * x - sin * y, sin * x + cos * y, z], dim=-1)
 
 
-def augment(points: Tensor, count: int, generator: torch.Generator, scale: tuple[float, float] = (0.8, 1.2)) -> Tensor:
+def augment(
+    points: Tensor, count: int, generator: torch.Generator, scale: tuple[float, float] = (0.8, 1.2)
+) -> Tensor:
     """One random view of each cloud: ``count`` of its points, per-axis scale, mirror, unit sphere, turn about up.
 
     Point-JEPA's pre-training recipe, with a random subset of points in place of farthest point sampling and z up.

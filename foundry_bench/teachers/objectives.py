@@ -29,6 +29,7 @@ class LossWeights:
     canonical: float = 1.0
     locate: float = 1.0
     code: float = 1.0
+    recognize: float = 0.0
 
 
 class Heads(nn.Module):
@@ -44,6 +45,7 @@ class Heads(nn.Module):
         self.project = nn.Sequential(
             nn.Linear(2 * config.dim, 512), nn.BatchNorm1d(512), nn.ReLU(inplace=True), nn.Linear(512, 128)
         )
+        self.project_token = nn.Sequential(nn.Linear(config.dim, 512), nn.GELU(), nn.Linear(512, 128))
         self.canonical = nn.Linear(2 * config.dim, code_dim)
         self.locate = nn.Linear(config.dim, 3)
         self.code = nn.Linear(config.dim, code_dim)
@@ -59,7 +61,9 @@ class ViewOutput:
     masked: Tensor
 
 
-def encode_visible(model: PointTransformer, patches: Patches, keep: int, generator: torch.Generator) -> ViewOutput:
+def encode_visible(
+    model: PointTransformer, patches: Patches, keep: int, generator: torch.Generator
+) -> ViewOutput:
     """Encode a random ``keep`` of the T patches of each cloud."""
     batch, groups = patches.centers.shape[:2]
     order = torch.rand(batch, groups, generator=generator).argsort(dim=1).to(patches.centers.device)
@@ -98,6 +102,14 @@ def contrast(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
     return F.cross_entropy(logits, target)
 
 
+def recognize(tokens: Tensor, objects: Tensor, temperature: float = 0.1) -> Tensor:
+    """InfoNCE that lets every projected token (B, T, C) find its object among ``objects`` (B, C), seen in another view."""
+    z, targets = F.normalize(tokens.float(), dim=-1), F.normalize(objects.float(), dim=-1)
+    logits = (z @ targets.T / temperature).flatten(0, 1)
+    truth = torch.arange(len(objects), device=z.device).repeat_interleave(tokens.shape[1])
+    return F.cross_entropy(logits, truth)
+
+
 def canonical_code(points: Tensor, dim: int = 128) -> Tensor:
     """Half-whitened principal components (N, dim) of the upright occupancy of clouds (N, P, 3), unit mean variance.
 
@@ -117,27 +129,39 @@ def canonical_code(points: Tensor, dim: int = 128) -> Tensor:
 
 
 def objective(
-    model: PointTransformer, heads: Heads, upright: tuple[Patches, Patches], turned: tuple[Patches, Patches],
-    code: Tensor, weights: LossWeights, keep: int, generator: torch.Generator,
+    model: PointTransformer,
+    heads: Heads,
+    upright: tuple[Patches, Patches],
+    turned: tuple[Patches, Patches],
+    code: Tensor,
+    weights: LossWeights,
+    keep: int,
+    generator: torch.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of one batch and its terms. ``upright`` are the two views before, ``turned`` after the random turn; the
     encoder sees only the latter. ``code`` (B, C) is the objects' canonical code."""
     terms = dict.fromkeys(("reconstruct", "canonical", "locate", "code"), torch.zeros(()))
-    projections, spread = [], 0.0
+    projections, tokens, spread = [], [], 0.0
     for view, (plain, patches) in enumerate(zip(upright, turned, strict=True)):
         out = encode_visible(model, patches, keep, generator)
         rows = torch.arange(len(patches), device=out.visible.device)[:, None]
         summary = pool(out.features)
         projections.append(heads.project(summary))
+        tokens.append(heads.project_token(out.features))
         spread += float(summary.detach().float().std(dim=0).mean()) / 2
         if view == 0 and weights.reconstruct:
             terms["reconstruct"] = 50 * reconstruct(heads, out, patches)
         terms["canonical"] = terms["canonical"] + F.mse_loss(heads.canonical(summary).float(), code)
         where = plain.centers[rows, out.visible]
-        terms["locate"] = terms["locate"] + 5 * F.smooth_l1_loss(heads.locate(out.features).float(), where, beta=0.1)
+        terms["locate"] = terms["locate"] + 5 * F.smooth_l1_loss(
+            heads.locate(out.features).float(), where, beta=0.1
+        )
         said = heads.code(out.features).float()
         terms["code"] = terms["code"] + F.mse_loss(said, code[:, None].expand_as(said))
     terms = {k: v / 2 for k, v in terms.items()}
     terms["contrast"] = contrast(*projections)
+    if weights.recognize:
+        first, second = projections
+        terms["recognize"] = (recognize(tokens[0], second) + recognize(tokens[1], first)) / 2
     loss = sum((getattr(weights, k) * v for k, v in terms.items()), torch.zeros(()))
     return loss, {**{k: float(v.detach()) for k, v in terms.items()}, "feature_std": spread}

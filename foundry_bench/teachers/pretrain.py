@@ -21,8 +21,8 @@ from foundry_bench.errors import UserError
 from foundry_bench.storage import atomic_path
 from foundry_bench.teachers.objectives import Heads, LossWeights, canonical_code, objective
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.tokens import set_fused_attention
 from foundry_bench.teachers.views import ViewBank, turn
+from foundry_bench.tokens import set_fused_attention
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
@@ -54,7 +54,11 @@ class PretrainConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PretrainConfig:
         """Build from a parsed YAML or JSON object."""
-        nested = {"encoder": EncoderConfig.from_dict, "weights": lambda v: LossWeights(**v), "keep": tuple}
+        nested: dict[str, Callable[[Any], Any]] = {
+            "encoder": EncoderConfig.from_dict,
+            "weights": lambda v: LossWeights(**v),
+            "keep": tuple,
+        }
         try:
             return cls(**{k: nested[k](v) if k in nested else v for k, v in values.items()})
         except TypeError as error:
@@ -80,19 +84,29 @@ class _State:
         parts = {k: getattr(self, k).state_dict() for k in ("model", "average", "heads", "optimizer")}
         with atomic_path(path) as temporary:
             torch.save(
-                {**parts, "generator": self.generator.get_state(), "log": self.log, "step": self.step,
-                 "config": json.dumps(asdict(config))}, temporary,
+                {
+                    **parts,
+                    "generator": self.generator.get_state(),
+                    "log": self.log,
+                    "step": self.step,
+                    "config": json.dumps(asdict(config)),
+                },
+                temporary,
             )
 
     def load(self, path: Path, config: PretrainConfig) -> None:
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, ValueError) as error:
-            raise UserError(f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start again") from error
+            raise UserError(
+                f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start again"
+            ) from error
         before, now = json.loads(saved["config"]), json.loads(json.dumps(asdict(config)))
         steps = before.pop("steps"), now.pop("steps")
         if before != now:
-            raise UserError(f"checkpoint {path} was made with another configuration; choose another --out or delete it")
+            raise UserError(
+                f"checkpoint {path} was made with another configuration; choose another --out or delete it"
+            )
         for name in ("model", "average", "heads", "optimizer"):
             getattr(self, name).load_state_dict(saved[name])
         self.generator.set_state(saved["generator"])
@@ -116,7 +130,11 @@ def sampling_weights(series: np.ndarray) -> Tensor:
 
 
 def pretrain(
-    data: PointCloudDataset, config: PretrainConfig, out: Path, ctx: Context, probe: Probe | None = None,
+    data: PointCloudDataset,
+    config: PretrainConfig,
+    out: Path,
+    ctx: Context,
+    probe: Probe | None = None,
 ) -> tuple[PointTransformer, list[dict[str, float]]]:
     """Train on the unlabelled clouds of ``data``; returns the averaged model and its log.
 
@@ -160,15 +178,20 @@ def _start(config: PretrainConfig, code_dim: int, ctx: Context) -> _State:
     rest = [p for p in (*model.parameters(), *heads.parameters()) if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decay, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-        lr=config.lr, betas=(0.9, 0.98),
+        lr=config.lr,
+        betas=(0.9, 0.98),
     )
     generator = torch.Generator().manual_seed(derive_seed(config.seed, "batches"))
     return _State(model, copy.deepcopy(model), heads, optimizer, generator, [])
 
 
-def _step(state: _State, bank: ViewBank, code: Tensor, weights: Tensor, config: PretrainConfig) -> dict[str, float]:
+def _step(
+    state: _State, bank: ViewBank, code: Tensor, weights: Tensor, config: PretrainConfig
+) -> dict[str, float]:
     generator = state.generator
-    index = torch.multinomial(weights, config.batch_size, replacement=config.batch_size > len(weights), generator=generator)
+    index = torch.multinomial(
+        weights, config.batch_size, replacement=config.batch_size > len(weights), generator=generator
+    )
     pair = torch.randint(0, config.views // 2, (config.batch_size,), generator=generator) * 2
     upright = (bank.draw(index, pair), bank.draw(index, pair + 1))
     turned = (turn(upright[0], generator), turn(upright[1], generator))
@@ -180,8 +203,14 @@ def _step(state: _State, bank: ViewBank, code: Tensor, weights: Tensor, config: 
     device = next(state.model.parameters()).device
     with torch.autocast(device.type, dtype=torch.bfloat16):
         loss, terms = objective(
-            state.model, state.heads, tuple(p.to(device) for p in upright), tuple(p.to(device) for p in turned),  # type: ignore[arg-type]
-            code[index].to(device), config.weights, round(share * config.encoder.groups), generator,
+            state.model,
+            state.heads,
+            (upright[0].to(device), upright[1].to(device)),
+            (turned[0].to(device), turned[1].to(device)),
+            code[index].to(device),
+            config.weights,
+            round(share * config.encoder.groups),
+            generator,
         )
     if not torch.isfinite(loss):
         raise FloatingPointError(f"the loss is {float(loss)} at step {state.step}; lower the learning rate")

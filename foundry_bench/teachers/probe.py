@@ -121,6 +121,11 @@ def never_tested(data: PointCloudDataset, folds: int = 3) -> PointCloudDataset:
         splits[f"fold{i}"] = np.where(np.isin(np.arange(len(rows)), test), "test", "train")
     parts = None if data.parts is None else data.parts[rows]
     return replace(
-        data, points=data.points[rows], labels=labels, series=data.series[rows], paths=data.paths[rows],
-        splits=splits, parts=parts,
+        data,
+        points=data.points[rows],
+        labels=labels,
+        series=data.series[rows],
+        paths=data.paths[rows],
+        splits=splits,
+        parts=parts,
     )

@@ -17,7 +17,9 @@ class PointNetTokenizer(nn.Module):
     def __init__(self, widths: tuple[int, int, int], dim: int) -> None:
         super().__init__()
         w0, w1, w2 = widths
-        self.first_conv = nn.Sequential(nn.Linear(3, w0), nn.BatchNorm1d(w0), nn.ReLU(inplace=True), nn.Linear(w0, w1))
+        self.first_conv = nn.Sequential(
+            nn.Linear(3, w0), nn.BatchNorm1d(w0), nn.ReLU(inplace=True), nn.Linear(w0, w1)
+        )
         self.second_conv = nn.Sequential(
             nn.Linear(2 * w1, w2), nn.BatchNorm1d(w2), nn.ReLU(inplace=True), nn.Linear(w2, dim)
         )
@@ -27,6 +29,7 @@ class PointNetTokenizer(nn.Module):
         batch, groups, size, _ = neighborhoods.shape
         local = self.first_conv(neighborhoods.reshape(-1, 3))
         expand, *rest = self.second_conv
+        assert isinstance(expand, nn.Linear)
         width = local.shape[-1]
         pooled = local.unflatten(0, (batch * groups, size)).amax(dim=1)
         from_group = F.linear(pooled, expand.weight[:, :width], expand.bias)

@@ -19,12 +19,20 @@ def positional_mlp(dim: int) -> nn.Sequential:
 def make_blocks(config: EncoderConfig, depth: int | None = None) -> nn.ModuleList:
     """``depth`` (default: the config's) pre-norm transformer blocks from timm."""
     return nn.ModuleList(
-        Block(config.dim, config.heads, mlp_ratio=config.mlp_ratio, qkv_bias=config.qkv_bias, norm_layer=nn.LayerNorm)
+        Block(
+            config.dim,
+            config.heads,
+            mlp_ratio=config.mlp_ratio,
+            qkv_bias=config.qkv_bias,
+            norm_layer=nn.LayerNorm,
+        )
         for _ in range(config.depth if depth is None else depth)
     )
 
 
-def run_blocks(blocks: Iterable[nn.Module], x: Tensor, pos: Tensor, keep: tuple[int, ...] = ()) -> tuple[Tensor, list[Tensor]]:
+def run_blocks(
+    blocks: Iterable[nn.Module], x: Tensor, pos: Tensor, keep: tuple[int, ...] = ()
+) -> tuple[Tensor, list[Tensor]]:
     """Tokens (B, T, D) through the blocks with ``pos`` added before each; also the outputs of the blocks in ``keep``."""
     kept = []
     for i, block in enumerate(blocks):

@@ -26,8 +26,13 @@ class ViewBank:
 
     @classmethod
     def build(
-        cls, points: Tensor, config: EncoderConfig, views: int, generator: torch.Generator,
-        progress: Progress = no_progress, crop: float = 1.0,
+        cls,
+        points: Tensor,
+        config: EncoderConfig,
+        views: int,
+        generator: torch.Generator,
+        progress: Progress = no_progress,
+        crop: float = 1.0,
     ) -> ViewBank:
         """Group ``views`` random subsets of every cloud (N, P, 3); ``crop`` is the least share of a cloud that a view
         keeps, cut off by a plane of random direction (1.0: no cropping). Even and odd views share no point where

@@ -27,7 +27,9 @@ def teacher_folder(name_or_path: str | Path) -> Path:
     if str(name_or_path) in registry.entries("teachers"):
         return Path(registry.load("teachers", str(name_or_path))())
     if len(path.parts) > 1 or path.suffix:
-        raise UserError(f"teacher folder {path} does not exist; give a folder with model.safetensors and config.json")
+        raise UserError(
+            f"teacher folder {path} does not exist; give a folder with model.safetensors and config.json"
+        )
     raise registry.unknown("teacher", str(name_or_path), registry.entries("teachers"))
 
 
@@ -37,7 +39,9 @@ def teacher_sha256(name_or_path: str | Path) -> str:
     try:
         return _sha256(path, path.stat().st_mtime_ns)
     except OSError as error:
-        raise UserError(f"teacher weights {path} cannot be read ({error.strerror}); reinstall or pre-train again") from error
+        raise UserError(
+            f"teacher weights {path} cannot be read ({error.strerror}); reinstall or pre-train again"
+        ) from error
 
 
 @lru_cache
@@ -71,12 +75,16 @@ def load_teacher(name_or_path: str | Path, branch: str = "student") -> PointTran
     from foundry_bench.teachers.transformer import PointTransformer
 
     if branch != "student":
-        raise UserError(f"this teacher has one encoder; branch {branch!r} exists only in Point-JEPA checkpoints")
+        raise UserError(
+            f"this teacher has one encoder; branch {branch!r} exists only in Point-JEPA checkpoints"
+        )
     folder = teacher_folder(name_or_path)
     try:
         config = json.loads((folder / "config.json").read_text())
     except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{folder}/config.json cannot be read ({error}); reinstall or pre-train again") from error
+        raise UserError(
+            f"{folder}/config.json cannot be read ({error}); reinstall or pre-train again"
+        ) from error
     if config.get("format") != FORMAT:
         raise UserError(f"{folder} is no teacher of this version (format {config.get('format')!r})")
     found = teacher_sha256(folder)
@@ -87,7 +95,14 @@ def load_teacher(name_or_path: str | Path, branch: str = "student") -> PointTran
         )
     model = PointTransformer(EncoderConfig.from_dict(config["encoder"]))
     try:
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "model.safetensors").items()})
+        model.load_state_dict(
+            {
+                k: v.float() if v.is_floating_point() else v
+                for k, v in load_file(folder / "model.safetensors").items()
+            }
+        )
     except (SafetensorError, RuntimeError) as error:
-        raise UserError(f"{folder}/model.safetensors does not fit its config.json: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"{folder}/model.safetensors does not fit its config.json: {str(error).splitlines()[0]}"
+        ) from error
     return model.eval().requires_grad_(False)

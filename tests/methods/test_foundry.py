@@ -74,7 +74,9 @@ def test_control_without_supertokens_sees_no_context(
             embedding = student.embed(patches)
             changed = Embedding(embedding.tokens.clone(), embedding.centers)
             changed.tokens[:, 1:] += 1.0
-            same = torch.allclose(student.encode(embedding).features[:, 0], student.encode(changed).features[:, 0])
+            same = torch.allclose(
+                student.encode(embedding).features[:, 0], student.encode(changed).features[:, 0]
+            )
         assert same is local
 
 
@@ -86,7 +88,9 @@ def test_macs_follow_the_number_of_supertokens(
     base = make_student(Foundry(supertokens=supertokens + 1), tiny_teacher, clouds, Context())
     counts = [count_macs(s, patches[:1]).total for s in (student, base)]
     dim, groups = tiny_teacher.config.dim, tiny_teacher.config.groups
-    blocks = sum(closed_form_block_macs(n, dim) * sign for n, sign in ((supertokens + 1, 1), (supertokens, -1)))
+    blocks = sum(
+        closed_form_block_macs(n, dim) * sign for n, sign in ((supertokens + 1, 1), (supertokens, -1))
+    )
     position = 3 * 128 + 128 * dim
     assign_and_gather = dim * dim + groups * (3 * dim + 3)  # query; logits, values, upsampling; mean centre
     assert counts[1] - counts[0] == pytest.approx(3 * blocks + position + assign_and_gather, rel=0.01)

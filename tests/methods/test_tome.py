@@ -50,7 +50,9 @@ def test_without_merging_it_is_the_teacher(tiny_teacher: PointTransformer, cloud
         assert torch.allclose(student(patches).features, tiny_teacher(patches).features, atol=1e-5)
 
 
-def test_positions_are_merged_with_their_tokens(tiny_teacher: PointTransformer, clouds: PointCloudDataset) -> None:
+def test_positions_are_merged_with_their_tokens(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset
+) -> None:
     """Every patch twice, twins side by side: they merge in the first block, and with proportional attention the network
     then computes what it computes without twins, which it would not if positions were left behind."""
     patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:2, :256]))
@@ -64,7 +66,9 @@ def test_positions_are_merged_with_their_tokens(tiny_teacher: PointTransformer, 
         assert torch.allclose(merged, tiny_teacher(patches).features, atol=1e-5)
 
 
-def test_proportional_attention_acts_on_keys(tiny_teacher: PointTransformer, clouds: PointCloudDataset) -> None:
+def test_proportional_attention_acts_on_keys(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset
+) -> None:
     patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:2, :256]))
     outs = []
     for proportional in (False, True):

@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from foundry_bench.errors import UserError
-from foundry_bench.points import augment, farthest_point_sample, group, nearest_neighbors, normalize, rotate_about_up
+from foundry_bench.points import (
+    augment,
+    farthest_point_sample,
+    group,
+    nearest_neighbors,
+    normalize,
+    rotate_about_up,
+)
 
 
 def test_farthest_points_start_at_point_zero_and_spread() -> None:

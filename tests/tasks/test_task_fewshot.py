@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from foundry_bench.tasks.fewshot import SHOTS, Episode, FewShot, episode_accuracy
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset, load_furniture, load_kicad
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.errors import UserError
+from foundry_bench.tasks.fewshot import SHOTS, Episode, FewShot, episode_accuracy
 from foundry_bench.teachers.transformer import PointTransformer
 
 TASK = FewShot(episodes_per_way=12)
@@ -125,7 +125,7 @@ def test_accuracy_weighs_classes_not_queries() -> None:
 
 
 @pytest.mark.parametrize("load", [load_kicad, load_furniture], ids=["kicad", "furniture"])
-def test_scores_are_pure_above_chance_and_keep_their_outcomes(load, encoder: PointTransformer) -> None:  # noqa: ANN001
+def test_scores_are_pure_above_chance_and_keep_their_outcomes(load, encoder: PointTransformer) -> None:
     data = load()
     scores, again = (TASK.evaluate(encoder, data, Context(seed=seed)) for seed in (0, 1))
     for score in scores.values:

@@ -63,7 +63,9 @@ def test_long_series_do_not_fill_the_batches(clouds: PointCloudDataset) -> None:
         assert weights[clouds.series == shared.pop()].max() < 1
 
 
-def test_interrupted_training_ends_where_an_uninterrupted_one_does(clouds: PointCloudDataset, tmp_path: Path) -> None:
+def test_interrupted_training_ends_where_an_uninterrupted_one_does(
+    clouds: PointCloudDataset, tmp_path: Path
+) -> None:
     whole, log = pretrain(clouds, CONFIG, tmp_path / "whole", Context())
 
     class Stop(Exception):
@@ -82,7 +84,9 @@ def test_interrupted_training_ends_where_an_uninterrupted_one_does(clouds: Point
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-def test_checkpoints_of_another_configuration_or_truncated_are_refused(clouds: PointCloudDataset, tmp_path: Path) -> None:
+def test_checkpoints_of_another_configuration_or_truncated_are_refused(
+    clouds: PointCloudDataset, tmp_path: Path
+) -> None:
     short = replace(CONFIG, steps=2, probe_every=2)
     pretrain(clouds, short, tmp_path, Context())
     with pytest.raises(UserError, match="another configuration"):

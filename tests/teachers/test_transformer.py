@@ -63,7 +63,9 @@ def test_factored_tokenizer_equals_the_plain_one(mode: str) -> None:
         assert torch.allclose(tokenizer(neighborhoods), plain_forward(tokenizer, neighborhoods), atol=1e-5)
 
 
-@pytest.mark.parametrize(("depth", "blocks"), [(12, (3, 7, 11)), (3, (0, 1, 2)), (8, (2, 4, 7)), (1, (0, 0, 0))])
+@pytest.mark.parametrize(
+    ("depth", "blocks"), [(12, (3, 7, 11)), (3, (0, 1, 2)), (8, (2, 4, 7)), (1, (0, 0, 0))]
+)
 def test_levels_are_at_a_third_two_thirds_and_the_end(depth: int, blocks: tuple[int, int, int]) -> None:
     assert EncoderConfig(depth=depth).level_blocks == blocks
 

@@ -1,0 +1,90 @@
+"""What an encoder weighs: parameters, bytes on disk, and the peak memory of a fresh process that runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import save
+
+from foundry_bench.encoder import Encoder
+from foundry_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TIMEOUT_S = 120
+STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """Resident bytes of a fresh process: at its ``peak``, and the ``baseline`` before the encoder came."""
+
+    peak: int
+    baseline: int
+
+
+def count_parameters(encoder: Encoder) -> int:
+    """Number of parameters; one that is shared between modules counts once."""
+    return sum(parameter.numel() for parameter in encoder.parameters())
+
+
+def bytes_on_disk(encoder: Encoder) -> int:
+    """Size of the encoder's state as a safetensors file; tensors that share memory are stored once."""
+    unique: dict[tuple[int, tuple[int, ...]], tuple[str, Tensor]] = {}
+    for name, tensor in encoder.state_dict().items():
+        key = (tensor.data_ptr(), tuple(tensor.shape)) if tensor.numel() else (id(tensor), ())
+        unique.setdefault(key, (name, tensor.detach().cpu().clone().contiguous()))
+    return len(save(dict(unique.values())))
+
+
+def measure_peak_memory(encoder: Encoder, clouds: Tensor) -> PeakMemory:
+    """Run ``clouds`` (B, P, 3) through the encoder in a fresh Python process on the CPU; takes seconds.
+
+    The encoder is pickled, so its class must be importable. Raises
+    :class:`~foundry_bench.errors.UserError` if the process fails or takes longer than two minutes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        parcel = Path(folder) / "encoder.pt"
+        torch.save({"encoder": encoder, "clouds": clouds.cpu()}, parcel)
+        command = [sys.executable, "-m", "foundry_bench.cost.memory", str(parcel)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+        except subprocess.SubprocessError as error:
+            tail = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
+            raise UserError(f"peak memory of {type(encoder).__name__} cannot be measured: {tail}") from error
+    return PeakMemory(**json.loads(done.stdout))
+
+
+def peak_resident_bytes() -> int:
+    """High-water mark of this process's resident memory.
+
+    Linux keeps ``ru_maxrss`` across ``exec``, so a child would report its parent's; ``VmHWM`` starts anew.
+    """
+    if STATUS.exists():
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _measure(parcel: Path) -> PeakMemory:
+    baseline = peak_resident_bytes()
+    content = torch.load(parcel, map_location="cpu", weights_only=False)  # written by the parent a moment ago
+    encoder: Encoder = content["encoder"].eval()
+    with torch.inference_mode():
+        encoder(encoder.tokenize(content["clouds"]))
+    return PeakMemory(peak_resident_bytes(), baseline)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asdict(_measure(Path(sys.argv[1])))))

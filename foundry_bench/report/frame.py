@@ -1,0 +1,105 @@
+"""Records as one pandas table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from foundry_bench.errors import UserError
+from foundry_bench.sweep import snapshot
+from foundry_bench.sweep.plan import Cell
+from foundry_bench.sweep.store import Store
+
+COST = (
+    "gmacs",
+    "gmacs_p95",
+    "gmacs_tokenizer",
+    "gmacs_encoder",
+    "gmacs_decoder",
+    "gmacs_ratio",
+    "gflops",
+    "params_m",
+    "latency_ms",
+    "latency_ratio",
+    "latency_ratio_iqr",
+    "peak_mem_mb",
+    "disk_mb",
+)
+COLUMNS = (
+    *("cell_id", "kind", "status", "attempt", "stage", "error_type", "message", "traceback_file"),
+    *("teacher", "teacher_sha256", "method", "variant", "params", "parameters", "seed", "budget", "student"),
+    *("task", "dataset", "metric", "score", "n", "ci_low", "ci_high", "higher_is_better", "outcomes"),
+    *("r2", "steps", "samples", "train_s", *COST, "seconds"),
+)
+MISSING = "missing"
+"""Status of a planned cell that has no record yet."""
+
+
+def load_results(folder: str | Path) -> pd.DataFrame:
+    """One row per cell of the folder's last plan, with the columns ``COLUMNS``.
+
+    ``metric`` and ``score`` are the task's primary metric; ``outcomes`` is the path of the per-item outcomes.
+    ``params`` is the short form that tables show, ``parameters`` the canonical JSON of all of them.
+    Raises UserError where there are no results.
+    """
+    store = Store(Path(folder))
+    content = snapshot.read(store)
+    if content is not None:
+        rows = [_row(cell, store.read(cell.kind, cell.id), store) for cell in snapshot.cells_of(content)]
+    else:
+        rows = [_row(_cell(record), record, store) for record in store.records()]
+    if not rows:
+        raise UserError(f"{folder} holds no results; make some with 'foundry-bench run --out {folder}'")
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _cell(record: dict[str, Any]) -> Cell:
+    return Cell(record["identity"]["kind"], record["inputs"], record["inputs"].get("student"))
+
+
+def _row(cell: Cell, record: dict[str, Any] | None, store: Store) -> dict[str, Any]:
+    inputs = cell.inputs
+    row: dict[str, Any] = {
+        "cell_id": cell.id,
+        "kind": cell.kind,
+        "status": MISSING,
+        "teacher": inputs["teacher"]["name"],
+        "teacher_sha256": inputs["teacher"]["sha256"],
+        "method": inputs["method"]["name"],
+        "variant": inputs["variant"] or "",
+        "params": inputs["shown"],
+        "parameters": json.dumps(inputs["params"], sort_keys=True),
+        "seed": inputs["seed"],
+        "budget": (inputs["budget"] or {}).get("name"),
+        "student": cell.parent,
+        "task": (inputs["task"] or {}).get("name"),
+        "dataset": (inputs["dataset"] or {}).get("name"),
+    }
+    if record is None:
+        return row
+    known = ("status", "attempt", "stage", "error_type", "message", "traceback_file")
+    row.update({key: record["identity"][key] for key in known})
+    row["seconds"] = record["environment"].get("seconds")
+    row.update(_measured(record, store))
+    return row
+
+
+def _measured(record: dict[str, Any], store: Store) -> dict[str, Any]:
+    """The numbers of a record: fidelity, cost and the primary score."""
+    fidelity, cost, scores = record["fidelity"] or {}, record["cost"] or {}, record["scores"] or {}
+    row = {key: cost.get(key) for key in COST}
+    row.update(
+        {key: fidelity.get(key) for key in ("r2", "steps", "samples")}, train_s=fidelity.get("seconds")
+    )
+    primary = [value for value in scores.get("values", []) if value["primary"]]
+    if primary:
+        value = primary[0]
+        row.update(score=value["value"], **{k: value[k] for k in ("metric", "n", "ci_low", "ci_high")})
+        row["higher_is_better"] = value["higher_is_better"]
+        if scores["outcomes_file"]:
+            folder = store.record_path(record["identity"]["kind"], record["identity"]["cell_id"]).parent
+            row["outcomes"] = str(folder / scores["outcomes_file"])
+    return row

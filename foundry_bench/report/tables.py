@@ -1,0 +1,108 @@
+"""The leaderboard for people: a rich table for the terminal, Markdown for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+from rich.console import JustifyMethod
+from rich.markup import escape
+from rich.table import Table
+
+NOTES = (
+    "Scores in percent, with the 95 % confidence interval over episodes. Rank: 1 + the number of rows that "
+    "are separably better (paired t over episodes, Holm-corrected over all pairs); rows with `=` share it.",
+    "GMACs are multiply-adds of one cloud / 1e9 (GFLOPs are twice that); latency is student / teacher, "
+    "timed in pairs; R2 is the share of the teacher's token variance on held-out clouds; * is on the "
+    "accuracy-cost front.",
+)
+
+Format = Callable[[Any], str]
+
+
+def _number(digits: int, factor: float = 1.0) -> Format:
+    return lambda value: "" if pd.isna(value) else f"{factor * value:.{digits}f}"
+
+
+def text_table(board: pd.DataFrame) -> pd.DataFrame:
+    """The leaderboard as text, one column per thing that a reader compares."""
+    text = pd.DataFrame(
+        {"rank": rank_texts(board), "method": [selector(row) for row in board.to_dict("records")]}
+    )
+    for column in board.columns:
+        if f"{column}_ci95" in board.columns:
+            text[" ".join(column.split(":")[:2])] = [
+                _score(value, half)
+                for value, half in zip(board[column], board[f"{column}_ci95"], strict=True)
+            ]
+    shown: dict[str, tuple[str, Format]] = {
+        "mean": ("mean_score", _number(1, 100)),
+        "retained": ("retained", _number(1, 100)),
+        "R2": ("r2", _number(3)),
+        "GMACs": ("gmacs", _number(4)),
+        "of teacher": ("gmacs_ratio", _number(2)),
+        "params M": ("params_m", _number(2)),
+        "latency": ("latency_ratio", _number(2)),
+        "train s": ("train_s", _number(0)),
+    }
+    for name, (column, as_text) in shown.items():
+        text[name] = [as_text(value) for value in board[column]]
+    text["front"] = ["*" if best else "" for best in board["pareto"]]
+    text["tasks"] = [f"{d}/{t}" for d, t in zip(board["tasks_done"], board["tasks_total"], strict=True)]
+    return text
+
+
+def selector(row: Mapping[Any, Any]) -> str:
+    """A row's selector as ``--methods`` takes it: ``tome[r=4]+fmd``."""
+    params = f"[{row['params']}]" if row["params"] else ""
+    return f"{row['method']}{params}{'+' if row['variant'] else ''}{row['variant']}"
+
+
+def rank_texts(board: pd.DataFrame) -> list[str]:
+    """Ranks as shown: ``2=`` where several rows share rank 2, nothing for a row that is not ranked."""
+    counts = board["rank"].value_counts()
+    return ["" if pd.isna(rank) else f"{rank}{'=' if counts[rank] > 1 else ''}" for rank in board["rank"]]
+
+
+def rich_table(board: pd.DataFrame, title: str) -> Table:
+    """The leaderboard for the terminal."""
+    text = text_table(board)
+    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+    for column in text.columns:
+        justify: JustifyMethod = "left" if column == "method" else "right"
+        table.add_column(column, justify=justify, overflow="fold", min_width=text[column].str.len().max())
+    for row, ranked in zip(text.itertuples(index=False), board["rank"].notna(), strict=True):
+        table.add_row(*map(escape, row), style=None if ranked else "dim")
+    return table
+
+
+def markdown(board: pd.DataFrame, title: str, failures: list[str]) -> str:
+    """``leaderboard.md``: the table, how to read it, and what failed."""
+    text = text_table(board)
+    lines = [f"# {title}", "", _line(text.columns), _line(["---"] * len(text.columns))]
+    lines += [_line(row) for row in text.itertuples(index=False)]
+    lines += ["", *NOTES]
+    if failures:
+        lines += ["", "## Not finished", "", *(f"- {failure}" for failure in failures)]
+    return "\n".join(lines) + "\n"
+
+
+def failure_lines(frame: pd.DataFrame) -> list[str]:
+    """One line per planned cell that is not finished, with its error."""
+    lines = []
+    for row in frame[~frame["status"].isin(["ok", "skipped"])].to_dict("records"):
+        place = f" on {row['task']}:{row['dataset']}" if row["kind"] == "evaluate" else ""
+        reason = f": {row['error_type']}: {row['message']}" if isinstance(row["message"], str) else ""
+        lines.append(f"{row['status']}: {row['kind']} {selector(row)}{place}{reason}")
+    return lines
+
+
+def _score(value: float, half: float) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{100 * value:.1f}" if pd.isna(half) else f"{100 * value:.1f} ± {100 * half:.1f}"
+
+
+def _line(cells: Any) -> str:
+    return f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"

@@ -1,0 +1,55 @@
+"""Write every report of a results folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foundry_bench.sweep.store import write_atomic, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILES = ("leaderboard.csv", "leaderboard.md", "summary.json")
+FIGURES = ("accuracy-vs-flops.png", "accuracy-vs-flops.svg")
+
+
+def outdated(folder: Path) -> bool:
+    """Whether a report is missing or older than the plan or a record, as after an interruption."""
+    reports = [folder / name for name in FILES] + [folder / "figures" / name for name in FIGURES]
+    if not all(path.exists() for path in reports):
+        return True
+    sources = [path for path in (folder / "cells").rglob("*.json") if not path.name.endswith(".spec.json")]
+    return max(path.stat().st_mtime for path in sources) > min(path.stat().st_mtime for path in reports)
+
+
+def write_reports(folder: Path) -> pd.DataFrame:
+    """Write leaderboard, summary and figures of a results folder and return the leaderboard.
+
+    Raises UserError for a folder without results.
+    """
+    from foundry_bench.report import leaderboard, plots, tables
+    from foundry_bench.report.frame import load_results
+
+    frame = load_results(folder)
+    board = leaderboard.build(frame)
+    failures = tables.failure_lines(frame)
+    write_atomic(folder / "leaderboard.csv", board.to_csv(index=False).encode())
+    write_atomic(folder / "leaderboard.md", tables.markdown(board, folder.name, failures).encode())
+    write_json(folder / "summary.json", summary(frame, board, failures))
+    plots.accuracy_vs_flops(board, folder / "figures")
+    return board
+
+
+def summary(frame: pd.DataFrame, board: pd.DataFrame, failures: list[str]) -> dict[str, Any]:
+    """Counts and the few numbers that a script asks for first."""
+    ranked = board[board["rank"].notna()]
+    rows = ranked[["rank", "method", "variant", "params", "mean_score", "retained", "gmacs_ratio", "pareto"]]
+    return {
+        "schema_version": 1,
+        "teacher": sorted(frame["teacher"].unique()),
+        "budget": next(iter(frame["budget"].dropna()), None),
+        "cells": {kind: part["status"].value_counts().to_dict() for kind, part in frame.groupby("kind")},
+        "ranked": rows.astype(object).where(rows.notna(), None).to_dict("records"),
+        "unfinished": failures,
+    }

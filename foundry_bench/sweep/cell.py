@@ -1,0 +1,102 @@
+"""Run one cell: every engine calls :func:`run_cell` and nothing else, and what goes wrong becomes a
+record.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foundry_bench.sweep.environment import utc_now
+from foundry_bench.sweep.store import SCHEMA_VERSION, Store, write_atomic
+from foundry_bench.sweep.work import RUNNERS, Job, SkipCellError
+
+
+def run_cell(spec_path: Path) -> Path:
+    """Run the cell of one spec file and return the path of its record, whatever happened."""
+    spec = json.loads(spec_path.read_bytes())
+    store = Store(Path(spec["results"]))
+    started, clock = utc_now(), time.perf_counter()
+    record = blank_record(spec)
+    scratch = Path(tempfile.mkdtemp(prefix="foundry-bench-"))
+    job = Job(spec, store, scratch)
+    try:
+        _limit_threads(spec["threads"])
+        record.update(RUNNERS[spec["kind"]](job))
+        record["identity"]["status"] = "ok"
+    except SkipCellError as reason:
+        record["identity"].update(status="skipped", message=str(reason))
+    except (Exception, SystemExit) as error:
+        # The one broad except: a method or task is a stranger's code, and one cell must not end the sweep.
+        record["identity"].update(_describe_error(error, job))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    seconds = time.perf_counter() - clock
+    record["environment"].update(threads=spec["threads"], start=started, end=utc_now(), seconds=seconds)
+    return store.write(_plain(record))
+
+
+def blank_record(spec: dict[str, Any]) -> dict[str, Any]:
+    """A record of schema version 1 in which nothing has happened yet."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "identity": {
+            "cell_id": spec["cell_id"],
+            "kind": spec["kind"],
+            "status": "failed",
+            "attempt": spec["attempt"],
+            "error_type": None,
+            "message": None,
+            "traceback_file": None,
+            "stage": None,
+        },
+        "inputs": spec["inputs"],
+        "fidelity": None,
+        "scores": None,
+        "cost": None,
+        "environment": dict(spec["environment"]),
+    }
+
+
+def _describe_error(error: BaseException, job: Job) -> dict[str, Any]:
+    """The identity block's fields for an error; the traceback goes to a file beside the record."""
+    file = job.store.beside(job.spec["kind"], job.spec["cell_id"], ".traceback.txt")
+    write_atomic(file, traceback.format_exc().encode())
+    memory = (
+        isinstance(error, MemoryError) or "out of memory" in str(error) or "not enough memory" in str(error)
+    )
+    return {
+        "status": "oom" if memory else "failed",
+        "error_type": type(error).__name__,
+        "message": str(error) or type(error).__name__,
+        "traceback_file": file.name,
+        "stage": job.stage,
+    }
+
+
+def _limit_threads(threads: int) -> None:
+    """Keep torch and the BLAS behind numpy and scikit-learn to the cell's share of the cores."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+
+
+def _plain(value: Any) -> Any:
+    """JSON-able: numpy scalars become Python ones and what is not finite becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,76 @@
+"""Where and with what a cell ran: enough to explain a number years later, nothing that names a person."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "foundry-bench",
+    "torch",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "timm",
+    "fvcore",
+    "pandas",
+    "safetensors",
+)
+
+
+def utc_now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def describe() -> dict[str, Any]:
+    """Versions, commit, processor and command line of this process; called once per sweep."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git": _git(Path(__file__).resolve().parent),
+        "cpu": _cpu_model(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Commit and dirty flag of the checkout that tracks this file, None outside one."""
+    tracked = _output("git", "-C", str(folder), "ls-files", "--error-unmatch", Path(__file__).name)
+    sha = _output("git", "-C", str(folder), "rev-parse", "HEAD")
+    if tracked is None or sha is None:
+        return None
+    changes = _output("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
+    return {"sha": sha, "dirty": bool(changes)}
+
+
+def _output(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

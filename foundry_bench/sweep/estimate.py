@@ -1,0 +1,59 @@
+"""How long cells will take: from earlier records of the same kind and method, else from the budget."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from statistics import mean
+from typing import Any
+
+from foundry_bench.sweep.plan import EVALUATE, PROFILE, STUDENT, Cell
+from foundry_bench.sweep.store import Store, status_of
+
+GUESS = {STUDENT: 10.0, EVALUATE: 20.0, PROFILE: 20.0}
+"""Seconds of a cell without training on two cores."""
+STEP = 0.05
+"""Seconds of one optimisation step on two cores."""
+
+
+class Estimate:
+    """Seconds per cell. ``measured`` tells whether any of it comes from records."""
+
+    def __init__(self, store: Store) -> None:
+        self.measured = False
+        times: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        for record in store.records():
+            seconds = record["environment"].get("seconds")
+            if status_of(record) == "ok" and seconds is not None:
+                times[_key(record["identity"]["kind"], record["inputs"])].append(seconds)
+        self._seconds = {key: mean(values) for key, values in times.items()}
+
+    def seconds(self, cell: Cell) -> float:
+        """The expected time of one cell, alone on its threads."""
+        known = self._seconds.get(_key(cell.kind, cell.inputs))
+        if known is not None:
+            self.measured = True
+            return known
+        steps = (cell.inputs["budget"] or {}).get("steps") or 0
+        return GUESS[cell.kind] + steps * STEP
+
+    def total(self, cells: list[Cell], jobs: int) -> float:
+        """Wall-clock seconds of all cells; profile cells run one at a time."""
+        alone = sum(self.seconds(cell) for cell in cells if cell.kind == PROFILE)
+        return alone + sum(self.seconds(cell) for cell in cells if cell.kind != PROFILE) / jobs
+
+    @property
+    def basis(self) -> str:
+        """Where the numbers come from, for a reader."""
+        return "from earlier records in this folder" if self.measured else "a guess from the budget"
+
+
+def _key(kind: str, inputs: dict[str, Any]) -> tuple[str, ...]:
+    place = inputs["task"]["name"] if inputs["task"] else ""
+    return kind, inputs["method"]["name"], inputs["variant"] or "", place
+
+
+def human_time(seconds: float) -> str:
+    """``42 s``, ``7 min``, ``2.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

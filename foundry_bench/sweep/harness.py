@@ -1,0 +1,89 @@
+"""Where a sweep touches the rest of the package: teachers, data sets, budgets. Heavy imports stay inside."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foundry_bench import registry
+from foundry_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from foundry_bench.datasets import PointCloudDataset
+    from foundry_bench.encoder import TokenEncoder
+
+HARNESS_MODULES = ("builtins", "abc", "typing", "foundry_bench.method", "foundry_bench.task")
+
+
+def source_files(cls: type) -> list[Path]:
+    """Files that define a plugin class and its bases, the harness's own contracts left out."""
+    found = {inspect.getsourcefile(base) for base in cls.__mro__ if base.__module__ not in HARNESS_MODULES}
+    return sorted(Path(file) for file in found if file is not None)
+
+
+def code_sha256(cls: type) -> str:
+    """Hash of a plugin's source, so that an edited method or task is a new cell."""
+    digest = hashlib.sha256()
+    for file in source_files(cls):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def load_teacher(name: str) -> TokenEncoder:
+    """A teacher by registered name or path."""
+    from foundry_bench import teachers
+
+    return teachers.load_teacher(name)
+
+
+def teacher_sha256(name: str) -> str:
+    """Hash of a teacher's weights."""
+    from foundry_bench import teachers
+
+    return teachers.teacher_sha256(name)
+
+
+def load_dataset(name: str) -> PointCloudDataset:
+    """A registered data set."""
+    return registry.load("datasets", name)()
+
+
+def dataset_sha256(name: str) -> str:
+    """Hash of a data set; the embedded ones tell it without their points being read."""
+    from foundry_bench.datasets import embedded_reader
+
+    load = registry.load("datasets", name)
+    if name not in embedded_reader.EMBEDDED:
+        return load().sha256
+    description = embedded_reader.read_description(
+        embedded_reader.embedded_folder(name), "reinstall foundry-bench"
+    )
+    sums = {file: description["files"][file]["sha256"] for file in description["data_files"]}
+    return embedded_reader.data_hash(sums)
+
+
+def resolve_budget(name: str) -> dict[str, Any]:
+    """All values of a named budget."""
+    from foundry_bench.distill import BUDGETS, get_budget
+
+    if name not in BUDGETS:
+        raise registry.unknown("budget", name, BUDGETS)
+    return asdict(get_budget(name))
+
+
+def check_engine(name: str) -> None:
+    """Raise UserError for an engine nobody registered."""
+    known = registry.entries("engines")
+    if name not in known:
+        raise registry.unknown("engine", name, known)
+
+
+def check_needs(task: str, needs: tuple[str, ...], data: str, dataset: PointCloudDataset) -> None:
+    """Raise UserError when a data set lacks what a task needs."""
+    values = {need: getattr(dataset, need, None) for need in needs}
+    missing = [need for need, value in values.items() if value is None or len(value) == 0]
+    if missing:
+        raise UserError(f"data set {data!r} has no {', '.join(missing)}, which task {task!r} needs")

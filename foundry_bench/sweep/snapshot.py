@@ -1,0 +1,121 @@
+"""The plan as it was last made, on disk, and whether anything that it was made from has changed.
+
+Making a plan imports every method, and with it torch: seconds for an answer that is mostly "nothing is left
+to do". As ``make`` does, the sizes and modification times of the files behind a plan tell that it still
+holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, replace
+from importlib.metadata import EntryPoint
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from foundry_bench import registry
+from foundry_bench.sweep.config import SweepConfig
+from foundry_bench.sweep.plan import Cell, Plan
+from foundry_bench.sweep.store import Store, write_json
+
+OWN = "foundry-bench"
+PACKAGES = ("foundry_bench", "foundry_bench.methods", "foundry_bench.tasks")
+
+
+def save(store: Store, asked: SweepConfig, plan: Plan) -> None:
+    """Write ``plan.json``: the cells, for reports, and the fingerprint of what they came from."""
+    cells = [
+        {"kind": c.kind, "id": c.id, "parent": c.parent, "broken": c.broken, "inputs": c.inputs}
+        for c in plan.cells
+    ]
+    content = {
+        "fingerprint": fingerprint(asked, plan.sources, plan.cells),
+        "sources": [str(path) for path in plan.sources],
+        "resolved": asdict(plan.config),
+        "warnings": plan.warnings,
+        "cells": cells,
+    }
+    if not _same(store, content):
+        write_json(store.plan_file, content)
+
+
+def load(store: Store, asked: SweepConfig) -> Plan | None:
+    """The last plan if it still answers ``asked``, else None."""
+    content = read(store)
+    if content is None or content["warnings"]:
+        return None
+    sources = [Path(path) for path in content["sources"]]
+    planned = cells_of(content)
+    current = fingerprint(asked, sources, planned)
+    if current is None or current != content["fingerprint"]:
+        return None
+    resolved = SweepConfig.from_plain(content["resolved"])
+    config = replace(resolved, engine=asked.engine, jobs=asked.jobs, timeout=asked.timeout)
+    return Plan(config, planned, [], sources)
+
+
+def read(store: Store) -> dict[str, Any] | None:
+    """The raw content of ``plan.json``, None where there is none that can be read."""
+    try:
+        content = json.loads(store.plan_file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and "cells" in content else None
+
+
+def cells_of(content: dict[str, Any]) -> list[Cell]:
+    """The cells of a raw plan."""
+    return [Cell(item["kind"], item["inputs"], item["parent"], item["broken"]) for item in content["cells"]]
+
+
+def fingerprint(asked: SweepConfig, sources: list[Path], cells: list[Cell]) -> dict[str, Any] | None:
+    """Everything a plan depends on, cheap to look at. None where a plugin could change without a file
+    telling.
+    """
+    ignored = ("engine", "jobs", "timeout")
+    entries = {kind: registry.entries(kind) for kind in registry.KINDS}
+    files = list(sources)
+    if Path(asked.teacher).exists():
+        files += _tree(Path(asked.teacher))
+    elif not _own(entries["teachers"].get(asked.teacher)):
+        return None
+    if not all(
+        _own(entries["datasets"].get(cell.inputs["dataset"]["name"])) for cell in cells if not cell.broken
+    ):
+        return None
+    for package in PACKAGES:
+        spec = find_spec(package)
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            files += _tree(Path(folder))
+    return {
+        "asked": json.loads(json.dumps({k: v for k, v in asdict(asked).items() if k not in ignored})),
+        "plugins": {
+            k: {n: [e.value, registry.distribution(e)] for n, e in v.items()} for k, v in entries.items()
+        },
+        "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith("FOUNDRY_BENCH_")},
+        "files": {str(path): _stamp(path) for path in sorted(set(files))},
+    }
+
+
+def _own(entry: EntryPoint | None) -> bool:
+    return entry is not None and registry.distribution(entry) == OWN
+
+
+def _tree(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return [file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+
+
+def _stamp(path: Path) -> list[int] | None:
+    try:
+        info = path.stat()
+    except OSError:
+        return None
+    return [info.st_size, info.st_mtime_ns]
+
+
+def _same(store: Store, content: dict[str, Any]) -> bool:
+    return read(store) == json.loads(json.dumps(content))

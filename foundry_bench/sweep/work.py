@@ -1,0 +1,178 @@
+"""The work inside the three kinds of cell; errors are left to :mod:`foundry_bench.sweep.cell`."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foundry_bench import registry
+from foundry_bench.errors import UserError
+from foundry_bench.sweep import harness
+from foundry_bench.sweep.store import Store, write_atomic
+
+if TYPE_CHECKING:
+    from foundry_bench.context import Context
+    from foundry_bench.encoder import Encoder
+    from foundry_bench.method import Method
+    from foundry_bench.task import Scores
+
+LOG = logging.getLogger(__name__)
+
+
+class SkipCellError(Exception):
+    """The method cannot be run here; the message is its reason."""
+
+
+@dataclass
+class Job:
+    """A spec at work. ``stage`` is where an error would have happened."""
+
+    spec: dict[str, Any]
+    store: Store
+    scratch: Path
+    stage: str = "start"
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The record's block of the same name."""
+        return self.spec["inputs"]
+
+    def method(self) -> Method:
+        """The cell's method with its parameters."""
+        return _instance("methods", self.inputs["method"]["name"], self.inputs["params"])
+
+    def context(self, seed: int) -> Context:
+        """What the method or task is handed."""
+        import torch
+
+        from foundry_bench.context import Context
+
+        return Context(
+            device=torch.device(self.spec["device"]),
+            seed=seed,
+            budget=self.spec["budget"],
+            scratch=self.scratch,
+            cache=Path(self.spec["cache"]),
+            log=LOG,
+        )
+
+    def student(self, teacher: Encoder) -> Encoder:
+        """The parent's trained student, configured with this cell's inference-time parameters."""
+        from foundry_bench import students
+
+        student = students.load_student(self.store.student_folder(self.inputs["student"]), teacher)
+        self.method().configure(student)
+        return student.eval()
+
+
+def run_student(job: Job) -> dict[str, Any]:
+    """Make a student, train it where its variant says so, save it; the record's ``fidelity`` block."""
+    from foundry_bench import distill, students
+    from foundry_bench.context import derive_seed
+    from foundry_bench.method import FMD, OFF_THE_SHELF
+
+    inputs, variant = job.inputs, job.inputs["variant"]
+    if variant not in (OFF_THE_SHELF, FMD):
+        raise UserError(f"variant {variant!r} cannot be trained by a sweep; use {OFF_THE_SHELF} or {FMD}")
+    job.stage = "load"
+    teacher, data, method = (
+        harness.load_teacher(inputs["teacher"]["name"]),
+        harness.load_dataset(inputs["dataset"]["name"]),
+        job.method(),
+    )
+    job.stage = "compress"
+    seed = derive_seed(inputs["seed"], job.spec["cell_id"], "compress")
+    student = students.make_student(method, teacher, data, job.context(seed))
+    # The trainer gets the sweep's seed itself, so that all students of a seed see the same views in the same
+    # order.
+    ctx = job.context(inputs["seed"])
+    if variant == FMD:
+        job.stage = "distill"
+        budget = distill.get_budget(job.spec["budget"])
+        report = distill.distill(student, teacher, data, method=method, ctx=ctx, budget=budget)
+        fidelity = asdict(report)
+    else:
+        job.stage = "fidelity"
+        r2 = distill.heldout_r2(student, teacher, data, ctx)
+        fidelity = {"r2": r2, "curve": [], "steps": 0, "samples": 0, "seconds": 0.0}
+    job.stage = "save"
+    _save(student, method, job)
+    return {"fidelity": fidelity}
+
+
+def _save(student: Encoder, method: Method, job: Job) -> None:
+    """Save into a temporary folder and rename it, so that a student exists whole or not at all."""
+    from foundry_bench import students
+
+    inputs = job.inputs
+    folder = job.store.student_folder(job.spec["cell_id"])
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    about = {"teacher": inputs["teacher"]["name"], "teacher_sha": inputs["teacher"]["sha256"]}
+    students.save_student(student, temporary, method=method, variant=inputs["variant"], **about)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
+
+
+def run_evaluate(job: Job) -> dict[str, Any]:
+    """Score a student on one task and data set; the record's ``scores`` block."""
+    inputs = job.inputs
+    job.stage = "load"
+    teacher = harness.load_teacher(inputs["teacher"]["name"])
+    reason = job.method().skip(teacher, inputs["task"]["name"])
+    if reason is not None:
+        raise SkipCellError(reason)
+    student = job.student(teacher)
+    task = _instance("tasks", inputs["task"]["name"], inputs["protocol"])
+    data = harness.load_dataset(inputs["dataset"]["name"])
+    harness.check_needs(task.name, task.needs, data.name, data)
+    job.stage = "evaluate"
+    # Seed 0 for every method and sweep seed: the same episodes, so that outcomes can be compared in pairs.
+    return {"scores": _scores_block(task.evaluate(student, data, job.context(0)), job)}
+
+
+def run_profile(job: Job) -> dict[str, Any]:
+    """Measure a student's cost and its R2; the record's ``cost`` and ``fidelity`` blocks."""
+    from foundry_bench import cost, distill
+
+    inputs = job.inputs
+    job.stage = "load"
+    teacher = harness.load_teacher(inputs["teacher"]["name"])
+    student = job.student(teacher)
+    data = harness.load_dataset(inputs["dataset"]["name"])
+    job.stage = "cost"
+    block = cost.profile(student, teacher, data, job.context(0)).to_dict()
+    job.stage = "fidelity"
+    # Inference-time parameters change the tokens, so a row's R2 belongs here and not to the trained student.
+    unlabelled = harness.load_dataset(inputs["protocol"]["fidelity_on"]["name"])
+    r2 = distill.heldout_r2(student, teacher, unlabelled, job.context(inputs["seed"]))
+    return {"cost": block, "fidelity": {"r2": r2}}
+
+
+def _scores_block(scores: Scores, job: Job) -> dict[str, Any]:
+    """Scores in long form; per-item outcomes go to an .npz beside the record."""
+    file = job.store.beside("evaluate", job.spec["cell_id"], ".npz")
+    block: dict[str, Any] = {"values": [asdict(value) for value in scores.values], "outcomes_file": None}
+    if scores.outcomes:
+        with tempfile.TemporaryFile(dir=job.scratch) as buffer:
+            np.savez_compressed(buffer, **scores.outcomes)  # type: ignore[arg-type]
+            buffer.seek(0)
+            write_atomic(file, buffer.read())
+        block["outcomes_file"] = file.name
+    return block
+
+
+def _instance(kind: str, name: str, values: dict[str, Any]) -> Any:
+    """A method or task from JSON, which knows no tuples; a protocol may say more than the task's own fields."""
+    cls = registry.load(kind, name)
+    known = {field.name for field in fields(cls)}
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
+
+
+RUNNERS = {"student": run_student, "evaluate": run_evaluate, "profile": run_profile}

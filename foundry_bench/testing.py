@@ -1,0 +1,218 @@
+"""The conformance kit: what every method, encoder and task has to keep, checked on real clouds.
+
+Plugin authors call it from their own tests or run ``foundry-bench check PKG:NAME``::
+
+    from foundry_bench.testing import check_method
+    check_method(MyMethod(), teacher, data, Context())
+
+Each function returns nothing and raises :class:`ConformanceError`, whose message says which rule is broken.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from foundry_bench.cost import count_macs
+from foundry_bench.encoder import Embedding, Encoder, Patches, TokenEncoder, Tokens
+from foundry_bench.errors import UserError
+from foundry_bench.method import FMD, VARIANTS, Method
+from foundry_bench.students import make_student
+
+if TYPE_CHECKING:
+    from foundry_bench.context import Context
+    from foundry_bench.datasets import PointCloudDataset
+    from foundry_bench.task import Task
+
+CLOUDS = 4
+TOLERANCE = 1e-4
+"""Largest difference of two outputs that should be equal up to the order of summation."""
+
+
+class ConformanceError(AssertionError):
+    """A rule that the harness relies on is broken."""
+
+
+def require(holds: bool, rule: str) -> None:
+    """Raise ConformanceError with ``rule``, in words, unless it ``holds``."""
+    if not holds:
+        raise ConformanceError(rule)
+
+
+def check_method(method: Method, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> None:
+    """Check one method on a few clouds of ``data``; the teacher comes back as it was.
+
+    Raises ConformanceError for a broken rule, and whatever the method itself raises.
+    """
+    check_declaration(method)
+    before = _snapshot(teacher)
+    student = make_student(method, teacher, data, ctx)
+    twin = make_student(method, teacher, data, ctx)
+    require(_equal_states(student, twin), f"{method.name}: the same seed must give the same student")
+    points = _clouds(data, student)
+    check_encoder(student, teacher, points)
+    check_state(student, make_student(method, teacher, data, ctx.for_component("other seed")), points)
+    check_training_step(method, make_student(method, teacher, data, ctx), teacher, points)
+    require(_unchanged(teacher, before), f"{method.name}: the teacher must stay untouched")
+
+
+def check_declaration(method: Method) -> None:
+    """Names, variants and parameters are what the registry and the records need."""
+    require(bool(method.name), f"{type(method).__name__} has no name")
+    require(
+        bool(method.variants) and set(method.variants) <= set(VARIANTS),
+        f"{method.name}: variants must be among {VARIANTS}",
+    )
+    known = set(method.params())
+    for what, names in (("grid", set(method.grid)), ("inference", set(method.inference))):
+        require(names <= known, f"{method.name}: {what} names no parameters: {sorted(names - known)}")
+    try:
+        json.dumps(method.params())
+    except TypeError as error:
+        raise ConformanceError(f"{method.name}: parameters must be JSON-able ({error})") from error
+
+
+def check_encoder(encoder: Encoder, teacher: Encoder, points: Tensor) -> None:
+    """A student is a drop-in for its teacher on clouds ``points`` (B, N, 3), and its cost can be counted."""
+    encoder.eval()
+    patches = encoder.tokenize(points)
+    name, shape = type(encoder).__name__, (len(points), teacher.config.groups, teacher.config.dim)
+    with torch.no_grad():
+        tokens = encoder(patches, levels=True)
+        check_tokens(tokens, shape, name)
+        again = encoder(patches).features
+        alone = torch.cat([encoder(patches[i : i + 1]).features for i in range(len(points))])
+    require(
+        torch.equal(tokens.features, again),
+        f"{name}: in eval mode the same patches must give the same tokens",
+    )
+    require(_close(again, alone), f"{name}: a cloud's tokens must not depend on the others in its batch")
+    try:
+        count = count_macs(encoder, patches[:1])
+    except UserError as error:
+        raise ConformanceError(str(error)) from error
+    require(count.total > 0, f"{name}: an encoder must cost something")
+
+
+def check_tokens(tokens: Tokens, shape: tuple[int, ...], name: str) -> None:
+    """Features and three levels of ``shape`` (B, T, D), all finite."""
+    require(len(tokens.levels) == 3, f"{name}: levels=True must give three levels, got {len(tokens.levels)}")
+    for what, value in (
+        ("features", tokens.features),
+        *((f"levels[{i}]", v) for i, v in enumerate(tokens.levels)),
+    ):
+        require(
+            tuple(value.shape) == shape,
+            f"{name}: {what} must be (B, T, D) = {shape}, got {tuple(value.shape)}",
+        )
+        require(bool(torch.isfinite(value).all()), f"{name}: {what} must be finite")
+
+
+def check_state(student: Encoder, other: Encoder, points: Tensor) -> None:
+    """The state written by ``student`` as safetensors makes ``other``, of another seed, the same encoder."""
+    name = type(student).__name__
+    state = load(
+        save({key: value.detach().clone().contiguous() for key, value in student.state_dict().items()})
+    )
+    try:
+        other.load_state_dict(state)
+    except RuntimeError as error:
+        raise ConformanceError(f"{name}: state does not load into a fresh student: {error}") from error
+    student.eval(), other.eval()
+    patches = student.tokenize(points)
+    with torch.no_grad():
+        same = torch.equal(student(patches).features, other(patches).features)
+    require(same, f"{name}: a student must be its state_dict; something outside of it changes the tokens")
+
+
+def check_training_step(method: Method, student: Encoder, teacher: Encoder, points: Tensor) -> None:
+    """One optimiser step of the method's loss: finite loss, finite gradients, and some of them not zero."""
+    parameters = [p for p in student.parameters() if p.requires_grad]
+    if not parameters:
+        require(FMD not in method.variants, f"{method.name}: variant {FMD} needs parameters to train")
+        return
+    student.train()
+    patches = student.tokenize(points)
+    with torch.no_grad():
+        target = teacher(teacher.tokenize(points))
+    loss = method.loss(student, training_inputs(student, patches), target)
+    require(
+        loss.dim() == 0 and bool(torch.isfinite(loss)), f"{method.name}: the loss must be one finite number"
+    )
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3)
+    loss.backward()
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    require(all(bool(torch.isfinite(g).all()) for g in gradients), f"{method.name}: gradients must be finite")
+    trained = FMD not in method.variants or any(bool(g.any()) for g in gradients)
+    require(trained, f"{method.name}: the loss must reach the student's parameters")
+    optimizer.step()
+
+
+def training_inputs(student: Encoder, patches: Patches) -> Patches | Embedding:
+    """What the distillation trainer hands to a method's loss: tokens where the tokenizer is frozen, else
+    patches."""
+    if isinstance(student, TokenEncoder) and not any(p.requires_grad for p in student.tokenizer.parameters()):
+        with torch.no_grad():
+            return student.embed(patches)
+    return patches
+
+
+def check_task(task: Task, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> None:
+    """Scores are a pure function of the arguments, in [0, 1], with an outcome per item; the encoder stays
+    as it was."""
+    require(sum(m.primary for m in task.metrics) == 1, f"{task.name}: exactly one metric must be primary")
+    json.dumps(task.protocol())
+    before = _snapshot(encoder)
+    first, second = (task.evaluate(encoder, data, ctx) for _ in range(2))
+    names = [score.metric for score in first.values]
+    require(
+        names == [m.name for m in task.metrics_for(data)], f"{task.name}: scores must be those of metrics_for"
+    )
+    require(first.values == second.values, f"{task.name}: the same arguments must give the same scores")
+    for score in first.values:
+        require(0 <= score.value <= 1, f"{task.name}: {score.metric} = {score.value} is not in [0, 1]")
+        outcomes = first.outcomes.get(score.metric)
+        require(
+            outcomes is not None and len(outcomes) == score.n,
+            f"{task.name}: {score.metric} needs {score.n} outcomes",
+        )
+        same = np.array_equal(np.asarray(outcomes), np.asarray(second.outcomes[score.metric]))
+        require(same, f"{task.name}: the outcomes of {score.metric} must come in a fixed order")
+    require(_unchanged(encoder, before), f"{task.name}: a task must leave the frozen encoder untouched")
+
+
+def _clouds(data: PointCloudDataset, encoder: Encoder) -> Tensor:
+    picks = np.linspace(0, len(data.points) - 1, CLOUDS).round().astype(int)
+    return torch.from_numpy(data.points[picks, : encoder.config.points].astype(np.float32))
+
+
+def _snapshot(encoder: Encoder) -> tuple[bool, list[bool], dict[str, Tensor]]:
+    state = {name: value.detach().clone() for name, value in encoder.state_dict().items()}
+    return encoder.training, [p.requires_grad for p in encoder.parameters()], state
+
+
+def _unchanged(encoder: Encoder, before: tuple[bool, list[bool], dict[str, Tensor]]) -> bool:
+    training, flags, state = before
+    now = encoder.state_dict()
+    same = now.keys() == state.keys() and all(torch.equal(now[name], state[name]) for name in state)
+    no_gradients = all(p.grad is None for p in encoder.parameters())
+    return (
+        same
+        and no_gradients
+        and training == encoder.training
+        and flags == [p.requires_grad for p in encoder.parameters()]
+    )
+
+
+def _equal_states(one: Encoder, other: Encoder) -> bool:
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return bool(torch.allclose(one, other, atol=TOLERANCE, rtol=TOLERANCE))

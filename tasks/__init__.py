@@ -1,0 +1,1 @@
+"""One file per downstream task. Installed as ``foundry_bench.tasks``."""
