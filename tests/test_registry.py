@@ -67,5 +67,5 @@ def test_two_plugins_with_one_name_and_a_broken_one(monkeypatch: pytest.MonkeyPa
         registry, "entry_points", lambda group: [EntryPoint("broken", "no_such_module:A", group)]
     )
     assert list(registry.entries("methods")) == ["broken"]
-    with pytest.raises(UserError, match="'broken'.*cannot be imported"):
+    with pytest.raises(UserError, match=r"'broken'.*cannot be imported"):
         registry.load("methods", "broken")

@@ -68,14 +68,14 @@ def test_interrupted_training_ends_where_an_uninterrupted_one_does(
 ) -> None:
     whole, log = pretrain(clouds, CONFIG, tmp_path / "whole", Context())
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(what: str, done: int, total: int) -> None:
         if what == "pre-train" and done == 9:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         pretrain(clouds, CONFIG, tmp_path / "halves", Context(progress=stop))
     resumed, again = pretrain(clouds, CONFIG, tmp_path / "halves", Context())
     assert [row["step"] for row in again] == [row["step"] for row in log] == [6, 12]
