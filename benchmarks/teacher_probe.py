@@ -42,14 +42,14 @@ def main() -> None:
     table = Table(
         title=f"Accuracy in % on {len(data.classes)} classes, series-wise splits, clouds turned about up"
     )
-    table.add_column("features")
+    table.add_column("features", no_wrap=True)
     for kind in ("linear", "rbf"):
         for column in (*data.splits, "mean"):
             table.add_column(f"{kind} {column}", justify="right")
     for row, features in descriptors(name, data).items():
         scores = [score for kind in ("linear", "rbf") for score in probe(features, data, kind=kind).values()]
         table.add_row(row, *(f"{100 * score:.1f}" for score in scores))
-    Console(width=130).print(table)
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from foundry_bench.datasets import PointCloudDataset, load_pretrain
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.teachers.transformer import PointTransformer
 
+torch.set_num_threads(1)  # tensors are tiny here: on a busy machine threads only wait for each other
+
 TINY = EncoderConfig(
     dim=32, depth=3, heads=4, groups=16, group_size=8, points=256, tokenizer_widths=(16, 32, 32)
 )

@@ -101,13 +101,7 @@ def run_sweep(config: SweepConfig, folder: Path, reporter: Reporter) -> Outcome:
 def _run_cells(outcome: Outcome, store: Store, reporter: Reporter) -> None:
     from foundry_bench.sweep.schedule import Schedule
 
-    config, count = outcome.plan.config, 0
-
-    def done(cell: Cell, record: dict[str, Any]) -> None:
-        nonlocal count
-        count += status_of(record) in FINISHED
-        reporter.finished(cell, record)
-
+    config = outcome.plan.config
     engine = registry.load("engines", config.engine)(jobs=config.jobs, timeout=config.timeout)
     reporter.begin(outcome.todo, Estimate(store), engine.jobs)
     try:
@@ -118,12 +112,13 @@ def _run_cells(outcome: Outcome, store: Store, reporter: Reporter) -> None:
                 environment.describe(),
                 budget=config.budget,
                 device=config.device,
-                done=done,
+                done=reporter.finished,
             )
             engine.run(schedule)
     except KeyboardInterrupt:
+        kept = len(outcome.todo) - len(unfinished(outcome.todo, store))
         raise InterruptedSweepError(
-            f"interrupted; {count} cells finished are kept, run the same command again to complete"
+            f"interrupted; {kept} cells finished are kept, run the same command again to complete"
         ) from None
 
 

@@ -89,8 +89,7 @@ def run_student(job: Job) -> dict[str, Any]:
     job.stage = "compress"
     seed = derive_seed(inputs["seed"], job.spec["cell_id"], "compress")
     student = students.make_student(method, teacher, data, job.context(seed))
-    # The trainer gets the sweep's seed itself, so that all students of a seed see the same views in the same
-    # order.
+    # The trainer gets the sweep's seed itself: all students of a seed see the same views in the same order.
     ctx = job.context(inputs["seed"])
     if variant == FMD:
         job.stage = "distill"
@@ -99,7 +98,7 @@ def run_student(job: Job) -> dict[str, Any]:
         fidelity = asdict(report)
     else:
         job.stage = "fidelity"
-        r2 = distill.heldout_r2(student, teacher, data, ctx)
+        r2 = distill.heldout_r2(student, teacher, data, ctx, job.spec["budget"])
         fidelity = {"r2": r2, "curve": [], "steps": 0, "samples": 0, "seconds": 0.0}
     job.stage = "save"
     _save(student, method, job)
@@ -151,7 +150,8 @@ def run_profile(job: Job) -> dict[str, Any]:
     job.stage = "fidelity"
     # Inference-time parameters change the tokens, so a row's R2 belongs here and not to the trained student.
     unlabelled = harness.load_dataset(inputs["protocol"]["fidelity_on"]["name"])
-    r2 = distill.heldout_r2(student, teacher, unlabelled, job.context(inputs["seed"]))
+    ctx = job.context(inputs["seed"])
+    r2 = distill.heldout_r2(student, teacher, unlabelled, ctx, job.spec["budget"])
     return {"cost": block, "fidelity": {"r2": r2}}
 
 
@@ -169,7 +169,7 @@ def _scores_block(scores: Scores, job: Job) -> dict[str, Any]:
 
 
 def _instance(kind: str, name: str, values: dict[str, Any]) -> Any:
-    """A method or task from JSON, which knows no tuples; a protocol may say more than the task's own fields."""
+    """A method or task from JSON, which has no tuples; a protocol may say more than the fields of its task."""
     cls = registry.load(kind, name)
     known = {field.name for field in fields(cls)}
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})

@@ -1,11 +1,10 @@
 """Self-supervised objectives of the shipped teacher and the heads they need. No label is used anywhere.
 
-Four terms on two views (other points, other turn about the up axis, other stretch) of each object:
+Four terms on two views (other points, other crop, other turn about the up axis, other stretch) of each object:
 - ``reconstruct``: chamfer distance of the masked patches of one view (Point-MAE, arXiv 2203.06604);
 - ``contrast``: InfoNCE between the pooled visible tokens of the two views (as ReCon combines it, arXiv 2302.02318);
-- ``canonical``: the object's upright, unturned occupancy, read linearly from the pooled tokens of a turned view;
-- ``locate``: every *token* says where its patch lies in the unturned object and which object code it belongs to,
-  which it can only know from context.
+- ``recognize``: every *token* finds its object among the other view's, which it can only do from context;
+- ``canonical``: the object's upright, unturned occupancy, read linearly from the pooled tokens of a turned view.
 """
 
 from __future__ import annotations
@@ -25,11 +24,9 @@ class LossWeights:
     """Weight of each term."""
 
     reconstruct: float = 1.0
-    contrast: float = 0.3
-    canonical: float = 1.0
-    locate: float = 1.0
-    code: float = 1.0
-    recognize: float = 0.0
+    contrast: float = 1.0
+    recognize: float = 0.5
+    canonical: float = 0.5
 
 
 class Heads(nn.Module):
@@ -47,8 +44,6 @@ class Heads(nn.Module):
         )
         self.project_token = nn.Sequential(nn.Linear(config.dim, 512), nn.GELU(), nn.Linear(512, 128))
         self.canonical = nn.Linear(2 * config.dim, code_dim)
-        self.locate = nn.Linear(config.dim, 3)
-        self.code = nn.Linear(config.dim, code_dim)
         nn.init.normal_(self.mask_token, std=0.02)
 
 
@@ -131,37 +126,35 @@ def canonical_code(points: Tensor, dim: int = 128) -> Tensor:
 def objective(
     model: PointTransformer,
     heads: Heads,
-    upright: tuple[Patches, Patches],
-    turned: tuple[Patches, Patches],
+    views: tuple[Patches, Patches],
     code: Tensor,
     weights: LossWeights,
     keep: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Loss of one batch and its terms. ``upright`` are the two views before, ``turned`` after the random turn; the
-    encoder sees only the latter. ``code`` (B, C) is the objects' canonical code."""
-    terms = dict.fromkeys(("reconstruct", "canonical", "locate", "code"), torch.zeros(()))
-    projections, tokens, spread = [], [], 0.0
-    for view, (plain, patches) in enumerate(zip(upright, turned, strict=True)):
-        out = encode_visible(model, patches, keep, generator)
-        rows = torch.arange(len(patches), device=out.visible.device)[:, None]
-        summary = pool(out.features)
-        projections.append(heads.project(summary))
-        tokens.append(heads.project_token(out.features))
-        spread += float(summary.detach().float().std(dim=0).mean()) / 2
-        if view == 0 and weights.reconstruct:
-            terms["reconstruct"] = 50 * reconstruct(heads, out, patches)
-        terms["canonical"] = terms["canonical"] + F.mse_loss(heads.canonical(summary).float(), code)
-        where = plain.centers[rows, out.visible]
-        terms["locate"] = terms["locate"] + 5 * F.smooth_l1_loss(
-            heads.locate(out.features).float(), where, beta=0.1
-        )
-        said = heads.code(out.features).float()
-        terms["code"] = terms["code"] + F.mse_loss(said, code[:, None].expand_as(said))
-    terms = {k: v / 2 for k, v in terms.items()}
-    terms["contrast"] = contrast(*projections)
-    if weights.recognize:
-        first, second = projections
-        terms["recognize"] = (recognize(tokens[0], second) + recognize(tokens[1], first)) / 2
-    loss = sum((getattr(weights, k) * v for k, v in terms.items()), torch.zeros(()))
-    return loss, {**{k: float(v.detach()) for k, v in terms.items()}, "feature_std": spread}
+    """Loss of one batch, and its terms with the spread of the pooled features, which tells a collapse.
+
+    ``views`` are two turned views of each object, ``code`` (B, C) the objects' canonical code, ``keep`` the number of
+    patches that the encoder sees of each.
+    """
+    first, second = (encode_visible(model, patches, keep, generator) for patches in views)
+    summaries = [pool(out.features) for out in (first, second)]
+    projections = [heads.project(summary) for summary in summaries]
+    terms = {
+        "reconstruct": 50 * reconstruct(heads, first, views[0]),
+        "contrast": contrast(*projections),
+        "recognize": torch.stack(
+            [
+                recognize(heads.project_token(out.features), other)
+                for out, other in zip((first, second), reversed(projections), strict=True)
+            ]
+        ).mean(),
+        "canonical": torch.stack(
+            [F.mse_loss(heads.canonical(summary).float(), code) for summary in summaries]
+        ).mean(),
+    }
+    loss = sum(
+        (getattr(weights, name) * value for name, value in terms.items()), torch.zeros((), device=code.device)
+    )
+    spread = sum(float(summary.detach().float().std(dim=0).mean()) / 2 for summary in summaries)
+    return loss, {**{name: float(value.detach()) for name, value in terms.items()}, "feature_std": spread}

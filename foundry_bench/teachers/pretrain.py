@@ -39,16 +39,16 @@ class PretrainConfig:
 
     encoder: EncoderConfig = SMALL
     weights: LossWeights = field(default_factory=LossWeights)
-    steps: int = 4000
+    steps: int = 1500
     batch_size: int = 128
-    views: int = 16
+    views: int = 12
     crop: float = 0.7
     keep: tuple[float, float] = (0.3, 0.6)
     lr: float = 1e-3
     weight_decay: float = 0.05
-    warmup: int = 200
-    ema: float = 0.998
-    probe_every: int = 500
+    warmup: int = 60
+    ema: float = 0.995
+    probe_every: int = 150
     seed: int = 0
 
     @classmethod
@@ -193,8 +193,7 @@ def _step(
         weights, config.batch_size, replacement=config.batch_size > len(weights), generator=generator
     )
     pair = torch.randint(0, config.views // 2, (config.batch_size,), generator=generator) * 2
-    upright = (bank.draw(index, pair), bank.draw(index, pair + 1))
-    turned = (turn(upright[0], generator), turn(upright[1], generator))
+    views = (turn(bank.draw(index, pair), generator), turn(bank.draw(index, pair + 1), generator))
     low, high = config.keep
     share = low + (high - low) * float(torch.rand((), generator=generator))
     for group in state.optimizer.param_groups:
@@ -205,8 +204,7 @@ def _step(
         loss, terms = objective(
             state.model,
             state.heads,
-            (upright[0].to(device), upright[1].to(device)),
-            (turned[0].to(device), turned[1].to(device)),
+            (views[0].to(device), views[1].to(device)),
             code[index].to(device),
             config.weights,
             round(share * config.encoder.groups),

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from sweep_helpers import Sweep
 
+from foundry_bench import distill
+
 
 @pytest.mark.parametrize("engine", ["serial", "local"])
 def test_errors_become_records_and_the_rest_finishes(sweep: Sweep, tmp_path: Path, engine: str) -> None:
@@ -69,17 +71,23 @@ def test_failed_cells_are_run_again_and_finished_ones_are_not(sweep: Sweep, tmp_
 def test_engines_agree_on_every_number(sweep: Sweep) -> None:
     results = []
     for engine in ("serial", "local"):
-        _, notes = sweep("teacher-copy[scale=2.0],distilled", out=engine, engine=engine)
-        records = sorted(notes.records, key=lambda record: record["identity"]["cell_id"])
-        results.append(
-            [(r["identity"]["cell_id"], r["scores"], (r["fidelity"] or {}).get("r2")) for r in records]
-        )
-    serial, local = results
-    for (cell, scores, r2), (other_cell, other_scores, other_r2) in zip(serial, local, strict=True):
-        assert cell == other_cell
-        assert r2 is None or r2 == pytest.approx(other_r2, abs=1e-6)
-        if scores is not None:
-            assert scores["values"][0]["value"] == pytest.approx(other_scores["values"][0]["value"], abs=1e-6)
+        _, notes = sweep("teacher-copy[scale=2.0]", out=engine, engine=engine)
+        student, evaluation = notes.records
+        results.append((student["fidelity"]["r2"], evaluation["scores"]["values"][0]["value"]))
+    assert results[0] == pytest.approx(results[1], abs=1e-6)
+
+
+def test_a_distilled_student_records_its_fidelity_and_curve(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = distill.Budget("quick", steps=4, batch_size=8, views=1, curve=2)
+    monkeypatch.setitem(distill.BUDGETS, "quick", short)
+    outcome, notes = sweep("distilled")
+    fidelity = notes.records[0]["fidelity"]
+    assert (fidelity["steps"], fidelity["samples"], len(fidelity["curve"])) == (4, 32, 2)
+    assert fidelity["r2"] == fidelity["curve"][-1]["r2"]
+    assert outcome.plan.cells[0].inputs["budget"]["steps"] == 4
+    assert outcome.exit_code == 0
 
 
 def test_a_record_says_what_it_was_made_of_and_where(sweep: Sweep, tmp_path: Path) -> None:
