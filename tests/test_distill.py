@@ -18,10 +18,8 @@ from foundry_bench.distill import (
     Budget,
     distill,
     get_budget,
-    held_out,
     heldout_r2,
     shares_tokenizer,
-    token_cache,
 )
 from foundry_bench.encoder import Encoder, Patches, Tokens
 from foundry_bench.errors import UserError
@@ -30,6 +28,7 @@ from foundry_bench.methods.foundry import Foundry
 from foundry_bench.methods.teacher import NoCompression
 from foundry_bench.students import make_student
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.token_cache import held_out, token_cache
 
 SHORT = Budget("short", steps=30, batch_size=16, views=2, lr=3e-3, curve=3)
 

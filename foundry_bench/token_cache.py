@@ -1,0 +1,135 @@
+"""Views of the unlabelled set as the teacher sees them, made once and kept in memory-mapped files.
+
+Students with the teacher's frozen tokenizer (:class:`~foundry_bench.encoder.TokenEncoder`) start from the cached tokens and
+pay for their short encoder only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+
+from foundry_bench.context import Context, derive_seed
+from foundry_bench.encoder import Embedding, Patches, TokenEncoder, Tokens
+from foundry_bench.errors import UserError
+from foundry_bench.teachers.views import ViewBank, turn
+
+if TYPE_CHECKING:
+    from foundry_bench.datasets import PointCloudDataset
+
+HELD_OUT = 10
+"""Every tenth object (by hash of its path) is never trained on; fidelity is measured on these."""
+
+
+@dataclass(frozen=True)
+class TokenCache:
+    """Memory-mapped views of the unlabelled set, half precision: patches, the teacher's tokenizer output and its features.
+
+    Arrays (N, V, ...); ``held_out`` (N,) marks the objects that no student is trained on.
+    """
+
+    neighborhoods: np.ndarray
+    centers: np.ndarray
+    tokens: np.ndarray
+    features: np.ndarray
+    held_out: np.ndarray
+
+    def patches(self, rows: np.ndarray, views: np.ndarray) -> Patches:
+        """Patches of some objects in some views."""
+        return Patches(_float(self.neighborhoods[rows, views]), _float(self.centers[rows, views]))
+
+    def embedding(self, rows: np.ndarray, views: np.ndarray) -> Embedding:
+        """What the teacher's tokenizer makes of them."""
+        return Embedding(_float(self.tokens[rows, views]), _float(self.centers[rows, views]))
+
+    def target(self, rows: np.ndarray, views: np.ndarray) -> Tokens:
+        """What the teacher makes of them."""
+        return Tokens(_float(self.features[rows, views]))
+
+
+def _float(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array.astype(np.float32))
+
+
+ARRAYS = ("neighborhoods", "centers", "tokens", "features")
+
+
+def token_cache(teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx: Context) -> TokenCache:
+    """The cached views of ``data`` for ``teacher``; made once per teacher, data set and number of views.
+
+    Concurrent processes wait for the one that makes it. Raises UserError when the disk is full.
+    """
+    key = hashlib.sha256(json.dumps([_weights_hash(teacher), data.sha256, views, 1]).encode()).hexdigest()[
+        :16
+    ]
+    folder = (ctx.cache or ctx.scratch) / f"tokens-{key}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "done").exists():
+            try:
+                _fill_cache(folder, teacher, data, views, ctx)
+            except OSError as error:
+                raise UserError(
+                    f"cannot cache teacher tokens in {folder}: {error}; free some disk space"
+                ) from error
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    return TokenCache(**arrays, held_out=held_out(data))
+
+
+def held_out(data: PointCloudDataset) -> np.ndarray:
+    """Mask (N,) of the objects kept from training."""
+    return np.array([derive_seed(0, "held-out", str(path)) % HELD_OUT == 0 for path in data.paths])
+
+
+def _weights_hash(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.inference_mode()
+def _fill_cache(
+    folder: Path, teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx: Context
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(derive_seed(0, "distillation views", data.sha256))
+    bank = ViewBank.build(
+        torch.from_numpy(np.ascontiguousarray(data.points)), teacher.config, views, generator, ctx.progress
+    )
+    total, config = len(data.points), teacher.config
+    wide = (total, views, config.groups, config.dim)
+    shapes = {
+        "neighborhoods": bank.neighborhoods.shape,
+        "centers": bank.centers.shape,
+        "tokens": wide,
+        "features": wide,
+    }
+    arrays = {
+        name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float16, tuple(shape))
+        for name, shape in shapes.items()
+    }
+    teacher.eval().to(ctx.device)
+    for start in range(0, total, 32):
+        rows = torch.arange(start, min(start + 32, total))
+        for view in range(views):
+            patches = turn(bank.draw(rows, torch.full_like(rows, view)), generator)
+            with torch.autocast(ctx.device.type, dtype=torch.bfloat16):
+                embedding = teacher.embed(patches.to(ctx.device))
+                features = teacher.encode(embedding).features
+            made = (patches.neighborhoods, patches.centers, embedding.tokens, features)
+            for name, value in zip(ARRAYS, made, strict=True):
+                arrays[name][rows.numpy(), view] = value.float().cpu().numpy()
+        ctx.progress("teacher tokens", int(rows[-1]) + 1, total)
+    for array in arrays.values():
+        array.flush()
+    (folder / "done").touch()
