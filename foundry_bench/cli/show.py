@@ -93,7 +93,9 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
         took = "" if seconds is None else f"{seconds:7.1f} s  "
         line = f"[{colour}]{status:8}[/{colour}]{took}{escape(cell.title)}  {escape(key_result(record))}"
         self.console.print(f"{escape(f'[{done:3}/{self._total}]')} {line}", soft_wrap=True)
-        self._bar.update(self._task, completed=done, left=self._time_left(cell, seconds))
+        self._bar.update(
+            self._task, completed=done, left=self._time_left(cell, seconds if status == "ok" else None)
+        )
 
     def _time_left(self, cell: Cell, seconds: float | None) -> str:
         """Estimated time of what is left, corrected by how the estimate did so far."""
