@@ -6,7 +6,7 @@ import copy
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -128,13 +128,20 @@ def load_student(folder: Path | str, teacher: Encoder | None = None) -> Encoder:
 
         teacher = load_teacher(config["teacher"])
     method = registry.load("methods", config["method"])(**_tuples(config["params"]))
-    student = make_student(method, teacher)
+    student = make_student(method, teacher, cast("PointCloudDataset", _OnDemand()))
     try:
         student.load_state_dict(state)
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         raise UserError(f"student in {folder} does not fit teacher {config['teacher']!r}: {first}") from error
     return student.eval()
+
+
+class _OnDemand:
+    """The calibration set, read when a method asks for one of its attributes: most need no data to rebuild a student."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(registry.load("datasets", "pretrain")(), name)
 
 
 def _tuples(params: dict[str, object]) -> dict[str, object]:
