@@ -33,7 +33,7 @@ class Budget:
     steps: int
     batch_size: int
     views: int
-    lr: float = 1e-3
+    lr: float = 3e-3
     weight_decay: float = 0.05
     warmup: float = 0.1
     curve: int = 4
@@ -42,7 +42,7 @@ class Budget:
 BUDGETS = {
     "quick": Budget("quick", steps=250, batch_size=64, views=4),
     "standard": Budget("standard", steps=2000, batch_size=128, views=16, curve=8),
-    "paper": Budget("paper", steps=0, batch_size=512, views=16, warmup=0.2, curve=15),
+    "paper": Budget("paper", steps=0, batch_size=512, views=16, lr=1e-3, warmup=0.2, curve=15),
 }
 """``paper``: 150 epochs (Foundry) with Point-JEPA's published optimiser settings; its steps follow from the data's size."""
 PAPER_EPOCHS = 150

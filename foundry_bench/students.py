@@ -37,10 +37,10 @@ class TokenStudent(TokenEncoder):
         super().__init__()
         self.config = teacher.config
         self.tokenizer = copy.deepcopy(teacher.tokenizer).requires_grad_(False)
-        self.positional_encoding = copy.deepcopy(teacher.positional_encoding)
+        self.positional_encoding = copy.deepcopy(teacher.positional_encoding).requires_grad_(True)
         chosen = range(len(teacher.blocks)) if blocks is None else blocks
-        self.blocks = nn.ModuleList(copy.deepcopy(teacher.blocks[i]) for i in chosen)
-        self.norm = copy.deepcopy(teacher.norm)
+        self.blocks = nn.ModuleList(copy.deepcopy(teacher.blocks[i]) for i in chosen).requires_grad_(True)
+        self.norm = copy.deepcopy(teacher.norm).requires_grad_(True)
 
     def train(self, mode: bool = True) -> TokenStudent:
         """Training mode for all but the frozen tokenizer, whose batch norms keep the teacher's statistics."""

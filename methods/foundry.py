@@ -9,7 +9,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from foundry_bench.encoder import Embedding, Encoder, Tokens
@@ -71,6 +74,34 @@ class DSO(nn.Module):
         return assigned_mean(self.v(tokens), cam)[0]
 
 
+@torch.no_grad()
+def seed_supertokens(dso: DSO, tokens: Tensor, sharpness: float, seed: int) -> None:
+    """Start S at k-means centres of standardised ``tokens`` (N, D), with keys on the same scale.
+
+    Logits then are cosine similarities times ``sharpness``, well above the Gumbel noise, so that the first steps already see
+    stable groups. Starting from random S the noise decides, and training spends most of its steps on undoing that.
+    """
+    mean, std = tokens.mean(dim=0), tokens.std(dim=0) + 1e-4
+    unit = F.normalize((tokens - mean) / std, dim=-1)
+    count, dim = dso.supertokens.shape
+    centers = KMeans(count, n_init=1, random_state=seed).fit(unit.double().cpu().numpy()).cluster_centers_
+    dso.supertokens.copy_(F.normalize(torch.from_numpy(centers).to(tokens), dim=-1) * dim**0.5)
+    nn.init.eye_(dso.q.weight)
+    nn.init.zeros_(dso.q.bias)
+    scale = sharpness / dim**0.5
+    dso.k.weight.copy_(torch.diag(scale / std))
+    dso.k.bias.copy_(-scale * mean / std)
+
+
+def sample_tokens(teacher: PointTransformer, data: PointCloudDataset, count: int = 64) -> Tensor:
+    """The teacher's tokens (count * T, D) of clouds spread over ``data``."""
+    rows = np.unique(np.linspace(0, len(data.points) - 1, count).round().astype(int))
+    points = torch.from_numpy(data.points[rows, : teacher.config.points])
+    device = next(teacher.parameters()).device
+    with torch.no_grad():
+        return teacher.embed(teacher.tokenize(points.to(device))).tokens.flatten(0, 1)
+
+
 class FoundryStudent(TokenStudent):
     """DSO -> the teacher's blocks on s SuperTokens -> CAU: ``Y = MLP(T + position + CAM S)``."""
 
@@ -111,6 +142,7 @@ class Foundry(Method):
 
     ``position``: whether the CAU sees the patch's position. Without it, tokens (which are relative to their centre) cannot
     tell where they are unless their SuperToken says so. ``tau``: Gumbel temperature. ``hidden_ratio``: CAU hidden width / D.
+    ``sharpness``: scale of the logits that SuperTokens start with, as k-means centres of tokens; 0 starts them at random.
     """
 
     name: ClassVar[str] = "foundry"
@@ -120,6 +152,7 @@ class Foundry(Method):
     tau: float = 1.0
     hidden_ratio: float = 1.0
     position: bool = True
+    sharpness: float = 20.0
 
     def __post_init__(self) -> None:
         if self.supertokens < 0 or self.tau <= 0:
@@ -127,4 +160,7 @@ class Foundry(Method):
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
-        return FoundryStudent(source, self.supertokens, self.tau, self.hidden_ratio, self.position)
+        student = FoundryStudent(source, self.supertokens, self.tau, self.hidden_ratio, self.position)
+        if student.dso is not None and self.sharpness > 0:
+            seed_supertokens(student.dso, sample_tokens(source, data), self.sharpness, ctx.seed)
+        return student

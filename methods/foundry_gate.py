@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import Method
-from foundry_bench.methods.foundry import FoundryStudent
+from foundry_bench.methods.foundry import FoundryStudent, sample_tokens, seed_supertokens
 from foundry_bench.students import require_transformer
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.tokens import assigned_mean, block_with_mask, take
@@ -118,6 +118,7 @@ class FoundryGate(Method):
     r: float | str = "auto"
     supertokens: int = 16
     tau: float = 1.0
+    sharpness: float = 20.0
     weight: float = 1.0
     target: float = 0.25
 
@@ -129,4 +130,7 @@ class FoundryGate(Method):
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
-        return FoundryGateStudent(source, self.supertokens, self.tau, self.weight, self.target)
+        student = FoundryGateStudent(source, self.supertokens, self.tau, self.weight, self.target)
+        if self.sharpness > 0:
+            seed_supertokens(student.dso, sample_tokens(source, data), self.sharpness, ctx.seed)
+        return student

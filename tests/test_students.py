@@ -56,3 +56,12 @@ def test_the_tokenizer_stays_the_teachers_through_training_mode(
     patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:8, :256]))
     assert torch.equal(student.embed(patches).tokens, tiny_teacher.embed(patches).tokens)
     assert not any(p.requires_grad for p in student.tokenizer.parameters())
+
+
+def test_all_but_the_tokenizer_is_trained_although_the_teacher_is_frozen(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset
+) -> None:
+    student = make_student(Foundry(supertokens=2), tiny_teacher, clouds, Context())
+    frozen = {name.split(".")[0] for name, p in student.named_parameters() if not p.requires_grad}
+    assert frozen == {"tokenizer"}
+    assert not any(p.requires_grad for p in tiny_teacher.parameters())

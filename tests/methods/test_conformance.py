@@ -44,7 +44,7 @@ def teacher() -> PointTransformer:
     config = EncoderConfig(
         dim=32, depth=3, heads=4, groups=32, group_size=8, points=256, tokenizer_widths=(16, 32, 32)
     )
-    return PointTransformer(config).eval()
+    return PointTransformer(config).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
