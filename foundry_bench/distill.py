@@ -41,7 +41,7 @@ class Budget:
 
 BUDGETS = {
     "quick": Budget("quick", steps=250, batch_size=64, views=4),
-    "standard": Budget("standard", steps=2000, batch_size=128, views=16, curve=8),
+    "standard": Budget("standard", steps=1200, batch_size=128, views=8, curve=6),
     "paper": Budget("paper", steps=0, batch_size=512, views=16, lr=1e-3, warmup=0.2, curve=15),
 }
 """``paper``: 150 epochs (Foundry) with Point-JEPA's published optimiser settings; its steps follow from the data's size."""
