@@ -33,7 +33,7 @@ def describe() -> dict[str, Any]:
     """Versions, commit, processor and command line of this process; called once per sweep."""
     return {
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()}-{platform.machine()}",
         "packages": {name: _version(name) for name in PACKAGES},
         "git": _git(Path(__file__).resolve().parent),
         "cpu": _cpu_model(),
