@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from foundry_bench.cli.show import console
-from foundry_bench.sweep.store import write_atomic
+from foundry_bench.storage import write_atomic
 
 
 @click.command()

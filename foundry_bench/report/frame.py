@@ -16,6 +16,7 @@ from foundry_bench.sweep.store import Store
 COST = (
     "gmacs",
     "gmacs_p95",
+    "gmacs_flop_counter",
     "gmacs_tokenizer",
     "gmacs_encoder",
     "gmacs_decoder",

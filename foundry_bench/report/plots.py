@@ -14,7 +14,7 @@ import pandas as pd
 
 from foundry_bench.report.labels import Colour, place_labels
 from foundry_bench.report.leaderboard import BASELINE
-from foundry_bench.sweep.store import write_atomic
+from foundry_bench.storage import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

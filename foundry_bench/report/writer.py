@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foundry_bench.sweep.store import write_atomic, write_json
+from foundry_bench.storage import write_atomic
+from foundry_bench.sweep.store import write_json
 
 if TYPE_CHECKING:
     import pandas as pd

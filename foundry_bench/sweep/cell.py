@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from foundry_bench.storage import write_atomic
 from foundry_bench.sweep.environment import utc_now
-from foundry_bench.sweep.store import SCHEMA_VERSION, Store, write_atomic
+from foundry_bench.sweep.store import SCHEMA_VERSION, Store
 from foundry_bench.sweep.work import RUNNERS, Job, SkipCellError
 
 

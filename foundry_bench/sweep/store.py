@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from foundry_bench.errors import UserError
+from foundry_bench.storage import write_atomic
 from foundry_bench.sweep.config import SweepConfig
 
 SCHEMA_VERSION = 1
@@ -17,17 +17,6 @@ ORPHAN = "parent"
 """Stage of a record whose cell could not start because its student failed."""
 FINISHED = ("ok", "skipped")
 """Statuses that a second run leaves alone."""
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a temporary file beside ``path``, flush it to disk, rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def write_json(path: Path, value: object) -> None:

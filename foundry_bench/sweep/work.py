@@ -13,8 +13,9 @@ import numpy as np
 
 from foundry_bench import registry
 from foundry_bench.errors import UserError
+from foundry_bench.storage import write_atomic
 from foundry_bench.sweep import harness
-from foundry_bench.sweep.store import Store, write_atomic
+from foundry_bench.sweep.store import Store
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
