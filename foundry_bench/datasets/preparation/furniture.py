@@ -8,10 +8,16 @@ from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 from foundry_bench.datasets.preparation.obj import CatalogueEntry, ObjError, parse_obj, place, read_catalogue
-from foundry_bench.datasets.preparation.pipeline import Cloud, Progress, Skipped, run_pool, sample_cloud
+from foundry_bench.datasets.preparation.pipeline import (
+    Cloud,
+    Progress,
+    Skipped,
+    find_sources,
+    run_pool,
+    sample_cloud,
+)
 from foundry_bench.datasets.preparation.sampling import SamplingError
 from foundry_bench.datasets.preparation.selection import Source
-from foundry_bench.errors import UserError
 
 PACKAGE = "sweethome3d-furniture"
 #: Unit of the catalogue sizes: cm.
@@ -24,13 +30,8 @@ def find_furniture_libraries(source: Path) -> Path:
     Raises:
         UserError: there is none.
     """
-    for folder in (source, source / "usr/share/sweethome3d/furniture", source / "furniture"):
-        if next(folder.glob("*.sh3f"), None) is not None:
-            return folder
-    raise UserError(
-        f"no furniture libraries (*.sh3f) under {source}: "
-        f"apt-get download {PACKAGE} && dpkg -x {PACKAGE}_*.deb DIR, then give DIR as the source"
-    )
+    below = ("usr/share/sweethome3d/furniture", "furniture")
+    return find_sources(source, below, "*.sh3f", "furniture libraries", PACKAGE)
 
 
 def sample_furniture(

@@ -7,11 +7,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from foundry_bench.datasets.preparation.pipeline import Cloud, Progress, Skipped, run_pool, sample_cloud
+from foundry_bench.datasets.preparation.pipeline import (
+    Cloud,
+    Progress,
+    Skipped,
+    find_sources,
+    run_pool,
+    sample_cloud,
+)
 from foundry_bench.datasets.preparation.sampling import SamplingError
 from foundry_bench.datasets.preparation.selection import Source, rules
 from foundry_bench.datasets.preparation.vrml import VrmlError, copyright_holder, read_vrml
-from foundry_bench.errors import UserError
 
 PACKAGE = "kicad-packages3d"
 #: Unit of a KiCad VRML file: 0.1 inch.
@@ -26,13 +32,8 @@ def find_kicad_models(source: Path) -> Path:
     Raises:
         UserError: there is none.
     """
-    for folder in (source, source / "usr/share/kicad/3dmodels", source / "3dmodels"):
-        if next(folder.glob("*.3dshapes"), None) is not None:
-            return folder
-    raise UserError(
-        f"no KiCad models (*.3dshapes) under {source}: "
-        f"apt-get download {PACKAGE} && dpkg -x {PACKAGE}_*.deb DIR, then give DIR as the source"
-    )
+    below = ("usr/share/kicad/3dmodels", "3dmodels")
+    return find_sources(source, below, "*.3dshapes", "KiCad models", PACKAGE)
 
 
 def sample_kicad(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -14,6 +15,7 @@ from foundry_bench.datasets.preparation.mesh import Mesh
 from foundry_bench.datasets.preparation.parts import part_labels
 from foundry_bench.datasets.preparation.sampling import sample_visible
 from foundry_bench.datasets.preparation.selection import Source, rules
+from foundry_bench.errors import UserError
 
 #: Called after every model with the number done, the number in all, and the path just done.
 Progress = Callable[[int, int, str], None]
@@ -47,6 +49,21 @@ class Skipped:
 
     source: Source
     reason: str
+
+
+def find_sources(source: Path, below: Sequence[str], pattern: str, what: str, package: str) -> Path:
+    """The folder that holds what matches ``pattern``: ``source`` itself or, in an unpacked package, one ``below`` it.
+
+    Raises:
+        UserError: there is none; the message says how to get ``package``.
+    """
+    for folder in (source, *(source / name for name in below)):
+        if next(folder.glob(pattern), None) is not None:
+            return folder
+    raise UserError(
+        f"no {what} ({pattern}) under {source}: "
+        f"apt-get download {package} && dpkg -x {package}_*.deb DIR, then give DIR as the source"
+    )
 
 
 def sample_cloud(source: Source, mesh: Mesh, count: int, unit_mm: float) -> Cloud:
