@@ -27,15 +27,24 @@ def derive_seed(seed: int, *names: str) -> int:
 
 @dataclass(frozen=True)
 class Context:
-    """Device, seed, budget name, folders and sinks of one cell. ``cache`` outlives the cell, ``scratch`` does not."""
+    """Device, seed, variant, budget name, folders and sinks of one cell. ``cache`` outlives the cell, ``scratch`` does not.
+
+    ``variant`` is what the student is made for: a part that only training can make useful has no place off the shelf.
+    """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     seed: int = 0
+    variant: str = "fmd"
     budget: str = "quick"
     scratch: Path = Path(gettempdir())
     cache: Path | None = None
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("foundry_bench"))
     progress: Progress = no_progress
+
+    @property
+    def trains(self) -> bool:
+        """Whether the student will be trained."""
+        return self.variant != "off-the-shelf"
 
     def generator(self, *names: str) -> torch.Generator:
         """A CPU generator of this cell's component ``names``."""

@@ -108,7 +108,7 @@ class Encoder(nn.Module, ABC):
         """Encode; ``levels`` asks for the three tensors that dense heads read."""
 
     @property
-    def inference_steps(self) -> dict[str, nn.Module]:
+    def cost_parts(self) -> dict[str, nn.Module]:
         """Parts whose cost is reported apart: some of ``tokenizer``, ``encoder``, ``decoder``."""
         return {}
 

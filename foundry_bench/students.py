@@ -49,7 +49,7 @@ class TokenStudent(TokenEncoder):
         return self
 
     @property
-    def inference_steps(self) -> dict[str, nn.Module]:
+    def cost_parts(self) -> dict[str, nn.Module]:
         return {"tokenizer": self.tokenizer}
 
 

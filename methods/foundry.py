@@ -132,7 +132,7 @@ class FoundryStudent(TokenStudent):
         return Tokens(out, dense, aux={"assignment": cam, "tokens_kept": (counts > 0).sum(dim=1)})
 
     @property
-    def inference_steps(self) -> dict[str, nn.Module]:
+    def cost_parts(self) -> dict[str, nn.Module]:
         return {"tokenizer": self.tokenizer, "decoder": self.cau}
 
 

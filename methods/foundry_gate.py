@@ -102,7 +102,7 @@ class FoundryGateStudent(FoundryStudent):
         return x, kept
 
     @property
-    def inference_steps(self) -> dict[str, nn.Module]:
+    def cost_parts(self) -> dict[str, nn.Module]:
         return {"tokenizer": self.tokenizer, "decoder": self.cau}
 
 

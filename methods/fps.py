@@ -1,4 +1,4 @@
-"""Farthest-point token sampling: keep the first s tokens, copy each to its nearest patches (Foundry's "FPS-Student").
+"""Farthest-point token sampling: keep the first s tokens, rebuild the others from the nearest (Foundry's "FPS-Student").
 
 The tokenizer emits patches in farthest-point order, so the first s *are* the farthest-point subset: sampling costs nothing.
 """
@@ -9,64 +9,50 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from foundry_bench.encoder import Embedding, Encoder, Tokens
-from foundry_bench.method import FMD, Method
-from foundry_bench.students import TokenMLP, TokenStudent, require_transformer
-from foundry_bench.teachers.transformer import PointTransformer, run_blocks
-from foundry_bench.tokens import nearest, take
+from foundry_bench.encoder import Embedding, Encoder
+from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.reduction import ReducingStudent
+from foundry_bench.students import require_transformer
+from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.tokens import Stream, nearest, select, take
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
     from foundry_bench.datasets import PointCloudDataset
 
 
-class SubsetStudent(TokenStudent):
-    """Runs the blocks on ``count`` of the tokens; every patch then reads its nearest kept token.
-
-    With ``upsample``, ``Y = MLP(T + position + nearest)`` as in Foundry's CAU; without, ``Y = nearest``.
-    """
+class SubsetStudent(ReducingStudent):
+    """Runs the blocks on ``count`` of the tokens; every patch then reads the kept token with the nearest centre."""
 
     def __init__(self, teacher: PointTransformer, count: int, upsample: bool = True) -> None:
-        super().__init__(teacher)
-        self.count = count
-        self.cau = TokenMLP(self.config.dim, self.config.dim) if upsample else None
+        super().__init__(teacher, upsample)
+        self.count = min(count, teacher.config.groups)
 
     def choose(self, centers: Tensor) -> Tensor:
         """Index (B, count) of the kept tokens: the first ones, in farthest-point order."""
         return torch.arange(self.count, device=centers.device).expand(len(centers), -1)
 
-    def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
-        tokens, centers = embedding.tokens, embedding.centers
-        index = self.choose(centers)
-        pos = self.positional_encoding(centers)
-        keep = self.config.level_blocks[:2] if levels else ()
-        x, kept = run_blocks(self.blocks, take(tokens, index), take(pos, index), keep)
-        source = nearest(centers, take(centers, index))
-        base = tokens + pos
+    def known(self, tokens: Tensor, kept: Tensor) -> Tensor:
+        """The tokens (B, T, D) that the reconstruction may read: all of them."""
+        return tokens
 
-        def spread(rows: Tensor) -> Tensor:
-            rows = take(self.norm(rows), source)
-            return rows if self.cau is None else self.cau(base + rows)
-
-        out = spread(x)
-        dense = (*(spread(level) for level in kept), out) if levels else ()
-        return Tokens(out, dense, aux={"source": source})
-
-    @property
-    def inference_steps(self) -> dict[str, nn.Module]:
-        steps: dict[str, nn.Module] = {"tokenizer": self.tokenizer}
-        return steps if self.cau is None else {**steps, "decoder": self.cau}
+    def begin(self, embedding: Embedding, pos: Tensor) -> tuple[Stream, Tensor]:
+        kept = self.choose(embedding.centers)
+        tokens = self.known(embedding.tokens, kept)
+        stand_in = nearest(embedding.centers, take(embedding.centers, kept))
+        return select(Stream.of(tokens, pos), kept, stand_in), tokens + pos
 
 
 @dataclass(frozen=True)
 class FPS(Method):
-    """``tokens``: how many are kept. ``upsample``: reconstruct the others by Foundry's CAU instead of a copy."""
+    """``tokens``: how many are kept. ``upsample``: distilled students reconstruct the others by Foundry's CAU instead of a
+    copy."""
 
     name: ClassVar[str] = "fps"
-    variants: ClassVar[tuple[str, ...]] = (FMD,)
-    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"tokens": (16,)}
+    variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"tokens": (9, 27)}
 
     tokens: int = 16
     upsample: bool = True
@@ -76,4 +62,5 @@ class FPS(Method):
             raise ValueError(f"tokens must be >= 1, got {self.tokens}")
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
-        return SubsetStudent(require_transformer(teacher, self.name), self.tokens, self.upsample)
+        source = require_transformer(teacher, self.name)
+        return SubsetStudent(source, self.tokens, self.upsample and ctx.trains)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from foundry_bench.encoder import Encoder
-from foundry_bench.method import Method
+from foundry_bench.encoder import Embedding, Encoder, Patches
+from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.methods.fps import SubsetStudent
 from foundry_bench.students import require_transformer
-from foundry_bench.tokens import content_order
+from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.tokens import content_order, take
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
 
 
 class RandomDropStudent(SubsetStudent):
-    """Keeps ``count`` tokens uniformly at random: anew at every training step, fixed per cloud at inference."""
+    """Keeps ``count`` tokens uniformly at random: anew at every training step, fixed per cloud at inference.
+
+    With ``early`` the dropped patches never reach the tokenizer, which saves its cost too: their token is zero.
+    """
+
+    def __init__(self, teacher: PointTransformer, count: int, upsample: bool, early: bool) -> None:
+        super().__init__(teacher, count, upsample)
+        self.early = early
 
     def choose(self, centers: Tensor) -> Tensor:
         if self.training:
@@ -29,15 +37,37 @@ class RandomDropStudent(SubsetStudent):
             order = content_order(centers)
         return order[:, : self.count]
 
+    def known(self, tokens: Tensor, kept: Tensor) -> Tensor:
+        return spread(take(tokens, kept), kept, tokens.shape[1]) if self.early else tokens
+
+    def embed(self, patches: Patches) -> Embedding:
+        if not self.early:
+            return super().embed(patches)
+        kept = self.choose(patches.centers)
+        rows = torch.arange(len(patches), device=kept.device)[:, None]
+        tokens = self.tokenizer(patches.neighborhoods[rows, kept])
+        return Embedding(spread(tokens, kept, patches.centers.shape[1]), patches.centers)
+
+
+def spread(rows: Tensor, index: Tensor, count: int) -> Tensor:
+    """Rows (B, M, C) at ``index`` (B, M) of ``count`` rows that are zero elsewhere, (B, count, C)."""
+    full = rows.new_zeros(len(rows), count, rows.shape[-1])
+    return full.scatter(1, index[..., None].expand_as(rows), rows)
+
 
 @dataclass(frozen=True)
 class RandomDrop(Method):
-    """``keep``: share of the tokens that the blocks see. Kept values are not rescaled."""
+    """``keep``: share of the tokens that the blocks see; kept values are not rescaled. ``early``: drop patches before the
+    tokenizer instead of tokens after it. ``upsample``: distilled students reconstruct the dropped patches by Foundry's CAU
+    instead of a copy of the nearest."""
 
     name: ClassVar[str] = "random-drop"
-    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.25,)}
+    variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.14, 0.42), "early": (False, True)}
 
     keep: float = 0.25
+    early: bool = False
+    upsample: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
@@ -45,4 +75,5 @@ class RandomDrop(Method):
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
-        return RandomDropStudent(source, max(1, round(self.keep * source.config.groups)))
+        count = max(1, round(self.keep * source.config.groups))
+        return RandomDropStudent(source, count, self.upsample and ctx.trains, self.early)

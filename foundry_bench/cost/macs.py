@@ -94,7 +94,7 @@ def countable(encoder: Encoder) -> Iterator[None]:
 
 
 def count_macs(encoder: Encoder, patches: Patches) -> MacCount:
-    """Count one cloud, ``patches`` of batch 1, split by ``encoder.inference_steps`` (the rest is
+    """Count one cloud, ``patches`` of batch 1, split by ``encoder.cost_parts`` (the rest is
     ``encoder``).
 
     Raises ValueError for another batch size, and :class:`~foundry_bench.errors.UserError` for an operator
@@ -170,12 +170,10 @@ def _count_by_trace(encoder: Encoder, patches: Patches) -> dict[str, int]:
 
 
 def _parts(encoder: Encoder) -> dict[str, nn.Module]:
-    parts = encoder.inference_steps
+    parts = encoder.cost_parts
     wrong = set(parts) - set(PARTS)
     if wrong:
-        raise ValueError(
-            f"{type(encoder).__name__}.inference_steps names {sorted(wrong)}; known parts: {PARTS}"
-        )
+        raise ValueError(f"{type(encoder).__name__}.cost_parts names {sorted(wrong)}; known parts: {PARTS}")
     return parts
 
 

@@ -61,7 +61,7 @@ class PointTransformer(TokenEncoder):
         return Tokens(self.norm(x), tuple(kept))
 
     @property
-    def inference_steps(self) -> dict[str, nn.Module]:
+    def cost_parts(self) -> dict[str, nn.Module]:
         return {"tokenizer": self.tokenizer}
 
 

@@ -96,7 +96,7 @@ def test_work_whose_result_nobody_uses_is_an_error() -> None:
 
 def test_a_wrong_part_name_is_an_error() -> None:
     class Wrong(Lift):
-        inference_steps = property(lambda self: {"tokeniser": self.tokenizer})
+        cost_parts = property(lambda self: {"tokeniser": self.tokenizer})
 
     with pytest.raises(ValueError, match="tokeniser"):
         counted(Wrong())

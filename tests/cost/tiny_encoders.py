@@ -35,7 +35,7 @@ class Lift(Encoder):
         return Tokens(self.work(self.tokenizer(patches.centers)))
 
     @property
-    def inference_steps(self) -> dict[str, nn.Module]:
+    def cost_parts(self) -> dict[str, nn.Module]:
         return {"tokenizer": self.tokenizer}
 
 
@@ -64,7 +64,7 @@ class Decoding(Transformer):
         return self.head(super().work(x))
 
     @property
-    def inference_steps(self) -> dict[str, nn.Module]:
+    def cost_parts(self) -> dict[str, nn.Module]:
         return {"tokenizer": self.tokenizer, "decoder": self.head}
 
 

@@ -1,0 +1,90 @@
+"""Bases of students that run the teacher's blocks on fewer tokens and give every original patch its row back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from foundry_bench.encoder import Embedding, Tokens
+from foundry_bench.students import TokenMLP, TokenStudent
+from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.tokens import Attended, Stream, attend, draw, take
+
+
+class ReducingStudent(TokenStudent):
+    """Reduces the tokens before the first block (:meth:`begin`) and runs the blocks on what is left.
+
+    Off the shelf, every patch then copies the row that stands for it. With ``upsample`` it is reconstructed as Foundry does
+    it, ``Y = MLP(T + position + row)``, which needs training; the reduction is then all that methods differ in.
+    """
+
+    def __init__(self, teacher: PointTransformer, upsample: bool) -> None:
+        super().__init__(teacher)
+        self.cau = TokenMLP(self.config.dim, self.config.dim) if upsample else None
+
+    def begin(self, embedding: Embedding, pos: Tensor) -> tuple[Stream, Tensor]:
+        """The stream that enters block 0, and (B, T, D) what the reconstruction of each patch knows besides its row:
+        by default all tokens, and T + position."""
+        return Stream.of(embedding.tokens, pos), embedding.tokens + pos
+
+    def step(self, index: int, block: Any, stream: Stream) -> Stream:
+        """Run block ``index``."""
+        return replace(stream, x=block(stream.x + stream.pos))
+
+    def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
+        stream, base = self.begin(embedding, self.positional_encoding(embedding.centers))
+        dense = []
+        for i, block in enumerate(self.blocks):
+            stream = self.step(i, block, stream)
+            if levels and i in self.config.level_blocks:
+                dense.append(self.restore(stream, base, final=False))
+        aux = {"source": stream.source, "size": stream.size[..., 0]}
+        return Tokens(self.restore(stream, base, final=True), tuple(dense), aux=aux)
+
+    def restore(self, stream: Stream, base: Tensor, *, final: bool) -> Tensor:
+        """One row per original patch, (B, T, D), from the rows that are left."""
+        if self.cau is not None:
+            return self.cau(base + take(self.norm(stream.x), stream.source))
+        return take(self.norm(stream.x) if final else stream.x, stream.source)
+
+    @property
+    def cost_parts(self) -> dict[str, nn.Module]:
+        parts: dict[str, nn.Module] = {"tokenizer": self.tokenizer}
+        return parts if self.cau is None else {**parts, "decoder": self.cau}
+
+
+class MergingStudent(ReducingStudent):
+    """Reduces between attention and MLP of the blocks, as ToMe and its kin do: subclasses say how in :meth:`reduce`.
+
+    ``knob`` names the attribute that holds the compression; in training every step draws one of ``trained_at`` instead, so
+    that one distilled student serves them all.
+    """
+
+    knob: ClassVar[str]
+    proportional = False
+    """Add log(size) to the attention *keys*, so that a merged row weighs as much as the rows it stands for."""
+    needs_received = False
+    """Whether :meth:`reduce` reads the attention that every token receives."""
+
+    def __init__(self, teacher: PointTransformer, upsample: bool, trained_at: Sequence[Any]) -> None:
+        super().__init__(teacher, upsample)
+        self.trained_at = tuple(trained_at)
+
+    def reduce(self, index: int, stream: Stream, attended: Attended, strength: Any) -> Stream:
+        """The stream after block ``index``'s attention and before its MLP; ``strength`` is this pass's compression."""
+        raise NotImplementedError
+
+    def begin(self, embedding: Embedding, pos: Tensor) -> tuple[Stream, Tensor]:
+        self._strength = draw(self.trained_at) if self.training else getattr(self, self.knob)
+        return super().begin(embedding, pos)
+
+    def step(self, index: int, block: Any, stream: Stream) -> Stream:
+        x = stream.x + stream.pos
+        shrunk = stream.x.shape[1] < stream.source.shape[1]
+        bias = stream.size.log().transpose(1, 2)[:, None] if self.proportional and shrunk else None
+        attended = attend(block.attn, block.norm1(x), bias, received=self.needs_received)
+        stream = self.reduce(index, replace(stream, x=x + attended.out), attended, self._strength)
+        return replace(stream, x=stream.x + block.mlp(block.norm2(stream.x)))
