@@ -16,6 +16,7 @@ from foundry_bench.methods.tome import ToMe, bipartite_soft_matching, merge_wavg
 from foundry_bench.students import make_student
 from foundry_bench.teachers.transformer import PointTransformer
 
+OFF = Context(variant="off-the-shelf")
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "tome.npz")
 
 
@@ -47,7 +48,7 @@ def test_identical_pairs_are_merged_without_loss() -> None:
 
 
 def test_without_merging_it_is_the_teacher(tiny_teacher: PointTransformer, clouds: PointCloudDataset) -> None:
-    student = make_student(ToMe(r=0), tiny_teacher, clouds, Context())
+    student = make_student(ToMe(r=0), tiny_teacher, clouds, OFF)
     patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:3, :256]))
     with torch.no_grad():
         assert torch.allclose(student(patches).features, tiny_teacher(patches).features, atol=1e-5)
@@ -60,7 +61,7 @@ def test_positions_are_merged_with_their_tokens(
     then computes what it computes without twins, which it would not if positions were left behind."""
     patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:2, :256]))
     twins = Patches(patches.neighborhoods.repeat_interleave(2, 1), patches.centers.repeat_interleave(2, 1))
-    student = make_student(ToMe(r=16, proportional=True), tiny_teacher, clouds, Context())
+    student = make_student(ToMe(r=16, proportional=True), tiny_teacher, clouds, OFF)
     first_only = student.blocks[:1]
     with torch.no_grad():
         student.blocks = first_only
@@ -75,14 +76,14 @@ def test_proportional_attention_acts_on_keys(
     patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:2, :256]))
     outs = []
     for proportional in (False, True):
-        student = make_student(ToMe(r=4, proportional=proportional), tiny_teacher, clouds, Context())
+        student = make_student(ToMe(r=4, proportional=proportional), tiny_teacher, clouds, OFF)
         with torch.no_grad():
             outs.append(student(patches).features)
     assert not torch.allclose(outs[0], outs[1], atol=1e-5)
 
 
 def test_r_is_read_at_inference(tiny_teacher: PointTransformer, clouds: PointCloudDataset) -> None:
-    student = make_student(ToMe(r=0), tiny_teacher, clouds, Context())
+    student = make_student(ToMe(r=0), tiny_teacher, clouds, OFF)
     patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:2, :256]))
     with torch.no_grad():
         plain = student(patches).features
