@@ -11,6 +11,8 @@ from tempfile import gettempdir
 
 import torch
 
+from foundry_bench.variants import FMD, OFF_THE_SHELF
+
 Progress = Callable[[str, int, int], None]
 """Called as ``progress(what, done, total)``."""
 
@@ -34,7 +36,7 @@ class Context:
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     seed: int = 0
-    variant: str = "fmd"
+    variant: str = FMD
     budget: str = "quick"
     scratch: Path = Path(gettempdir())
     cache: Path | None = None
@@ -44,7 +46,7 @@ class Context:
     @property
     def trains(self) -> bool:
         """Whether the student will be trained."""
-        return self.variant != "off-the-shelf"
+        return self.variant != OFF_THE_SHELF
 
     def generator(self, *names: str) -> torch.Generator:
         """A CPU generator of this cell's component ``names``."""

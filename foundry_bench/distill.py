@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foundry_bench.context import Context, derive_seed
 from foundry_bench.encoder import Embedding, Encoder, Patches, TokenEncoder, Tokens
@@ -88,36 +89,77 @@ def distill(
     budget: Budget | str,
 ) -> DistillReport:
     """Train ``student`` in place to give the teacher's tokens. Raises FloatingPointError when the loss is not finite."""
-    budget = _resolve(get_budget(budget) if isinstance(budget, str) else budget, data)
+    budget = resolve(get_budget(budget) if isinstance(budget, str) else budget, data)
     cache = token_cache(teacher, data, budget.views, ctx)
     cached = shares_tokenizer(student, teacher)
+
+    def loss(batch: np.ndarray, views: np.ndarray) -> Tensor:
+        target = Tokens(cache.target(batch, views).features.to(ctx.device))
+        return method.loss(student, inputs_of(cache, batch, views, cached, ctx), target)
+
+    def fidelity(limit: int | None) -> float:
+        return _r2(student, cache, cached, ctx, limit)
+
     rows = np.flatnonzero(~cache.held_out)
+    return optimise(student, loss, fidelity, rows, what=f"distill {method.name}", ctx=ctx, budget=budget)
+
+
+def optimise(
+    student: Encoder,
+    loss: Callable[[np.ndarray, np.ndarray], Tensor],
+    fidelity: Callable[[int | None], float],
+    rows: np.ndarray,
+    *,
+    what: str,
+    ctx: Context,
+    budget: Budget,
+    head: nn.Module | None = None,
+) -> DistillReport:
+    """The trainer that every student goes through, in place.
+
+    ``loss(batch, views)`` is the loss of some of ``rows`` in some views, ``fidelity(limit)`` the held-out R2 on at most
+    ``limit`` objects; ``head`` is trained along and thrown away. Raises FloatingPointError when the loss is not finite.
+    """
     stream = np.random.default_rng(derive_seed(ctx.seed, "distill batches"))
     torch.manual_seed(derive_seed(ctx.seed, "distill noise"))
     student.to(ctx.device)
+    trained = nn.ModuleList([student] if head is None else [student, head.to(ctx.device)])
     set_fused_attention(student, ctx.device.type != "cpu")
-    optimizer = _optimizer(student, budget)
+    optimizer = _optimizer(trained, budget)
     curve, began = [], time.perf_counter()
     marks = {round(budget.steps * (i + 1) / budget.curve) for i in range(budget.curve)}
     student.train()
     for step in range(1, budget.steps + 1):
         batch = stream.choice(rows, budget.batch_size, replace=budget.batch_size > len(rows))
         views = stream.integers(0, budget.views, budget.batch_size)
-        loss = _step(student, cache, batch, views, cached, method, optimizer, _rate(budget, step - 1), ctx)
+        for group in optimizer.param_groups:
+            group["lr"] = _rate(budget, step - 1)
+        with torch.autocast(ctx.device.type, dtype=torch.bfloat16):
+            value = loss(batch, views)
+        if not torch.isfinite(value):
+            raise FloatingPointError(f"{what}: the loss is {float(value.detach())}; lower the learning rate")
+        _descend(optimizer, value)
         if step in marks:
-            quick = step < budget.steps
-            r2 = _r2(student, cache, cached, ctx, limit=64 if quick else None)
-            curve.append({"step": step, "loss": loss, "r2": r2})
-            ctx.log.info("step %d loss %.4f r2 %.4f", step, loss, r2)
+            r2 = fidelity(64 if step < budget.steps else None)
+            curve.append({"step": step, "loss": float(value.detach()), "r2": r2})
+            ctx.log.info("step %d loss %.4f r2 %.4f", step, float(value.detach()), r2)
             student.train()
-        ctx.progress(f"distill {method.name}", step, budget.steps)
+        ctx.progress(what, step, budget.steps)
     set_fused_attention(student, True)
     student.eval()
     seconds = time.perf_counter() - began
     return DistillReport(curve[-1]["r2"], curve, budget.steps, budget.steps * budget.batch_size, seconds)
 
 
-def _resolve(budget: Budget, data: PointCloudDataset) -> Budget:
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 3.0)
+    optimizer.step()
+
+
+def resolve(budget: Budget, data: PointCloudDataset) -> Budget:
+    """``budget`` with its steps; the paper's follow from the size of ``data``."""
     if budget.steps > 0:
         return budget
     return replace(budget, steps=max(1, round(PAPER_EPOCHS * len(data.points) / budget.batch_size)))
@@ -139,37 +181,10 @@ def _rate(budget: Budget, step: int) -> float:
     return budget.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, budget.steps - warmup)))
 
 
-def _step(
-    student: Encoder,
-    cache: TokenCache,
-    rows: np.ndarray,
-    views: np.ndarray,
-    cached: bool,
-    method: Method,
-    optimizer: torch.optim.Optimizer,
-    rate: float,
-    ctx: Context,
-) -> float:
-    inputs: Any = _inputs(cache, rows, views, cached, ctx)
-    target = Tokens(cache.target(rows, views).features.to(ctx.device))
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    with torch.autocast(ctx.device.type, dtype=torch.bfloat16):
-        loss = method.loss(student, inputs, target)
-    if not torch.isfinite(loss):
-        raise FloatingPointError(
-            f"the distillation loss of {method.name} is {float(loss.detach())}; lower the learning rate"
-        )
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 3.0)
-    optimizer.step()
-    return float(loss.detach())
-
-
-def _inputs(
+def inputs_of(
     cache: TokenCache, rows: np.ndarray, views: np.ndarray, cached: bool, ctx: Context
 ) -> Embedding | Patches:
+    """What a student is fed: the teacher's tokens where it ``cached`` shares the tokenizer, else patches."""
     if not cached:
         return cache.patches(rows, views).to(ctx.device)
     embedding = cache.embedding(rows, views)
@@ -199,7 +214,7 @@ def _r2(student: Encoder, cache: TokenCache, cached: bool, ctx: Context, limit: 
     error, squares, total, count = 0.0, 0.0, torch.zeros(cache.features.shape[-1], dtype=torch.double), 0
     for chunk in np.array_split(rows, max(1, math.ceil(len(rows) / 64))):
         views = np.zeros(len(chunk), dtype=np.int64)
-        inputs = _inputs(cache, chunk, views, cached, ctx)
+        inputs = inputs_of(cache, chunk, views, cached, ctx)
         with torch.autocast(ctx.device.type, dtype=torch.bfloat16):
             tokens = student.encode(inputs) if isinstance(inputs, Embedding) else student(inputs)  # type: ignore[operator]
         target = cache.target(chunk, views).features.double().flatten(0, 1)

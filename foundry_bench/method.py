@@ -6,20 +6,20 @@ A method is a frozen dataclass whose fields *are* its parameters. The smallest o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from foundry_bench.encoder import Encoder, Patches, TokenEncoder, Tokens
+from foundry_bench.variants import EXPERT, FMD, OFF_THE_SHELF, VARIANTS
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
     from foundry_bench.datasets import PointCloudDataset
 
-OFF_THE_SHELF, FMD, EXPERT = "off-the-shelf", "fmd", "expert"
-VARIANTS = (OFF_THE_SHELF, FMD, EXPERT)
+__all__ = ["EXPERT", "FMD", "OFF_THE_SHELF", "VARIANTS", "Method"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,15 @@ class Method(ABC):
     variants: ClassVar[tuple[str, ...]] = (FMD,)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {}
     inference: ClassVar[tuple[str, ...]] = ()
+    stacked_on: ClassVar[tuple[str, ...]] = ()
+    """Methods whose trained students ``--methods all`` also puts this one on, as ``foundry+int8``."""
 
     @abstractmethod
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         """Return the student *before* training. The teacher's weights must stay untouched.
 
-        ``data`` is unlabelled (calibration). The harness distils the student afterwards if the variant says so.
+        ``data`` is unlabelled (calibration). The harness distils the student afterwards if the variant, ``ctx.variant``,
+        says so. In a stack ``teacher`` is the student of the method before.
         """
 
     def configure(self, student: Encoder) -> None:
@@ -73,6 +76,19 @@ class Method(ABC):
     def inference_params(self) -> dict[str, Any]:
         """The parameters that may change without training again."""
         return {k: v for k, v in self.params().items() if k in self.inference}
+
+    def trained(self) -> Method:
+        """The method whose student serves this one: inference-time parameters at their defaults."""
+        return replace(self, **{f.name: f.default for f in fields(self) if f.name in self.inference})
+
+    def shown(self, values: dict[str, Any]) -> str:
+        """Those of ``values`` that a reader needs: what the grid varies and what is not at its default."""
+        default = {f.name: f.default for f in fields(self)}
+        return ",".join(f"{k}={v}" for k, v in values.items() if k in self.grid or v != default[k])
+
+    def classes(self) -> tuple[type, ...]:
+        """The plugin classes whose source determines what this method does."""
+        return (type(self),)
 
 
 def _token_encoder(student: Encoder) -> TokenEncoder:

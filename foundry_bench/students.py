@@ -17,6 +17,7 @@ from foundry_bench import registry
 from foundry_bench.context import Context
 from foundry_bench.encoder import Encoder, TokenEncoder
 from foundry_bench.errors import UserError
+from foundry_bench.method import FMD
 from foundry_bench.storage import atomic_path
 from foundry_bench.teachers.transformer import PointTransformer
 
@@ -79,14 +80,21 @@ def make_student(
 ) -> Encoder:
     """Student before training, from a method or a selector that stands for one method. Raises UserError."""
     if isinstance(method, str):
-        method = registry.expand(registry.parse_selector(method), use_grid=False)[0][0]
+        selector = registry.parse_selector(method)
+        method = registry.expand(selector, use_grid=False)[0][0]
+        ctx = ctx or Context(variant=selector.variant or default_variant(method))
     if data is None:
         data = registry.load("datasets", "pretrain")()
-    ctx = ctx or Context()
+    ctx = ctx or Context(variant=default_variant(method))
     torch.manual_seed(ctx.for_component("init").seed)
     student = method.compress(teacher, data, ctx)
     method.configure(student)
     return student.eval()
+
+
+def default_variant(method: Method) -> str:
+    """The variant meant when none is named: distilled, if the method can be."""
+    return FMD if FMD in method.variants else method.variants[0]
 
 
 def save_student(
@@ -127,8 +135,9 @@ def load_student(folder: Path | str, teacher: Encoder | None = None) -> Encoder:
         from foundry_bench.teachers import load_teacher
 
         teacher = load_teacher(config["teacher"])
-    method = registry.load("methods", config["method"])(**_tuples(config["params"]))
-    student = make_student(method, teacher, cast("PointCloudDataset", _OnDemand()))
+    method = registry.build_method(config["method"], config["params"])
+    ctx = Context(variant=config["variant"])
+    student = make_student(method, teacher, cast("PointCloudDataset", _OnDemand()), ctx)
     try:
         student.load_state_dict(state)
     except RuntimeError as error:
@@ -142,7 +151,3 @@ class _OnDemand:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(registry.load("datasets", "pretrain")(), name)
-
-
-def _tuples(params: dict[str, object]) -> dict[str, object]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in params.items()}

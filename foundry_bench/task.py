@@ -60,6 +60,17 @@ def score_from_outcomes(metric: Metric, outcomes: np.ndarray) -> Score:
 
 
 @dataclass(frozen=True)
+class Supervision:
+    """Objects of a data set that an expert may be trained on for a task: ``rows`` (n,) and ``labels`` (n,) from 0 on.
+
+    None of them is ever scored, by this task or by another.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
 class Task(ABC):
     """Base of every downstream task; its fields are its protocol."""
 
@@ -74,6 +85,10 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
         """Score a frozen encoder. Must be a pure function of its arguments (``ctx.seed`` included)."""
+
+    def supervision(self, data: PointCloudDataset) -> Supervision | None:
+        """Labelled objects for experts of this task, or None where every labelled object is scored."""
+        return None
 
     def metrics_for(self, data: PointCloudDataset) -> tuple[Metric, ...]:
         """The metrics that this data set supports; all of them unless a task says otherwise."""

@@ -121,14 +121,15 @@ def draw(choices: Sequence[Value]) -> Value:
     return choices[int(torch.randint(len(choices), ()))]
 
 
-def assigned_mean(x: Tensor, assignment: Tensor) -> tuple[Tensor, Tensor]:
+def assigned_mean(x: Tensor, assignment: Tensor, least: float = 1.0) -> tuple[Tensor, Tensor]:
     """Mean of the rows of x (B, T, C) that ``assignment`` (B, T, s) gives to each of s clusters, and the counts (B, s).
 
-    The denominator is max(1, count), so an empty cluster is zero and a small one is not biased. Gradients flow through
-    the numerator and, where the count exceeds 1, through the denominator.
+    The denominator is max(``least``, count), so an empty cluster is zero and, with hard assignment, a small one is not
+    biased; soft assignment needs a smaller ``least``. Gradients flow through the numerator and, where the count exceeds
+    ``least``, through the denominator.
     """
     counts = assignment.sum(dim=1)
-    return assignment.transpose(1, 2) @ x / counts.clamp_min(1)[..., None], counts
+    return assignment.transpose(1, 2) @ x / counts.clamp_min(least)[..., None], counts
 
 
 def nearest(centers: Tensor, kept: Tensor) -> Tensor:

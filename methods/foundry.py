@@ -19,7 +19,8 @@ from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import Method
 from foundry_bench.students import TokenMLP, TokenStudent, require_transformer
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
-from foundry_bench.tokens import assigned_mean
+from foundry_bench.token_cache import held_out
+from foundry_bench.tokens import assigned_mean, content_order
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -49,29 +50,51 @@ def gumbel_like(logits_shape: tuple[int, ...], like: Tensor) -> Tensor:
     return -torch.empty(logits_shape, device=like.device).exponential_().log()
 
 
+def assign_softly(queries: Tensor, keys: Tensor, tau: float) -> Tensor:
+    """The same map without the argmax: (B, T, s), each token's softmax over SuperTokens."""
+    return ((keys @ queries.T).float() / (math.sqrt(keys.shape[-1]) * tau)).softmax(dim=-1)
+
+
+def assign_at_random(order: Tensor, supertokens: int) -> Tensor:
+    """One-hot (B, T, s) groups of equal size that mean nothing: the control for what is learned in the assignment.
+
+    ``order`` (B, T) is a random permutation of each cloud's tokens.
+    """
+    return F.one_hot(order % supertokens, supertokens).float()
+
+
 class DSO(nn.Module):
     """Dynamic SuperToken Optimisation: learnable queries S (s, D) gather the input tokens."""
 
-    def __init__(self, dim: int, supertokens: int, tau: float) -> None:
+    def __init__(self, dim: int, supertokens: int, tau: float, assignment: str = "hard") -> None:
         super().__init__()
         self.supertokens = nn.Parameter(torch.randn(supertokens, dim))
         self.q, self.k, self.v = (nn.Linear(dim, dim) for _ in range(3))
-        self.tau = tau
+        self.tau, self.assignment = tau, assignment
         nn.init.eye_(self.v.weight)
         nn.init.zeros_(self.v.bias)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """CAM (B, T, s) of tokens (B, T, D)."""
-        keys = self.k(tokens)
-        queries = self.q(self.supertokens)
-        noise = (
-            gumbel_like((*keys.shape[:2], len(queries)), keys) if self.training and len(queries) > 1 else None
-        )
+    def forward(self, tokens: Tensor, centers: Tensor) -> Tensor:
+        """CAM (B, T, s) of tokens (B, T, D) at centers (B, T, 3)."""
+        count = len(self.supertokens)
+        if self.assignment == "random":
+            order = (
+                torch.rand_like(centers[..., 0]).argsort(dim=1) if self.training else content_order(centers)
+            )
+            return assign_at_random(order, count).to(tokens.dtype)
+        keys, queries = self.k(tokens), self.q(self.supertokens)
+        if self.assignment == "soft":
+            return assign_softly(queries, keys, self.tau).to(tokens.dtype)
+        noise = gumbel_like((*keys.shape[:2], count), keys) if self.training and count > 1 else None
         return assign(queries, keys, self.tau, noise).to(tokens.dtype)
 
+    def mean(self, x: Tensor, cam: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (B, s, C) of the rows of x (B, T, C) assigned to each SuperToken, zero where there are none; counts (B, s)."""
+        return assigned_mean(x, cam, least=1e-4 if self.assignment == "soft" else 1.0)
+
     def gather(self, tokens: Tensor, cam: Tensor) -> Tensor:
-        """SuperTokens (B, s, D): the mean value of the tokens assigned to each, zero where there are none."""
-        return assigned_mean(self.v(tokens), cam)[0]
+        """SuperTokens (B, s, D): the mean value of the tokens assigned to each."""
+        return self.mean(self.v(tokens), cam)[0]
 
 
 @torch.no_grad()
@@ -94,8 +117,9 @@ def seed_supertokens(dso: DSO, tokens: Tensor, sharpness: float, seed: int) -> N
 
 
 def sample_tokens(teacher: PointTransformer, data: PointCloudDataset, count: int = 64) -> Tensor:
-    """The teacher's tokens (count * T, D) of clouds spread over ``data``."""
-    rows = np.unique(np.linspace(0, len(data.points) - 1, count).round().astype(int))
+    """The teacher's tokens (count * T, D) of training clouds spread over ``data``."""
+    rows = np.flatnonzero(~held_out(data))
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))]
     points = torch.from_numpy(data.points[rows, : teacher.config.points])
     device = next(teacher.parameters()).device
     with torch.no_grad():
@@ -103,64 +127,108 @@ def sample_tokens(teacher: PointTransformer, data: PointCloudDataset, count: int
 
 
 class FoundryStudent(TokenStudent):
-    """DSO -> the teacher's blocks on s SuperTokens -> CAU: ``Y = MLP(T + position + CAM S)``."""
+    """DSO -> the teacher's blocks on s SuperTokens -> CAU: ``Y = MLP(T + position + CAM S)``.
+
+    Without ``upsample``, ``Y = CAM S``; without ``residual``, the CAU does not see T.
+    """
 
     def __init__(
-        self, teacher: PointTransformer, supertokens: int, tau: float, hidden_ratio: float, position: bool
+        self,
+        teacher: PointTransformer,
+        supertokens: int,
+        *,
+        tau: float = 1.0,
+        hidden_ratio: float = 1.0,
+        position: bool = True,
+        assignment: str = "hard",
+        residual: bool = True,
+        upsample: bool = True,
     ) -> None:
         super().__init__(teacher, None if supertokens else [])
         dim = self.config.dim
-        self.position = position
-        self.dso = DSO(dim, supertokens, tau) if supertokens else None
-        self.cau = TokenMLP(dim, round(dim * hidden_ratio))
+        self.position, self.residual = position, residual
+        self.dso = DSO(dim, supertokens, tau, assignment) if supertokens else None
+        self.cau = TokenMLP(dim, round(dim * hidden_ratio)) if upsample else None
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
         tokens, centers = embedding.tokens, embedding.centers
-        base = tokens + self.positional_encoding(centers) if self.position else tokens
         if self.dso is None:
-            out = self.cau(base)
+            out = self.reconstruct(embedding, torch.zeros_like(tokens))
             return Tokens(out, (out,) * 3 if levels else ())
-        cam = self.dso(tokens)
-        supertokens = self.dso.gather(tokens, cam)
-        where, counts = assigned_mean(centers, cam.detach())
+        cam = self.dso(tokens, centers)
+        where, counts = self.dso.mean(centers, cam.detach())
         keep = self.config.level_blocks[:2] if levels else ()
-        x, kept = run_blocks(
-            self.blocks, supertokens, self.positional_encoding(where.to(centers.dtype)), keep
-        )
-        out = self.cau(base + cam @ self.norm(x))
-        dense = (*(self.cau(base + cam @ self.norm(level)) for level in kept), out) if levels else ()
-        return Tokens(out, dense, aux={"assignment": cam, "tokens_kept": (counts > 0).sum(dim=1)})
+        pos = self.positional_encoding(where.to(centers.dtype))
+        x, kept = run_blocks(self.blocks, self.dso.gather(tokens, cam), pos, keep)
+        out, *dense = (self.reconstruct(embedding, cam @ self.norm(level)) for level in (x, *kept))
+        aux = {"assignment": cam, "tokens_kept": (counts > 0).sum(dim=1)}
+        return Tokens(out, (*dense, out) if levels else (), aux=aux)
+
+    def reconstruct(self, embedding: Embedding, rows: Tensor) -> Tensor:
+        """CAU: the teacher's tokens (B, T, D) from what each token's SuperToken says, ``rows`` (B, T, D)."""
+        if self.cau is None:
+            return rows
+        if self.residual:
+            rows = rows + embedding.tokens
+        return self.cau(rows + self.positional_encoding(embedding.centers) if self.position else rows)
 
     @property
     def cost_parts(self) -> dict[str, nn.Module]:
-        return {"tokenizer": self.tokenizer, "decoder": self.cau}
+        parts: dict[str, nn.Module] = {"tokenizer": self.tokenizer}
+        return parts if self.cau is None else {**parts, "decoder": self.cau}
+
+
+ASSIGNMENTS = ("hard", "soft", "random")
 
 
 @dataclass(frozen=True)
 class Foundry(Method):
-    """``supertokens`` = 0 is the control without any context: ``Y = MLP(T + position)``.
+    """``supertokens``: s. ``position``: whether the CAU sees the patch's position; without it, tokens (which are relative to
+    their centre) cannot tell where they are unless their SuperToken says so. ``tau``: Gumbel temperature. ``hidden_ratio``:
+    CAU hidden width / D. ``sharpness``: scale of the logits that SuperTokens start with, as k-means centres of tokens; 0
+    starts them at random.
 
-    ``position``: whether the CAU sees the patch's position. Without it, tokens (which are relative to their centre) cannot
-    tell where they are unless their SuperToken says so. ``tau``: Gumbel temperature. ``hidden_ratio``: CAU hidden width / D.
-    ``sharpness``: scale of the logits that SuperTokens start with, as k-means centres of tokens; 0 starts them at random.
+    Controls: ``supertokens=0`` has no context, ``Y = MLP(T + position)``; ``supertokens=1`` is mean pooling (CAM is 1);
+    ``assignment=random`` groups tokens without looking at them, ``soft`` is the map without the argmax; ``encoder=random``
+    starts the blocks at random, ``frozen`` leaves them as the teacher's; ``residual=False`` hides T from the CAU.
     """
 
     name: ClassVar[str] = "foundry"
-    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (0, 1, 4, 16)}
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (0, 1, 4, 9, 16, 27)}
 
     supertokens: int = 16
     tau: float = 1.0
     hidden_ratio: float = 1.0
     position: bool = True
     sharpness: float = 20.0
+    assignment: str = "hard"
+    encoder: str = "teacher"
+    residual: bool = True
 
     def __post_init__(self) -> None:
         if self.supertokens < 0 or self.tau <= 0:
             raise ValueError(f"supertokens must be >= 0 and tau > 0, got {self.supertokens} and {self.tau}")
+        if self.assignment not in ASSIGNMENTS:
+            raise ValueError(f"assignment must be one of {', '.join(ASSIGNMENTS)}, got {self.assignment!r}")
+        if self.encoder not in ("teacher", "random", "frozen"):
+            raise ValueError(f"encoder must be teacher, random or frozen, got {self.encoder!r}")
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
-        student = FoundryStudent(source, self.supertokens, self.tau, self.hidden_ratio, self.position)
+        student = FoundryStudent(
+            source,
+            self.supertokens,
+            tau=self.tau,
+            hidden_ratio=self.hidden_ratio,
+            position=self.position,
+            assignment=self.assignment,
+            residual=self.residual,
+        )
         if student.dso is not None and self.sharpness > 0:
             seed_supertokens(student.dso, sample_tokens(source, data), self.sharpness, ctx.seed)
+        if self.encoder == "random" and student.dso is not None:
+            fresh = PointTransformer(source.config)
+            student.blocks, student.norm = fresh.blocks, fresh.norm
+        student.blocks.requires_grad_(self.encoder != "frozen")
+        student.norm.requires_grad_(self.encoder != "frozen")
         return student

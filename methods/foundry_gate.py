@@ -47,7 +47,7 @@ class FoundryGateStudent(FoundryStudent):
     def __init__(
         self, teacher: PointTransformer, supertokens: int, tau: float, weight: float, target: float
     ) -> None:
-        super().__init__(teacher, supertokens, tau, hidden_ratio=1.0, position=True)
+        super().__init__(teacher, supertokens, tau=tau)
         self.gate = nn.Linear(self.config.dim, 1)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
@@ -65,7 +65,7 @@ class FoundryGateStudent(FoundryStudent):
         probability = self.gate(tokens + pos).sigmoid()
         threshold = torch.rand_like(probability[:, :1]) if self.training else self.threshold
         own = probability >= threshold
-        cam = self.dso(tokens) * ~own
+        cam = self.dso(tokens, centers) * ~own
         supertokens = self.dso.gather(tokens, cam)
         where, counts = assigned_mean(centers, cam.detach())
         x = torch.cat([supertokens, tokens], dim=1)
@@ -100,10 +100,6 @@ class FoundryGateStudent(FoundryStudent):
             if levels and i in self.config.level_blocks[:2]:
                 kept.append(x)
         return x, kept
-
-    @property
-    def cost_parts(self) -> dict[str, nn.Module]:
-        return {"tokenizer": self.tokenizer, "decoder": self.cau}
 
 
 @dataclass(frozen=True)

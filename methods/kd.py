@@ -1,14 +1,17 @@
-"""Plain feature distillation into a shallower transformer: all T tokens, fewer blocks (TinyBERT, DMAE; arXiv 2208.12256)."""
+"""Plain feature distillation into a smaller transformer: all T tokens, fewer or narrower blocks (TinyBERT, arXiv 1909.10351;
+DMAE, arXiv 2208.12256)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor, nn
 
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import Method
 from foundry_bench.students import TokenStudent, require_transformer
-from foundry_bench.teachers.transformer import run_blocks
+from foundry_bench.teachers.transformer import PointTransformer, run_blocks
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -26,30 +29,73 @@ class ShallowStudent(TokenStudent):
     """A few of the teacher's blocks on all tokens."""
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
-        depth = len(self.blocks)
-        keep = tuple(max(round(depth * k / 3) - 1, 0) for k in (1, 2, 3)) if levels else ()
+        hidden, kept = self.run(embedding, levels)
+        return Tokens(self.norm(hidden), tuple(kept))
+
+    def run(self, embedding: Embedding, levels: bool) -> tuple[Tensor, list[Tensor]]:
+        """The last hidden state (B, T, d) and, if asked for, those at a third, two thirds and the end of the depth."""
+        keep = tuple(max(round(len(self.blocks) * k / 3) - 1, 0) for k in (1, 2, 3)) if levels else ()
         pos = self.positional_encoding(embedding.centers)
         x, kept = run_blocks(self.blocks, embedding.tokens, pos, keep)
         by_block = dict(zip(sorted(set(keep)), kept, strict=True))
-        return Tokens(self.norm(x), tuple(by_block[k] for k in keep))
+        return x, [by_block[k] for k in keep]
+
+
+class NarrowStudent(ShallowStudent):
+    """A transformer of another width, with a tokenizer of its own, that starts at random; a linear layer leads to the
+    teacher's D. Unlike TinyBERT's it stays, because students have to give the teacher's tokens."""
+
+    def __init__(self, teacher: PointTransformer, depth: int, width: float) -> None:
+        full = teacher.config
+        heads = max(1, round(full.heads * width))
+        dim = heads * max(1, round(full.dim * width / heads))
+        w0, w1, w2 = (max(1, round(w * width)) for w in full.tokenizer_widths)
+        small = PointTransformer(
+            replace(full, dim=dim, depth=depth, heads=heads, tokenizer_widths=(w0, w1, w2))
+        )
+        super().__init__(small)
+        self.tokenizer.requires_grad_(True)
+        self.config = full
+        self.project = nn.Linear(dim, full.dim)
+
+    def train(self, mode: bool = True) -> NarrowStudent:
+        """Training mode for all, the tokenizer's batch norms included: nothing in it is the teacher's."""
+        super().train(mode)
+        self.tokenizer.train(mode)
+        return self
+
+    def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
+        hidden, kept = self.run(embedding, levels)
+        return Tokens(self.project(self.norm(hidden)), tuple(self.project(self.norm(x)) for x in kept))
+
+    @property
+    def cost_parts(self) -> dict[str, nn.Module]:
+        return {"tokenizer": self.tokenizer, "decoder": self.project}
+
+
+def small_transformer(teacher: PointTransformer, depth: int, width: float) -> ShallowStudent:
+    """The student of one size: copies of evenly spaced blocks at the teacher's width, else a new transformer."""
+    if depth > len(teacher.blocks):
+        raise ValueError(f"depth must be <= the teacher's {len(teacher.blocks)}, got {depth}")
+    if width == 1:
+        return ShallowStudent(teacher, spaced(len(teacher.blocks), depth))
+    return NarrowStudent(teacher, depth, width)
 
 
 @dataclass(frozen=True)
 class FeatureKD(Method):
-    """``depth``: number of blocks, copied evenly spaced from the teacher. Two on 64 tokens cost about what the teacher's
-    eight cost on 16 SuperTokens."""
+    """``depth``: number of blocks. ``width``: share of the teacher's width; 1 copies ``depth`` of its blocks, evenly spaced,
+    and keeps its tokenizer, anything else starts at random with a tokenizer as narrow as the blocks."""
 
     name: ClassVar[str] = "kd"
-    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"depth": (2,)}
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"depth": (1, 4), "width": (1.0, 0.5)}
 
     depth: int = 2
+    width: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.depth < 1:
-            raise ValueError(f"depth must be >= 1, got {self.depth}")
+        if self.depth < 1 or not 0 < self.width <= 1:
+            raise ValueError(f"depth must be >= 1 and width in (0, 1], got {self.depth} and {self.width}")
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
-        source = require_transformer(teacher, self.name)
-        if self.depth > len(source.blocks):
-            raise ValueError(f"depth must be <= the teacher's {len(source.blocks)}, got {self.depth}")
-        return ShallowStudent(source, spaced(len(source.blocks), self.depth))
+        return small_transformer(require_transformer(teacher, self.name), self.depth, self.width)

@@ -32,6 +32,8 @@ def match(metric: Tensor, r: int) -> tuple[Tensor, int]:
     """
     batch, count, _ = metric.shape
     r = max(0, min(r, count // 2))
+    if r == 0:
+        return torch.arange(count, device=metric.device).expand(batch, -1), count
     with torch.no_grad():
         unit = metric / metric.norm(dim=-1, keepdim=True)
         best, partner = (unit[:, ::2] @ unit[:, 1::2].transpose(-1, -2)).max(dim=-1)

@@ -21,7 +21,7 @@ from sklearn.svm import SVC
 from foundry_bench.context import derive_seed
 from foundry_bench.errors import UserError
 from foundry_bench.features import embed_clouds, turned
-from foundry_bench.task import Metric, Scores, Task, score_from_outcomes
+from foundry_bench.task import Metric, Scores, Supervision, Task, score_from_outcomes
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -76,6 +76,19 @@ class FewShot(Task):
         """The metrics whose number of ways the data set's eligible classes allow."""
         eligible = len(self.eligible_classes(data))
         return tuple(metric for metric in self.metrics if WAYS[metric.name] <= eligible)
+
+    def supervision(self, data: PointCloudDataset) -> Supervision | None:
+        """Base classes, which no episode draws, on the training side of every split: no task scores these objects."""
+        base = [
+            i for i, name in enumerate(data.classes) if data.novel_classes and name not in data.novel_classes
+        ]
+        allowed = np.isin(data.labels, base)
+        for split in data.splits.values():
+            allowed &= split != "test"
+        rows = np.flatnonzero(allowed)
+        if len(rows) == 0:
+            return None
+        return Supervision(rows, np.unique(data.labels[rows], return_inverse=True)[1])
 
     def eligible_classes(self, data: PointCloudDataset) -> list[int]:
         """Labels that episodes draw from: the novel classes, or all if the data set names none."""

@@ -75,7 +75,7 @@ def _groups(frame: pd.DataFrame) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
     for key, part in measured.groupby(list(KEYS), sort=True):
         parents = students.loc[[cell for cell in part["student"].unique() if cell in students.index]]
         groups.append((tuple(map(str, key)), pd.concat([part, parents])))
-    alone = students[~students["cell_id"].isin(set(measured["student"]))]
+    alone = students[~students["cell_id"].isin(set(frame["student"].dropna()))]
     groups += [(tuple(map(str, key)), part) for key, part in alone.groupby(list(KEYS), sort=True)]
     return groups
 

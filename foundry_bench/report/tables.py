@@ -10,6 +10,8 @@ from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
+from foundry_bench.registry import selector_text
+
 NOTES = (
     "Scores in percent, with the 95 % confidence interval over episodes. Rank: 1 + the number of rows that "
     "are separably better (paired t over episodes, Holm-corrected over all pairs); rows with `=` share it.",
@@ -55,8 +57,7 @@ def text_table(board: pd.DataFrame) -> pd.DataFrame:
 
 def selector(row: Mapping[Any, Any]) -> str:
     """A row's selector as ``--methods`` takes it: ``tome[r=4]+fmd``."""
-    params = f"[{row['params']}]" if row["params"] else ""
-    return f"{row['method']}{params}{'+' if row['variant'] else ''}{row['variant']}"
+    return selector_text(row["method"], row["params"], row["variant"])
 
 
 def rank_texts(board: pd.DataFrame) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,22 +15,38 @@ from foundry_bench.errors import UserError
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.encoder import TokenEncoder
+    from foundry_bench.expert import Expert
+    from foundry_bench.method import Method
 
 HARNESS_MODULES = ("builtins", "abc", "typing", "foundry_bench.method", "foundry_bench.task")
 
 
-def source_files(cls: type) -> list[Path]:
-    """Files that define a plugin class and its bases, the harness's own contracts left out."""
-    found = {inspect.getsourcefile(base) for base in cls.__mro__ if base.__module__ not in HARNESS_MODULES}
+def source_files(classes: Iterable[type]) -> list[Path]:
+    """Files that define plugin classes and their bases, the harness's own contracts left out."""
+    bases = [base for cls in classes for base in cls.__mro__ if base.__module__ not in HARNESS_MODULES]
+    found = {inspect.getsourcefile(base) for base in bases}
     return sorted(Path(file) for file in found if file is not None)
 
 
-def code_sha256(cls: type) -> str:
-    """Hash of a plugin's source, so that an edited method or task is a new cell."""
+def code_sha256(classes: Iterable[type]) -> str:
+    """Hash of plugins' source, so that an edited method or task is a new cell."""
     digest = hashlib.sha256()
-    for file in source_files(cls):
+    for file in source_files(classes):
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def expert_of(method: Method) -> Expert:
+    """The method as one that is trained for a task. Raises UserError for a method that cannot be."""
+    from foundry_bench.expert import Expert
+    from foundry_bench.stack import Stack
+
+    first = method.parts[0] if isinstance(method, Stack) else method
+    if not isinstance(first, Expert):
+        raise UserError(
+            f"{method.name} has no task to be an expert for; derive it from foundry_bench.expert.Expert"
+        )
+    return first
 
 
 def load_teacher(name: str) -> TokenEncoder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,13 @@ from foundry_bench import registry
 from foundry_bench.errors import UserError
 from foundry_bench.sweep import harness
 from foundry_bench.sweep.config import SweepConfig
+from foundry_bench.variants import EXPERT, OFF_THE_SHELF
 
 if TYPE_CHECKING:
     from foundry_bench.method import Method
     from foundry_bench.task import Task
 
-PIPELINE_VERSION = 1
+PIPELINE_VERSION = 2
 """Part of every cell's identity. Raise it when code outside methods and tasks changes numbers: the trainer,
 the grouping, the cost counter."""
 
@@ -71,13 +72,24 @@ def identity(kind: str, inputs: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _stacks(methods: tuple[str, ...]) -> list[str]:
+    """The stacks that ``all`` stands for besides the methods themselves."""
+    found = []
+    for name in methods:
+        try:
+            under = registry.load("methods", name).stacked_on
+        except (UserError, AttributeError):
+            continue  # a broken plugin is reported when its own cells are planned
+        found += [f"{other}+{name}" for other in under]
+    return found
+
+
 def title(kind: str, inputs: dict[str, Any]) -> str:
     """The name of a cell for people, from a cell's or a record's inputs."""
-    shown = f"[{inputs['shown']}]" if inputs["shown"] else ""
-    variant = f"+{inputs['variant']}" if inputs["variant"] else ""
+    row = registry.selector_text(inputs["method"]["name"], inputs["shown"], inputs["variant"])
     seed = f" seed {inputs['seed']}" if inputs["seed"] else ""
     place = f" on {inputs['task']['name']}:{inputs['dataset']['name']}" if kind == EVALUATE else ""
-    return f"{kind} {inputs['method']['name']}{shown}{variant}{seed}{place}"
+    return f"{kind} {row}{seed}{place}"
 
 
 def plan(config: SweepConfig) -> Plan:
@@ -116,10 +128,8 @@ class _Planner:
     def selectors(self) -> list[registry.Selector]:
         """The sweep's selectors, checked for names nobody registered before anything else is loaded."""
         found = [registry.parse_selector(text) for text in self.config.methods]
-        known = registry.entries("methods")
         for selector in found:
-            if selector.name not in known:
-                raise registry.unknown("method", selector.name, known)
+            registry.check_names(selector)
         return found
 
     def add_method(self, selector: registry.Selector) -> None:
@@ -129,11 +139,10 @@ class _Planner:
         raises.
         """
         try:
-            cls = registry.load("methods", selector.name)
-            self.sources.update(harness.source_files(cls))
             students = registry.expand(selector)
+            self.sources.update(harness.source_files(students[0][0].classes()))
         except (UserError, TypeError, AttributeError) as error:
-            if selector.values or selector.variant:
+            if selector.specific:
                 raise
             self._add_broken(selector.name, str(error))
             return
@@ -142,32 +151,43 @@ class _Planner:
                 self._add(method, variant, seed)
 
     def _add(self, method: Method, variant: str, seed: int) -> None:
-        from foundry_bench.method import OFF_THE_SHELF
-
-        trained = type(method)(**method.training_params())
-        training = method.training_params()
-        student = self._cell(
-            STUDENT,
-            {
-                **self._inputs(trained, variant, seed),
-                "params": training,
-                "shown": shown_params(trained, training),
-                "dataset": self.unlabelled,
-                "budget": None if variant == OFF_THE_SHELF else self.budget,
-            },
-        )
+        student = self._student(method, variant, seed)
         common = {**self._inputs(method, variant, seed), "student": student.id}
         for task, dataset in self.places:
-            about = {
-                "name": task.name,
-                "version": task.version,
-                "code_sha256": harness.code_sha256(type(task)),
-            }
-            place = {"task": about, "protocol": task.protocol(), "dataset": dataset}
+            place = {"task": _task_inputs(task), "protocol": task.protocol(), "dataset": dataset}
             self._cell(EVALUATE, {**common, **place}, student.id)
         clouds = self.places[0][1] if self.places else self.unlabelled
         protocol = {"device": self.config.device, "fidelity_on": self.unlabelled}
         self._cell(PROFILE, {**common, "dataset": clouds, "protocol": protocol}, student.id)
+
+    def _student(self, method: Method, variant: str, seed: int) -> Cell:
+        """The cell that makes a method's student; a stack starts from the student of its first method."""
+        from foundry_bench.stack import Stack
+
+        trained, training = method.trained(), method.training_params()
+        inputs = {
+            **self._inputs(trained, variant, seed),
+            "params": training,
+            "shown": trained.shown(training),
+            "dataset": self.unlabelled,
+            "budget": None if variant == OFF_THE_SHELF else self.budget,
+        }
+        parent = None
+        if isinstance(method, Stack):
+            parent = self._student(method.parts[0], variant, seed).id
+            inputs["student"] = parent
+        if variant == EXPERT:
+            inputs.update(self._supervision(method))
+        return self._cell(STUDENT, inputs, parent)
+
+    def _supervision(self, method: Method) -> dict[str, Any]:
+        """The task and labels that an expert is trained for."""
+        expert = harness.expert_of(method)
+        task = registry.load("tasks", expert.task)()
+        return {
+            "task": _task_inputs(task),
+            "protocol": {**task.protocol(), "labels": _dataset(expert.dataset)},
+        }
 
     def _inputs(self, method: Method, variant: str, seed: int) -> dict[str, Any]:
         return {
@@ -176,11 +196,11 @@ class _Planner:
             "method": {
                 "name": method.name,
                 "version": method.version,
-                "code_sha256": harness.code_sha256(type(method)),
+                "code_sha256": harness.code_sha256(method.classes()),
             },
             "variant": variant,
             "params": method.params(),
-            "shown": shown_params(method, method.params()),
+            "shown": method.shown(method.params()),
             "seed": seed,
             "task": None,
             "dataset": None,
@@ -217,20 +237,19 @@ class _Planner:
                 if "all" not in names:
                     raise
                 self.warnings.append(str(error))
-        self.sources.update(file for task in loaded for file in harness.source_files(type(task)))
+        self.sources.update(file for task in loaded for file in harness.source_files([type(task)]))
         return loaded
 
     @staticmethod
     def _names(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(registry.entries(kind)) if "all" in names else tuple(dict.fromkeys(names))
+        if "all" not in names:
+            return tuple(dict.fromkeys(names))
+        known = tuple(registry.entries(kind))
+        return (*known, *_stacks(known)) if kind == "methods" else known
 
 
-def shown_params(method: Method, values: dict[str, Any]) -> str:
-    """Those of ``values`` that a reader needs: what the method's grid varies and what is not at its
-    default.
-    """
-    default = {f.name: f.default for f in fields(method)}
-    return ",".join(f"{k}={v}" for k, v in values.items() if k in method.grid or v != default[k])
+def _task_inputs(task: Task) -> dict[str, Any]:
+    return {"name": task.name, "version": task.version, "code_sha256": harness.code_sha256([type(task)])}
 
 
 def _dataset(name: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from foundry_bench.errors import UserError
 from foundry_bench.sweep import environment, harness, snapshot
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.estimate import Estimate
-from foundry_bench.sweep.plan import STUDENT, Cell, Plan, plan
+from foundry_bench.sweep.plan import Cell, Plan, plan
 from foundry_bench.sweep.store import FINISHED, Store, status_of
 
 
@@ -71,14 +71,13 @@ def prepare(config: SweepConfig, store: Store, reporter: Reporter) -> Outcome:
 
 def unfinished(cells: list[Cell], store: Store) -> list[Cell]:
     """Cells without a finished record, and students whose weights a missing child needs."""
-    missing = {c.id for c in cells if status_of(store.read(c.kind, c.id)) not in FINISHED}
-    wanted = {c.parent for c in cells if c.id in missing}
-    return [
-        cell
-        for cell in cells
-        if cell.id in missing
-        or (cell.kind == STUDENT and cell.id in wanted and not store.student_folder(cell.id).is_dir())
-    ]
+    todo = {c.id for c in cells if status_of(store.read(c.kind, c.id)) not in FINISHED}
+    wanted = {c.parent for c in cells if c.id in todo}
+    for cell in reversed(cells):  # children come after their parents, so one pass reaches a parent's parent
+        if cell.id in wanted and cell.id not in todo and not store.student_folder(cell.id).is_dir():
+            todo.add(cell.id)
+            wanted.add(cell.parent)
+    return [cell for cell in cells if cell.id in todo]
 
 
 def run_sweep(config: SweepConfig, folder: Path, reporter: Reporter) -> Outcome:

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foundry_bench import registry
-from foundry_bench.errors import UserError
 from foundry_bench.storage import write_atomic
 from foundry_bench.sweep import harness
 from foundry_bench.sweep.store import Store
+from foundry_bench.variants import FMD, OFF_THE_SHELF
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
-    from foundry_bench.encoder import Encoder
+    from foundry_bench.datasets import PointCloudDataset
+    from foundry_bench.distill import DistillReport
+    from foundry_bench.encoder import Encoder, TokenEncoder
     from foundry_bench.method import Method
     from foundry_bench.task import Scores
 
@@ -46,7 +48,7 @@ class Job:
 
     def method(self) -> Method:
         """The cell's method with its parameters."""
-        return _instance("methods", self.inputs["method"]["name"], self.inputs["params"])
+        return registry.build_method(self.inputs["method"]["name"], self.inputs["params"])
 
     def context(self, seed: int) -> Context:
         """What the method or task is handed."""
@@ -57,6 +59,7 @@ class Job:
         return Context(
             device=torch.device(self.spec["device"]),
             seed=seed,
+            variant=self.inputs["variant"],
             budget=self.spec["budget"],
             scratch=self.scratch,
             cache=Path(self.spec["cache"]),
@@ -74,13 +77,11 @@ class Job:
 
 def run_student(job: Job) -> dict[str, Any]:
     """Make a student, train it where its variant says so, save it; the record's ``fidelity`` block."""
-    from foundry_bench import distill, students
+    from foundry_bench import students
     from foundry_bench.context import derive_seed
-    from foundry_bench.method import FMD, OFF_THE_SHELF
+    from foundry_bench.stack import Stack
 
     inputs, variant = job.inputs, job.inputs["variant"]
-    if variant not in (OFF_THE_SHELF, FMD):
-        raise UserError(f"variant {variant!r} cannot be trained by a sweep; use {OFF_THE_SHELF} or {FMD}")
     job.stage = "load"
     teacher, data, method = (
         harness.load_teacher(inputs["teacher"]["name"]),
@@ -88,22 +89,63 @@ def run_student(job: Job) -> dict[str, Any]:
         job.method(),
     )
     job.stage = "compress"
-    seed = derive_seed(inputs["seed"], job.spec["cell_id"], "compress")
-    student = students.make_student(method, teacher, data, job.context(seed))
+    compressing = job.context(derive_seed(inputs["seed"], job.spec["cell_id"], "compress"))
     # The trainer gets the sweep's seed itself: all students of a seed see the same views in the same order.
     ctx = job.context(inputs["seed"])
-    if variant == FMD:
-        job.stage = "distill"
-        budget = distill.get_budget(job.spec["budget"])
-        report = distill.distill(student, teacher, data, method=method, ctx=ctx, budget=budget)
-        fidelity = asdict(report)
+    if isinstance(method, Stack):
+        student = method.finish(job.student(teacher), data, compressing).eval()
+        fidelity = _untrained(student, teacher, data, job, ctx, _parent_fidelity(job))
     else:
-        job.stage = "fidelity"
-        r2 = distill.heldout_r2(student, teacher, data, ctx, job.spec["budget"])
-        fidelity = {"r2": r2, "curve": [], "steps": 0, "samples": 0, "seconds": 0.0}
+        student = students.make_student(method, teacher, data, compressing)
+        if variant == OFF_THE_SHELF:
+            fidelity = _untrained(student, teacher, data, job, ctx, {})
+        else:
+            job.stage = "distill"
+            fidelity = asdict(_train(student, teacher, data, method, job, ctx))
     job.stage = "save"
     _save(student, method, job)
     return {"fidelity": fidelity}
+
+
+def _train(
+    student: Encoder,
+    teacher: TokenEncoder,
+    data: PointCloudDataset,
+    method: Method,
+    job: Job,
+    ctx: Context,
+) -> DistillReport:
+    """Distil a student on the teacher's tokens or, as an expert, on one task's labels and the teacher's logits."""
+    from foundry_bench import distill, expert
+
+    budget = distill.get_budget(job.spec["budget"])
+    if job.inputs["variant"] == FMD:
+        return distill.distill(student, teacher, data, method=method, ctx=ctx, budget=budget)
+    task = _instance("tasks", job.inputs["task"]["name"], job.inputs["protocol"])
+    labelled = harness.load_dataset(job.inputs["protocol"]["labels"]["name"])
+    lesson = expert.prepare(harness.expert_of(method), task, labelled, data)
+    return expert.train(student, teacher, lesson, method=harness.expert_of(method), ctx=ctx, budget=budget)
+
+
+def _untrained(
+    student: Encoder,
+    teacher: TokenEncoder,
+    data: PointCloudDataset,
+    job: Job,
+    ctx: Context,
+    training: dict[str, Any],
+) -> dict[str, Any]:
+    """The fidelity block of a student that was not trained here; ``training``: what its parent's training took."""
+    from foundry_bench import distill
+
+    job.stage = "fidelity"
+    r2 = distill.heldout_r2(student, teacher, data, ctx, job.spec["budget"])
+    return {"curve": [], "steps": 0, "samples": 0, "seconds": 0.0, **training, "r2": r2}
+
+
+def _parent_fidelity(job: Job) -> dict[str, Any]:
+    record = job.store.read("student", job.inputs["student"])
+    return dict(record["fidelity"]) if record is not None else {}
 
 
 def _save(student: Encoder, method: Method, job: Job) -> None:

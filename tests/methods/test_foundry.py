@@ -53,16 +53,17 @@ def test_supertokens_are_unbiased_means_and_empty_ones_are_zero() -> None:
 
 def test_no_gumbel_noise_at_inference_and_fresh_noise_in_training() -> None:
     torch.manual_seed(0)
-    dso, tokens = DSO(8, 4, tau=1.0), torch.randn(2, 50, 8)
+    dso, tokens, centers = DSO(8, 4, tau=1.0), torch.randn(2, 50, 8), torch.randn(2, 50, 3)
     dso.eval()
-    assert torch.equal(dso(tokens), dso(tokens))
+    assert torch.equal(dso(tokens, centers), dso(tokens, centers))
     dso.train()
-    assert not torch.equal(dso(tokens), dso(tokens))
+    assert not torch.equal(dso(tokens, centers), dso(tokens, centers))
 
 
 def test_one_supertoken_is_a_plain_mean() -> None:
     dso, tokens = DSO(8, 1, tau=1.0).eval(), torch.randn(2, 50, 8)
-    assert torch.allclose(dso.gather(tokens, dso(tokens))[:, 0], dso.v(tokens).mean(dim=1), atol=1e-6)
+    cam = dso(tokens, torch.randn(2, 50, 3))
+    assert torch.allclose(dso.gather(tokens, cam)[:, 0], dso.v(tokens).mean(dim=1), atol=1e-6)
 
 
 def test_control_without_supertokens_sees_no_context(

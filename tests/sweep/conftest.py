@@ -23,6 +23,8 @@ ENTRY_POINTS = """
 [foundry_bench.methods]
 teacher-copy = fake_bench:Plain
 distilled = fake_bench:Distilled
+halving = fake_bench:Halving
+schooled = fake_bench:Schooled
 failing = fake_bench:Failing
 hungry = fake_bench:Hungry
 leaving = fake_bench:Leaving
@@ -36,6 +38,7 @@ spread = fake_bench:Spread
 tiny = fake_bench:tiny
 [foundry_bench.datasets]
 blobs = fake_bench:load_blobs
+bare = fake_bench:load_bare
 """
 
 

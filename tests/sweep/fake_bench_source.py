@@ -6,6 +6,7 @@ misbehave.
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import time
@@ -19,8 +20,9 @@ import torch
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import Embedding, Encoder, Tokens
-from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.task import Metric, Scores, Task, score_from_outcomes
+from foundry_bench.expert import Expert
+from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF, Method
+from foundry_bench.task import Metric, Scores, Supervision, Task, score_from_outcomes
 from foundry_bench.teachers import PointTransformer
 
 
@@ -54,6 +56,11 @@ def load_blobs() -> PointCloudDataset:
     )
 
 
+def load_bare() -> PointCloudDataset:
+    """The same clouds without a side to train on."""
+    return replace(load_blobs(), name="bare", sha256="c" * 64, splits={})
+
+
 def copy_of(teacher: Encoder) -> Scaled:
     """A student with the teacher's weights."""
     student = Scaled(teacher.config)
@@ -84,6 +91,36 @@ class Distilled(Method):
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         return Scaled(teacher.config)
+
+
+@dataclass(frozen=True)
+class Halving(Method):
+    """Halves every first MLP layer of whatever it is put on."""
+
+    name: ClassVar[str] = "halving"
+    variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF,)
+    stacked_on: ClassVar[tuple[str, ...]] = ("teacher-copy",)
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        student = copy.deepcopy(teacher)
+        with torch.no_grad():
+            for name, weight in student.named_parameters():
+                if name.endswith("fc1.weight"):
+                    weight.div_(2)
+        return student
+
+
+@dataclass(frozen=True)
+class Schooled(Expert):
+    """An expert that starts as a copy of the teacher."""
+
+    name: ClassVar[str] = "schooled"
+    variants: ClassVar[tuple[str, ...]] = (EXPERT,)
+    task: str = "spread"
+    dataset: str = "blobs"
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        return copy_of(teacher).requires_grad_(True)
 
 
 @dataclass(frozen=True)
@@ -161,6 +198,10 @@ class Spread(Task):
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("spread", primary=True),)
     datasets: ClassVar[tuple[str, ...]] = ("blobs",)
     clouds: int = 20
+
+    def supervision(self, data: PointCloudDataset) -> Supervision | None:
+        rows = np.flatnonzero(data.splits["seed0"] == "train") if data.splits else np.arange(0)
+        return Supervision(rows, data.labels[rows])
 
     def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
         with torch.no_grad():

@@ -71,7 +71,7 @@ def test_a_plugin_that_cannot_be_imported_is_one_failing_cell_and_a_warning() ->
     [
         ({"methods": "teacher-kopy"}, "unknown method 'teacher-kopy'; did you mean 'teacher-copy'?"),
         ({"methods": "teacher-copy[scal=2]"}, "did you mean 'scale'?"),
-        ({"methods": "teacher-copy+fmdd"}, "unknown variant of teacher-copy 'fmdd'"),
+        ({"methods": "teacher-copy+fmdd"}, "unknown method or variant 'fmdd'; did you mean 'fmd'?"),
         ({"tasks": "spreat"}, "unknown task 'spreat'; did you mean 'spread'?"),
         ({"dataset": "blob"}, "unknown dataset 'blob'; did you mean 'blobs'?"),
         ({"budget": "quik"}, "unknown budget 'quik'; did you mean 'quick'?"),

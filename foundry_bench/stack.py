@@ -1,0 +1,87 @@
+"""Methods on top of each other, such as ``foundry+int8``: the first is trained, the others compress what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from foundry_bench.encoder import Encoder, Tokens
+from foundry_bench.method import Method
+
+if TYPE_CHECKING:
+    from foundry_bench.context import Context
+    from foundry_bench.datasets import PointCloudDataset
+
+
+@dataclass(frozen=True)
+class Stack(Method):
+    """``parts``: two or more methods. Parameters of all but the first carry their method's name: ``int8.bits``."""
+
+    parts: tuple[Method, ...]
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """``foundry+int8``."""
+        return "+".join(part.name for part in self.parts)
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """All versions."""
+        return "+".join(part.version for part in self.parts)
+
+    @property
+    def variants(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those of the first method, the only one that is trained."""
+        return self.parts[0].variants
+
+    @property
+    def inference(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those of all methods, under the names that :meth:`params` gives them."""
+        return tuple(name for part in self.parts for name in self._named(part, dict.fromkeys(part.inference)))
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        return self.finish(self.parts[0].compress(teacher, data, ctx), data, ctx)
+
+    def finish(self, student: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        """Apply all methods but the first to the first one's trained ``student``."""
+        for part in self.parts[1:]:
+            student = part.compress(student, data, ctx)
+        return student
+
+    def configure(self, student: Encoder) -> None:
+        for part in self.parts:
+            part.configure(student)
+
+    def loss(self, student: Encoder, inputs: Any, target: Tokens) -> Tensor:
+        return self.parts[0].loss(student, inputs, target)
+
+    def skip(self, teacher: Encoder, task: str) -> str | None:
+        reasons = [part.skip(teacher, task) for part in self.parts]
+        return next((reason for reason in reasons if reason is not None), None)
+
+    def params(self) -> dict[str, Any]:
+        return {k: v for part in self.parts for k, v in self._named(part, part.params()).items()}
+
+    def trained(self) -> Method:
+        return Stack(tuple(part.trained() for part in self.parts))
+
+    def shown(self, values: dict[str, Any]) -> str:
+        texts = []
+        for part in self.parts:
+            own = {k: values[name] for k, name in self._names(part).items() if name in values}
+            texts += [self._prefix(part) + text for text in part.shown(own).split(",") if text]
+        return ",".join(texts)
+
+    def classes(self) -> tuple[type, ...]:
+        return tuple(cls for part in self.parts for cls in part.classes())
+
+    def _prefix(self, part: Method) -> str:
+        return "" if part is self.parts[0] else f"{part.name}."
+
+    def _names(self, part: Method) -> dict[str, str]:
+        return {k: self._prefix(part) + k for k in part.params()}
+
+    def _named(self, part: Method, values: dict[str, Any]) -> dict[str, Any]:
+        return {self._prefix(part) + k: v for k, v in values.items()}

@@ -1,0 +1,5 @@
+"""How a student is made from its method: the three variants of the design, in a module that imports nothing."""
+
+OFF_THE_SHELF, FMD, EXPERT = "off-the-shelf", "fmd", "expert"
+"""Without training; distilled on unlabelled clouds; trained for one task."""
+VARIANTS = (OFF_THE_SHELF, FMD, EXPERT)

@@ -1,0 +1,45 @@
+"""Expert distillation: the small transformer of ``kd``, trained for one task on its labels and the logits that the teacher's
+linear head gives (Hinton et al., arXiv 1503.02531). Foundry's "expert" rows: good at its own task, and how good at others?
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+
+from foundry_bench.encoder import Encoder
+from foundry_bench.expert import Expert, hinton_loss
+from foundry_bench.method import EXPERT
+from foundry_bench.methods.kd import small_transformer
+from foundry_bench.students import require_transformer
+
+if TYPE_CHECKING:
+    from foundry_bench.context import Context
+    from foundry_bench.datasets import PointCloudDataset
+
+
+@dataclass(frozen=True)
+class ExpertKD(Expert):
+    """``task`` and ``dataset``: where the labels come from; the leaderboard evaluates the expert on every task. ``tau``:
+    temperature. ``alpha``: weight of the teacher's logits against the labels. ``depth`` and ``width`` as in ``kd``."""
+
+    name: ClassVar[str] = "kd-expert"
+    variants: ClassVar[tuple[str, ...]] = (EXPERT,)
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"depth": (2,)}
+
+    tau: float = 4.0
+    alpha: float = 0.9
+    depth: int = 2
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.tau <= 0 or not 0 <= self.alpha <= 1:
+            raise ValueError(f"tau must be > 0 and alpha in [0, 1], got {self.tau} and {self.alpha}")
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        return small_transformer(require_transformer(teacher, self.name), self.depth, self.width)
+
+    def expert_loss(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        return hinton_loss(student, teacher, labels, self.tau, self.alpha)

@@ -1,0 +1,159 @@
+"""PatchMerger: learned queries merge the tokens once, half way through the network (Renggli et al., arXiv 2202.12015).
+
+``PM(X) = softmax(Q LN(X)^T / sqrt(D)) LN(X)``, with the softmax over *tokens*: each of M queries reads a weighted mean of all
+of them. Point transformers add the position before every block, so positions are merged by the same weights. The published
+queries and norm start at random and mean nothing to a finished network; :func:`calibrate` says what they are here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.cluster import KMeans
+from torch import Tensor, nn
+
+from foundry_bench.encoder import Encoder
+from foundry_bench.errors import UserError
+from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.reduction import ReducingStudent
+from foundry_bench.students import require_transformer
+from foundry_bench.teachers.transformer import PointTransformer, run_blocks
+from foundry_bench.tokens import Stream
+
+if TYPE_CHECKING:
+    from foundry_bench.context import Context
+    from foundry_bench.datasets import PointCloudDataset
+
+EPS = 1e-4
+
+
+def log_weights(queries: Tensor, tokens: Tensor) -> Tensor:
+    """Logarithm (B, M, T) of what each of the ``queries`` (M, D) reads of normalised ``tokens`` (B, T, D); exponentials sum
+    to 1 over the tokens."""
+    logits = queries @ tokens.transpose(1, 2)
+    return (logits.float() * tokens.shape[-1] ** -0.5).log_softmax(dim=-1)
+
+
+def reading_weights(log_weight: Tensor) -> Tensor:
+    """The soft un-merging (B, T, M): the transposed merging weights (their logarithm is (B, M, T)), each patch's row divided
+    by its sum. Taken from logarithms, because every query may ignore a patch up to underflow."""
+    return log_weight.transpose(1, 2).softmax(dim=-1)
+
+
+@dataclass(frozen=True)
+class MergedStream(Stream):
+    """Tokens after the merger. Patches read them by ``reading`` (B, T, M); ``source`` is the row that weighs most."""
+
+    reading: Tensor
+
+
+class PM(nn.Module):
+    """``tokens`` queries and a norm of their own; both start as published."""
+
+    def __init__(self, dim: int, tokens: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.queries = nn.Parameter(torch.randn(tokens, dim))
+
+    def forward(self, stream: Stream) -> MergedStream:
+        normed = self.norm(stream.x)
+        log_weight = log_weights(self.queries, normed)
+        both = torch.cat([normed, stream.pos.to(normed.dtype)], dim=-1)
+        x, pos = (log_weight.exp().to(normed.dtype) @ both).to(normed.dtype).chunk(2, dim=-1)
+        reading = reading_weights(log_weight)
+        return MergedStream(x, pos, reading.sum(dim=1)[..., None], reading.argmax(dim=-1), reading)
+
+
+@torch.no_grad()
+def calibrate(merger: PM, tokens: Tensor, seed: int) -> None:
+    """Give queries and norm a meaning without training, from unlabelled ``tokens`` (N, T, D) at the merger's depth.
+
+    The norm's output is what the following blocks get, so its scale and shift restore each channel's mean and deviation.
+    Queries are k-means centres of the standardised tokens, which makes logits cosines times a sharpness; the sharpness is
+    the one at which a query reads T / M tokens (the exponential of its entropy), that is its share, on average.
+    """
+    flat = tokens.flatten(0, 1)
+    mean, std, unit = flat.mean(dim=0), flat.std(dim=0) + EPS, F.layer_norm(flat, flat.shape[-1:])
+    merger.norm.weight.copy_(std / (unit.std(dim=0) + EPS))
+    merger.norm.bias.copy_(mean - merger.norm.weight * unit.mean(dim=0))
+    normed = merger.norm(tokens)
+    standard = F.normalize((normed.flatten(0, 1) - mean) / std, dim=-1)
+    fitted = KMeans(len(merger.queries), n_init=1, random_state=seed).fit(standard.double().cpu().numpy())
+    centers = F.normalize(torch.from_numpy(fitted.cluster_centers_).to(flat), dim=-1) / std
+    share = tokens.shape[1] / len(centers)
+    low, high = 1e-2, 1e3
+    for _ in range(24):
+        sharpness = (low * high) ** 0.5
+        log_weight = log_weights(sharpness * centers, normed)
+        read = (-log_weight.exp() * log_weight).sum(dim=-1).exp().mean()
+        low, high = (sharpness, high) if read > share else (low, sharpness)
+    merger.queries.copy_(sharpness * centers)
+
+
+def sample_tokens_after(
+    teacher: PointTransformer, data: PointCloudDataset, after: int, count: int = 32
+) -> Tensor:
+    """The teacher's tokens (count, T, D) after ``after`` blocks, of clouds spread over ``data``."""
+    rows = np.unique(np.linspace(0, len(data.points) - 1, count).round().astype(int))
+    points = torch.from_numpy(data.points[rows, : teacher.config.points])
+    with torch.no_grad():
+        embedding = teacher.embed(teacher.tokenize(points.to(next(teacher.parameters()).device)))
+        pos = teacher.positional_encoding(embedding.centers)
+        return run_blocks(teacher.blocks[:after], embedding.tokens, pos)[0]
+
+
+class PatchMergerStudent(ReducingStudent):
+    """The teacher with a merger between two of its blocks; ``after`` blocks run on all tokens.
+
+    A patch reads the mean of the merged rows, weighted by its share in each, followed by the teacher's norm.
+    """
+
+    def __init__(self, teacher: PointTransformer, tokens: int, after: int, upsample: bool) -> None:
+        super().__init__(teacher, upsample)
+        self.after = after
+        self.merger = PM(self.config.dim, tokens)
+
+    def step(self, index: int, block: Any, stream: Stream) -> Stream:
+        return super().step(index, block, self.merger(stream) if index == self.after else stream)
+
+    def restore(self, stream: Stream, base: Tensor, *, final: bool) -> Tensor:
+        if not isinstance(stream, MergedStream):
+            return super().restore(stream, base, final=final)
+        rows = stream.reading.to(stream.x.dtype) @ stream.x
+        if self.cau is not None:
+            return self.cau(base + self.norm(rows))
+        return self.norm(rows) if final else rows
+
+
+@dataclass(frozen=True)
+class PatchMerger(Method):
+    """``tokens``: M, how many the merger leaves. ``after``: blocks that run before it, -1 for half of them as published; fewer
+    save more. ``upsample``: distilled students reconstruct the patches by Foundry's CAU on top of the soft un-merging."""
+
+    name: ClassVar[str] = "patchmerger"
+    variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"tokens": (8,), "after": (-1, 1)}
+
+    tokens: int = 8
+    after: int = -1
+    upsample: bool = True
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1:
+            raise ValueError(f"tokens must be >= 1, got {self.tokens}")
+        if self.after < -1:
+            raise ValueError(f"after must be -1 (half) or a number of blocks, got {self.after}")
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        source = require_transformer(teacher, self.name)
+        depth = len(source.blocks)
+        after = depth // 2 if self.after == -1 else self.after
+        if after >= depth:
+            raise UserError(f"{self.name} merges before a block, but after={after} of the teacher's {depth} leaves none")
+        student = PatchMergerStudent(source, self.tokens, after, self.upsample and ctx.trains)
+        calibrate(student.merger, sample_tokens_after(source, data, after), ctx.seed)
+        return student

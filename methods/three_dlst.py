@@ -1,0 +1,56 @@
+"""3DLST (arXiv 2405.15826), our re-implementation: its code is not public and its text was not read beyond the abstract.
+
+Learnable supertokens (DSO), an encoder on them and upsampling by cross-attention (CAU) are what Foundry took over from it; so
+the operators here are Foundry's, with the soft assignment of a plain cross-attention. What is 3DLST's own is the training: for
+one task, by that task's labels alone, without a teacher. The encoder starts from the teacher's blocks as everybody's does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from foundry_bench.encoder import Encoder
+from foundry_bench.expert import Expert
+from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF
+from foundry_bench.methods.foundry import FoundryStudent, sample_tokens, seed_supertokens
+from foundry_bench.students import require_transformer
+
+if TYPE_CHECKING:
+    from foundry_bench.context import Context
+    from foundry_bench.datasets import PointCloudDataset
+
+
+@dataclass(frozen=True)
+class ThreeDLST(Expert):
+    """``supertokens``: s. ``task`` and ``dataset``: what the variant ``expert``, 3DLST as published, is trained for. ``fmd`` is
+    the same student distilled as everybody's. Off the shelf the supertokens are k-means centres of the teacher's tokens,
+    ``sharpness`` times more peaked than their cosine, and patches copy their mixture of supertokens."""
+
+    name: ClassVar[str] = "3dlst"
+    variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD, EXPERT)
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (9, 27)}
+
+    supertokens: int = 16
+    tau: float = 1.0
+    sharpness: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.supertokens < 1 or self.tau <= 0:
+            raise ValueError(f"supertokens must be >= 1 and tau > 0, got {self.supertokens} and {self.tau}")
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        source = require_transformer(teacher, self.name)
+        student = FoundryStudent(
+            source, self.supertokens, tau=self.tau, assignment="soft", upsample=ctx.trains
+        )
+        assert student.dso is not None
+        seed_supertokens(student.dso, sample_tokens(source, data), self.sharpness, ctx.seed)
+        return student
+
+    def expert_loss(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        """The labels alone: 3DLST has no teacher."""
+        return F.cross_entropy(student, labels)

@@ -1,0 +1,86 @@
+"""Students of students, and students of one task, in a sweep."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from sweep_helpers import Sweep, config_of
+
+from foundry_bench import distill
+from foundry_bench.report.frame import load_results
+from foundry_bench.report.leaderboard import build
+from foundry_bench.sweep.plan import plan
+from foundry_bench.sweep.store import Store
+
+
+@pytest.fixture(autouse=True)
+def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(distill.BUDGETS, "quick", distill.Budget("quick", steps=4, batch_size=8, views=2))
+
+
+def weights(folder: Path, cell: str) -> dict[str, torch.Tensor]:
+    return load_file(Store(folder).student_folder(cell) / "model.safetensors")
+
+
+def test_a_stack_starts_from_the_trained_student_and_not_from_a_new_one(sweep: Sweep, tmp_path: Path) -> None:
+    outcome, notes = sweep("distilled,distilled+halving")
+    students = [cell for cell in outcome.todo if cell.kind == "student"]
+    assert [cell.parent for cell in students] == [None, students[0].id]
+    base, stacked = (weights(tmp_path / "out", cell.id) for cell in students)
+    assert base.keys() == stacked.keys()
+    assert all(torch.equal(stacked[name], base[name] / 2) for name in base if name.endswith("fc1.weight"))
+    assert set(notes.statuses.values()) == {"ok"}
+    assert notes.statuses.keys() >= {"evaluate distilled", "evaluate distilled+halving"}
+
+
+def test_a_stack_alone_brings_its_base_but_no_row_for_it(sweep: Sweep, tmp_path: Path) -> None:
+    sweep("distilled+halving")
+    board: pd.DataFrame = build(load_results(tmp_path / "out"))
+    assert list(board["method"]) == ["distilled+halving"]
+    assert board["train_s"].iloc[0] > 0
+
+
+def test_lost_weights_of_the_base_are_made_again_when_the_stack_needs_them(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    first, _ = sweep("distilled+halving")
+    store = Store(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "students")
+    assert sweep("distilled+halving")[0].todo == []
+    evaluated = next(cell for cell in first.plan.cells if cell.kind == "evaluate")
+    store.record_path("evaluate", evaluated.id).unlink()
+    second, _ = sweep("distilled+halving")
+    assert [cell.kind for cell in second.todo] == ["student", "student", "evaluate"]
+    assert second.exit_code == 0
+
+
+def test_a_failed_base_takes_its_stack_along_and_nothing_else(sweep: Sweep) -> None:
+    outcome, notes = sweep("failing+halving,teacher-copy")
+    assert outcome.exit_code == 1
+    assert notes.statuses["evaluate teacher-copy"] == "ok"
+    assert notes.statuses["student failing+halving"] == "failed"
+    assert notes.statuses["evaluate failing+halving"] == "failed"
+
+
+def test_all_includes_the_stacks_that_methods_ask_for(plugins: Path) -> None:
+    names = {cell.inputs["method"]["name"] for cell in plan(config_of("all")).cells}
+    assert "teacher-copy+halving" in names
+
+
+def test_an_expert_is_trained_on_its_task_alone(sweep: Sweep) -> None:
+    outcome, notes = sweep("schooled")
+    student = next(cell for cell in outcome.plan.cells if cell.kind == "student")
+    assert student.inputs["task"]["name"] == "spread"
+    assert student.inputs["protocol"]["labels"]["name"] == "blobs"
+    assert set(notes.statuses.values()) == {"ok"}
+
+
+def test_an_expert_of_a_task_without_labels_says_so(sweep: Sweep) -> None:
+    _, notes = sweep("schooled[dataset=bare]")
+    record = next(r for r in notes.records if r["inputs"]["method"]["name"] == "schooled")
+    assert "no labelled training objects in data set 'bare'" in record["identity"]["message"]
