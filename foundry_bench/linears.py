@@ -69,8 +69,8 @@ class FoldedPointNet(nn.Module):
         batch, groups, size, _ = neighborhoods.shape
         local = self.local(F.relu(self.lift(neighborhoods.reshape(-1, 3))))
         pooled = local.unflatten(0, (batch * groups, size)).amax(dim=1)
-        from_point = self.from_point(local).unflatten(0, (batch * groups, size))
-        x = F.relu(from_point + self.from_group(pooled)[:, None])
+        from_group = self.from_group(pooled)[:, None]
+        x = F.relu(from_group + self.from_point(local).unflatten(0, (batch * groups, size)))
         return self.project(x.flatten(0, 1)).reshape(batch, groups, size, -1).amax(dim=2)
 
 

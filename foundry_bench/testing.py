@@ -19,9 +19,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from foundry_bench.cost import count_macs
-from foundry_bench.encoder import Embedding, Encoder, Patches, TokenEncoder, Tokens
+from foundry_bench.encoder import Embedding, Encoder, Patches, TokenEncoder, Tokens, pool
 from foundry_bench.errors import UserError
-from foundry_bench.method import FMD, VARIANTS, Method
+from foundry_bench.expert import Expert
+from foundry_bench.method import EXPERT, FMD, VARIANTS, Method
 from foundry_bench.students import make_student
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def require(holds: bool, rule: str) -> None:
 
 
 def check_method(method: Method, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> None:
-    """Check one method on a few clouds of ``data``; the teacher comes back as it was.
+    """Check one method, made for ``ctx.variant``, on a few clouds of ``data``; the teacher comes back as it was.
 
     Raises ConformanceError for a broken rule, and whatever the method itself raises.
     """
@@ -57,7 +58,8 @@ def check_method(method: Method, teacher: Encoder, data: PointCloudDataset, ctx:
     points = _clouds(data, student)
     check_encoder(student, teacher, points)
     check_state(student, make_student(method, teacher, data, ctx.for_component("other seed")), points)
-    check_training_step(method, make_student(method, teacher, data, ctx), teacher, points)
+    if ctx.trains:
+        check_training_step(method, make_student(method, teacher, data, ctx), teacher, points, ctx.variant)
     require(_unchanged(teacher, before), f"{method.name}: the teacher must stay untouched")
 
 
@@ -130,17 +132,30 @@ def check_state(student: Encoder, other: Encoder, points: Tensor) -> None:
     require(same, f"{name}: a student must be its state_dict; something outside of it changes the tokens")
 
 
-def check_training_step(method: Method, student: Encoder, teacher: Encoder, points: Tensor) -> None:
+def check_training_step(
+    method: Method, student: Encoder, teacher: Encoder, points: Tensor, variant: str = FMD
+) -> None:
     """One optimiser step of the method's loss: finite loss, finite gradients, and some of them not zero."""
     parameters = [p for p in student.parameters() if p.requires_grad]
     if not parameters:
-        require(FMD not in method.variants, f"{method.name}: variant {FMD} needs parameters to train")
+        require(variant not in method.variants, f"{method.name}: variant {variant} needs parameters to train")
         return
     student.train()
     patches = student.tokenize(points)
     with torch.no_grad():
         target = teacher(teacher.tokenize(points))
-    loss = method.loss(student, training_inputs(student, patches), target)
+    if variant == EXPERT:
+        require(
+            isinstance(method, Expert), f"{method.name}: variant {EXPERT} needs foundry_bench.expert.Expert"
+        )
+        logits = torch.zeros(len(points), 3)
+        logits[:, 0] = 1.0
+        pooled = pool(student(patches).features)
+        head = torch.linspace(-1, 1, 3 * pooled.shape[1], device=pooled.device).reshape(-1, 3)
+        labels = torch.zeros(len(points), dtype=torch.long)
+        loss = method.expert_loss(pooled @ head, logits.to(pooled), labels.to(pooled.device))  # type: ignore[attr-defined]
+    else:
+        loss = method.loss(student, training_inputs(student, patches), target)
     require(
         loss.dim() == 0 and bool(torch.isfinite(loss)), f"{method.name}: the loss must be one finite number"
     )
@@ -148,7 +163,7 @@ def check_training_step(method: Method, student: Encoder, teacher: Encoder, poin
     loss.backward()
     gradients = [p.grad for p in parameters if p.grad is not None]
     require(all(bool(torch.isfinite(g).all()) for g in gradients), f"{method.name}: gradients must be finite")
-    trained = FMD not in method.variants or any(bool(g.any()) for g in gradients)
+    trained = variant not in method.variants or any(bool(g.any()) for g in gradients)
     require(trained, f"{method.name}: the loss must reach the student's parameters")
     optimizer.step()
 

@@ -63,7 +63,7 @@ class Predictor(nn.Module):
         x = self.inner(x)
         local, rest = x[..., : self.half], x[..., self.half :]
         # at least 1: a cloud may have lost all its tokens during training
-        mean = (rest * policy).sum(dim=1, keepdim=True) / policy.sum(dim=1, keepdim=True).clamp_min(1)
+        mean = rest.mean(dim=1, keepdim=True)
         return self.outer(torch.cat([local, mean.expand_as(rest)], dim=-1))
 
 

@@ -75,11 +75,11 @@ class NarrowStudent(ShallowStudent):
 
 def small_transformer(teacher: PointTransformer, depth: int, width: float) -> ShallowStudent:
     """The student of one size: copies of evenly spaced blocks at the teacher's width, else a new transformer."""
+    if width < 1:
+        return NarrowStudent(teacher, depth, width)
     if depth > len(teacher.blocks):
         raise ValueError(f"depth must be <= the teacher's {len(teacher.blocks)}, got {depth}")
-    if width == 1:
-        return ShallowStudent(teacher, spaced(len(teacher.blocks), depth))
-    return NarrowStudent(teacher, depth, width)
+    return ShallowStudent(teacher, spaced(len(teacher.blocks), depth))
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class FeatureKD(Method):
     and keeps its tokenizer, anything else starts at random with a tokenizer as narrow as the blocks."""
 
     name: ClassVar[str] = "kd"
-    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"depth": (1, 4), "width": (1.0, 0.5)}
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"depth": (1, 3), "width": (1.0, 0.5)}
 
     depth: int = 2
     width: float = 1.0

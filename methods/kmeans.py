@@ -67,12 +67,13 @@ def fill_empty(index: Tensor, own: Tensor, count: int) -> Tensor:
 
     An empty cluster takes the row that is farthest from its mean, by ``own`` (B, T), of those that leave no cluster empty.
     """
+    total = index.shape[1]
     order = own.argsort(dim=1, stable=True)
-    ranked = F.one_hot(index.gather(1, order), count)
-    spare = (ranked.cumsum(dim=1) * ranked).sum(dim=2) > 1
-    donors = order.gather(1, (spare * torch.arange(1, own.shape[1] + 1, device=own.device)).argsort(dim=1))
-    donors = donors.flip(1)[:, :count]
-    empty = ranked.sum(dim=1) == 0
+    member = F.one_hot(index.gather(1, order), count)
+    nearest_of_its_cluster = (member.cumsum(dim=1) * member).sum(dim=2) == 1
+    priority = torch.arange(1, total + 1, device=own.device).masked_fill(nearest_of_its_cluster, 0)
+    donors = order.gather(1, priority.argsort(dim=1, descending=True)[:, :count])
+    empty = member.sum(dim=1) == 0
     needy = empty.int().argsort(dim=1, descending=True, stable=True)
     given = torch.where(empty.gather(1, needy), needy, index.gather(1, donors))
     return index.scatter(1, donors, given)

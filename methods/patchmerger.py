@@ -76,11 +76,11 @@ def calibrate(merger: PM, tokens: Tensor, seed: int) -> None:
     Queries are k-means centres of the standardised tokens, which makes logits cosines times a sharpness; the sharpness is
     the one at which a query reads T / M tokens (the exponential of its entropy), that is its share, on average.
     """
-    flat = tokens.flatten(0, 1)
-    mean, std, unit = flat.mean(dim=0), flat.std(dim=0) + EPS, F.layer_norm(flat, flat.shape[-1:])
-    merger.norm.weight.copy_(std / (unit.std(dim=0) + EPS))
-    merger.norm.bias.copy_(mean - merger.norm.weight * unit.mean(dim=0))
-    normed = merger.norm(tokens)
+    flat, shape = tokens.flatten(0, 1), tokens.shape[-1:]
+    mean, std, unit = flat.mean(dim=0), flat.std(dim=0) + EPS, F.layer_norm(flat, shape)
+    weight = std / (unit.std(dim=0) + EPS)
+    bias = mean - weight * unit.mean(dim=0)
+    normed = F.layer_norm(tokens, shape, weight, bias)
     standard = F.normalize((normed.flatten(0, 1) - mean) / std, dim=-1)
     fitted = KMeans(len(merger.queries), n_init=1, random_state=seed).fit(standard.double().cpu().numpy())
     centers = F.normalize(torch.from_numpy(fitted.cluster_centers_).to(flat), dim=-1) / std
@@ -91,6 +91,8 @@ def calibrate(merger: PM, tokens: Tensor, seed: int) -> None:
         log_weight = log_weights(sharpness * centers, normed)
         read = (-log_weight.exp() * log_weight).sum(dim=-1).exp().mean()
         low, high = (sharpness, high) if read > share else (low, sharpness)
+    merger.norm.weight.copy_(weight)
+    merger.norm.bias.copy_(bias)
     merger.queries.copy_(sharpness * centers)
 
 
@@ -153,7 +155,9 @@ class PatchMerger(Method):
         depth = len(source.blocks)
         after = depth // 2 if self.after == -1 else self.after
         if after >= depth:
-            raise UserError(f"{self.name} merges before a block, but after={after} of the teacher's {depth} leaves none")
+            raise UserError(
+                f"{self.name} merges before a block, but after={after} of the teacher's {depth} leaves none"
+            )
         student = PatchMergerStudent(source, self.tokens, after, self.upsample and ctx.trains)
         calibrate(student.merger, sample_tokens_after(source, data, after), ctx.seed)
         return student

@@ -18,23 +18,23 @@ from foundry_bench.datasets import PointCloudDataset, load_furniture
 from foundry_bench.encoder import Encoder, EncoderConfig, Patches, Tokens
 from foundry_bench.errors import UserError
 from foundry_bench.method import OFF_THE_SHELF, Method
+from foundry_bench.registry import selector_text
 from foundry_bench.task import Metric, Scores, Task, score_from_outcomes
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.testing import ConformanceError, check_method, check_task
 
 
 def grid_points() -> list[Any]:
-    """One parameter per distinct method and parameter values; a method that cannot be imported is one that
+    """One test per method, parameter values and variant; a method that cannot be imported is one that
     fails."""
     points = []
     for name in registry.entries("methods"):
         try:
             expanded = registry.expand(registry.parse_selector(name))
         except UserError as error:
-            points.append(pytest.param(error, id=name))
+            points.append(pytest.param(error, "", id=name))
             continue
-        methods = dict.fromkeys(method for method, _ in expanded)
-        points += [pytest.param(m, id=f"{name}-{m.params()}" if m.params() else name) for m in methods]
+        points += [pytest.param(m, v, id=selector_text(name, m.shown(m.params()), v)) for m, v in expanded]
     return points
 
 
@@ -52,13 +52,13 @@ def data() -> PointCloudDataset:
     return load_furniture()
 
 
-@pytest.mark.parametrize("method", grid_points())
+@pytest.mark.parametrize(("method", "variant"), grid_points())
 def test_method_conforms(
-    method: Method | UserError, teacher: PointTransformer, data: PointCloudDataset
+    method: Method | UserError, variant: str, teacher: PointTransformer, data: PointCloudDataset
 ) -> None:
     if isinstance(method, UserError):
         raise method
-    check_method(method, teacher, data, Context())
+    check_method(method, teacher, data, Context(variant=variant))
 
 
 @pytest.mark.parametrize("name", registry.entries("tasks"))

@@ -1,18 +1,22 @@
-"""Foundry's equations, its controls and its gate."""
+"""Foundry's equations and its controls."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import closed_form as form
+import numpy as np
 import pytest
 import torch
 
 from foundry_bench.context import Context
 from foundry_bench.cost import closed_form_block_macs, count_macs
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Embedding, Patches
-from foundry_bench.methods.foundry import DSO, Foundry, assign
-from foundry_bench.methods.foundry_gate import FoundryGate, pack
+from foundry_bench.encoder import Embedding, EncoderConfig, Patches
+from foundry_bench.methods.foundry import DSO, Foundry, assign, assign_at_random, assign_softly, sample_tokens
 from foundry_bench.students import make_student
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.token_cache import held_out
 from foundry_bench.tokens import assigned_mean, content_order, nearest
 
 
@@ -97,68 +101,6 @@ def test_macs_follow_the_number_of_supertokens(
     assert counts[1] - counts[0] == pytest.approx(3 * blocks + position + assign_and_gather, rel=0.01)
 
 
-def test_pack_moves_kept_tokens_to_the_front_in_order() -> None:
-    keep = torch.tensor([[False, True, False, True], [True, True, True, False]])
-    index, valid = pack(keep)
-    assert index[0, :2].tolist() == [1, 3]
-    assert index[1].tolist() == [0, 1, 2]
-    assert valid.tolist() == [[True, True, False], [True, True, True]]
-
-
-def test_gate_costs_between_foundry_and_the_full_transformer(
-    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
-) -> None:
-    student = make_student(FoundryGate(supertokens=4), tiny_teacher, clouds, Context())
-    student.eval()
-    torch.nn.init.normal_(student.gate.weight, std=1.0)
-    encoder_macs = []
-    for r in (0.0, 0.5, 1.01):
-        FoundryGate(r=r, supertokens=4).configure(student)
-        with torch.no_grad():
-            kept = student(patches[:1]).aux["tokens_kept"]
-        encoder_macs.append((int(kept), count_macs(student, patches[:1]).total))
-    assert encoder_macs[0][0] == tiny_teacher.config.groups
-    assert encoder_macs[2][0] <= 4 < encoder_macs[1][0] < tiny_teacher.config.groups
-    assert encoder_macs[0][1] > encoder_macs[1][1] > encoder_macs[2][1]
-
-
-def test_gate_that_keeps_nothing_is_foundry(
-    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
-) -> None:
-    gated = make_student(FoundryGate(r=1.01, supertokens=1), tiny_teacher, clouds, Context())
-    plain = make_student(Foundry(supertokens=1), tiny_teacher, clouds, Context())
-    plain.load_state_dict(gated.state_dict(), strict=False)
-    with torch.no_grad():
-        assert torch.allclose(gated(patches).features, plain(patches).features, atol=1e-5)
-
-
-def test_gate_result_does_not_depend_on_the_batch(
-    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
-) -> None:
-    student = make_student(FoundryGate(supertokens=4), tiny_teacher, clouds, Context())
-    torch.nn.init.normal_(student.gate.weight, std=1.0)
-    with torch.no_grad():
-        together = student(patches, levels=True)
-        alone = [student(patches[i : i + 1], levels=True) for i in range(4)]
-    assert len(set(together.aux["tokens_kept"].tolist())) > 1
-    assert torch.allclose(together.features, torch.cat([t.features for t in alone]), atol=1e-4)
-    assert torch.allclose(together.levels[0], torch.cat([t.levels[0] for t in alone]), atol=1e-4)
-
-
-def test_gate_is_pulled_to_its_target_in_training_only(
-    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
-) -> None:
-    student = make_student(FoundryGate(target=0.1, weight=2.0), tiny_teacher, clouds, Context())
-    student.train()
-    penalty = student(patches).penalty
-    assert penalty is not None
-    assert float(penalty.detach()) == pytest.approx(2.0 * 0.4**2)
-    penalty.backward()
-    assert student.gate.bias.grad is not None
-    assert float(student.gate.bias.grad) > 0
-    assert student.eval()(patches).penalty is None
-
-
 @pytest.mark.parametrize("values", [{"supertokens": -1}, {"tau": 0.0}])
 def test_impossible_parameters_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
@@ -172,3 +114,83 @@ def test_nearest_and_content_order(patches: Patches) -> None:
     assert torch.equal(orders[1:2], content_order(patches.centers[1:2]))
     assert torch.equal(orders.sort(dim=1).values, torch.arange(16).expand(4, -1))
     assert not torch.equal(orders[0], orders[1])
+
+
+def test_soft_assignment_is_a_distribution_over_supertokens_and_its_mean_is_weighted() -> None:
+    tokens = torch.randn(2, 10, 8)
+    cam = assign_softly(torch.randn(3, 8), tokens, tau=0.5)
+    assert torch.allclose(cam.sum(dim=-1), torch.ones(2, 10), atol=1e-6)
+    dso = DSO(8, 3, tau=1.0, assignment="soft")
+    mean, counts = dso.mean(tokens, 0.01 * cam)
+    assert float(counts.max().detach()) < 1
+    expected = (cam[..., None] * tokens[:, :, None]).sum(dim=1) / cam.sum(dim=1)[..., None]
+    assert torch.allclose(mean, expected, atol=1e-4)
+
+
+def test_random_assignment_does_not_look_at_tokens(clouds: PointCloudDataset) -> None:
+    dso, centers = DSO(8, 4, tau=1.0, assignment="random").eval(), torch.randn(2, 12, 3)
+    cam = dso(torch.randn(2, 12, 8), centers)
+    assert torch.equal(cam, dso(torch.randn(2, 12, 8), centers))
+    assert cam.sum(dim=1).tolist() == [[3.0] * 4] * 2
+    assert torch.equal(
+        assign_at_random(torch.tensor([[2, 0, 1]]), 2).argmax(dim=-1), torch.tensor([[0, 0, 1]])
+    )
+
+
+def test_frozen_and_random_encoders_differ_from_the_teachers_in_one_thing(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset
+) -> None:
+    plain, frozen, fresh = (
+        make_student(Foundry(encoder=encoder), tiny_teacher, clouds, Context())
+        for encoder in ("teacher", "frozen", "random")
+    )
+    assert all(p.requires_grad for p in plain.blocks.parameters())
+    assert not any(p.requires_grad for p in frozen.blocks.parameters())
+    assert all(p.requires_grad for p in frozen.cau.parameters())
+    weight = "0.attn.qkv.weight"
+    teachers = tiny_teacher.blocks.state_dict()[weight]
+    assert torch.equal(plain.blocks.state_dict()[weight], teachers)
+    assert not torch.equal(fresh.blocks.state_dict()[weight], teachers)
+    assert all(p.requires_grad for p in fresh.blocks.parameters())
+
+
+def test_without_residual_the_reconstruction_knows_only_supertoken_and_position(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
+) -> None:
+    for residual, same in ((False, True), (True, False)):
+        student = make_student(Foundry(supertokens=1, residual=residual), tiny_teacher, clouds, Context())
+        embedding = student.embed(patches)
+        moved = Embedding(embedding.tokens, torch.zeros_like(embedding.centers))
+        with torch.no_grad():
+            rows = student.encode(moved).features
+        assert torch.allclose(rows, rows[:, :1].expand_as(rows), atol=1e-5) is same
+
+
+def test_supertokens_start_from_training_objects_only(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset
+) -> None:
+    rows = held_out(clouds)
+    assert rows.any()
+    spoiled = replace(clouds, points=np.where(rows[:, None, None], 0.5, clouds.points).astype(np.float32))
+    assert torch.equal(sample_tokens(tiny_teacher, spoiled), sample_tokens(tiny_teacher, clouds))
+
+
+@pytest.mark.parametrize("values", [{"assignment": "firm"}, {"encoder": "gone"}])
+def test_unknown_controls_are_refused(values: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Foundry(**values)
+
+
+ZERO = None  # the reconstruction is always there
+
+
+def closed_form(method: Foundry, config: EncoderConfig, trains: bool) -> int:
+    """DSO: queries, keys and values, scores, means of values and centres, reading back; blocks on s; CAU on all."""
+    s, dim, patches = method.supertokens, config.dim, config.groups
+    total = form.tokenizer(config) + form.position(config) + round(method.hidden_ratio * form.cau(config))
+    if s == 0:
+        return total
+    keys = 0 if method.assignment == "random" else (s + patches) * dim**2 + patches * s * dim
+    gather = patches * dim**2 + patches * s * (dim + 3)
+    read = patches * s * dim
+    return total + keys + gather + read + form.position(config, s) + config.depth * form.block(config, s)

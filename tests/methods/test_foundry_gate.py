@@ -1,0 +1,94 @@
+"""Foundry-Gate: what the gate keeps, what that costs, and what it is trained for."""
+
+from __future__ import annotations
+
+import closed_form as form
+import pytest
+import torch
+
+from foundry_bench.context import Context
+from foundry_bench.cost import count_macs
+from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.encoder import EncoderConfig, Patches
+from foundry_bench.methods.foundry import Foundry
+from foundry_bench.methods.foundry_gate import FoundryGate, pack
+from foundry_bench.students import make_student
+from foundry_bench.teachers.transformer import PointTransformer
+
+
+@pytest.fixture
+def patches(tiny_teacher: PointTransformer, clouds: PointCloudDataset) -> Patches:
+    return tiny_teacher.tokenize(torch.from_numpy(clouds.points[:4, :256]))
+
+
+def test_pack_moves_kept_tokens_to_the_front_in_order() -> None:
+    keep = torch.tensor([[False, True, False, True], [True, True, True, False]])
+    index, valid = pack(keep)
+    assert index[0, :2].tolist() == [1, 3]
+    assert index[1].tolist() == [0, 1, 2]
+    assert valid.tolist() == [[True, True, False], [True, True, True]]
+
+
+def test_gate_costs_between_foundry_and_the_full_transformer(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
+) -> None:
+    student = make_student(FoundryGate(supertokens=4), tiny_teacher, clouds, Context())
+    student.eval()
+    torch.nn.init.normal_(student.gate.weight, std=1.0)
+    encoder_macs = []
+    for r in (0.0, 0.5, 1.01):
+        FoundryGate(r=r, supertokens=4).configure(student)
+        with torch.no_grad():
+            kept = student(patches[:1]).aux["tokens_kept"]
+        encoder_macs.append((int(kept), count_macs(student, patches[:1]).total))
+    assert encoder_macs[0][0] == tiny_teacher.config.groups
+    assert encoder_macs[2][0] <= 4 < encoder_macs[1][0] < tiny_teacher.config.groups
+    assert encoder_macs[0][1] > encoder_macs[1][1] > encoder_macs[2][1]
+
+
+def test_gate_that_keeps_nothing_is_foundry(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
+) -> None:
+    gated = make_student(FoundryGate(r=1.01, supertokens=1), tiny_teacher, clouds, Context())
+    plain = make_student(Foundry(supertokens=1), tiny_teacher, clouds, Context())
+    plain.load_state_dict(gated.state_dict(), strict=False)
+    with torch.no_grad():
+        assert torch.allclose(gated(patches).features, plain(patches).features, atol=1e-5)
+
+
+def test_gate_result_does_not_depend_on_the_batch(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
+) -> None:
+    student = make_student(FoundryGate(supertokens=4), tiny_teacher, clouds, Context())
+    torch.nn.init.normal_(student.gate.weight, std=1.0)
+    with torch.no_grad():
+        together = student(patches, levels=True)
+        alone = [student(patches[i : i + 1], levels=True) for i in range(4)]
+    assert len(set(together.aux["tokens_kept"].tolist())) > 1
+    assert torch.allclose(together.features, torch.cat([t.features for t in alone]), atol=1e-4)
+    assert torch.allclose(together.levels[0], torch.cat([t.levels[0] for t in alone]), atol=1e-4)
+
+
+def test_gate_is_pulled_to_its_target_in_training_only(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
+) -> None:
+    student = make_student(FoundryGate(target=0.1, weight=2.0), tiny_teacher, clouds, Context())
+    student.train()
+    penalty = student(patches).penalty
+    assert penalty is not None
+    assert float(penalty.detach()) == pytest.approx(2.0 * 0.4**2)
+    penalty.backward()
+    assert student.gate.bias.grad is not None
+    assert float(student.gate.bias.grad) > 0
+    assert student.eval()(patches).penalty is None
+
+
+ZERO = None  # the reconstruction is always there
+
+
+def closed_form(method: FoundryGate, config: EncoderConfig, trains: bool, kept: int) -> int:
+    """``kept`` tokens of this cloud run through the blocks: those by themselves and the non-empty SuperTokens of the others."""
+    s, dim, patches = method.supertokens, config.dim, config.groups
+    dso = (s + 2 * patches) * dim**2 + patches * s * (2 * dim + 3) + patches * s * dim
+    total = form.tokenizer(config) + form.position(config) + form.position(config, s) + patches * dim + dso
+    return total + config.depth * form.block(config, kept) + form.cau(config)
