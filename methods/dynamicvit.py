@@ -63,7 +63,7 @@ class Predictor(nn.Module):
         x = self.inner(x)
         local, rest = x[..., : self.half], x[..., self.half :]
         # at least 1: a cloud may have lost all its tokens during training
-        mean = rest.mean(dim=1, keepdim=True)
+        mean = (rest * policy).sum(dim=1, keepdim=True) / policy.sum(dim=1, keepdim=True).clamp_min(1)
         return self.outer(torch.cat([local, mean.expand_as(rest)], dim=-1))
 
 
@@ -86,7 +86,7 @@ def softmax_with_policy(scores: Tensor, policy: Tensor) -> Tensor:
     seen = policy.float().transpose(1, 2)[:, None]
     seen = seen + (1 - seen) * torch.eye(scores.shape[-1], device=scores.device)
     scores = scores.float()
-    weights = (scores - scores.amax(dim=-1, keepdim=True)).exp() * seen
+    weights = (scores - (scores*seen).amax(dim=-1, keepdim=True)).exp() * seen
     return (weights + EPS / scores.shape[-1]) / (weights.sum(dim=-1, keepdim=True) + EPS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -41,13 +42,13 @@ def one_method(selector: str, variant: str | None = None) -> tuple[Method, str]:
 
 
 def student_of(text: str, teacher: Encoder, ctx: Context) -> Encoder:
-    """A saved student's folder, or an untrained student of a selector."""
+    """A saved student's folder, or an untrained student of a selector, off the shelf where the method can be."""
     from foundry_bench import students
 
     if Path(text).is_dir():
         return students.load_student(Path(text), teacher)
-    method, _ = one_method(text)
-    return students.make_student(method, teacher, None, ctx)
+    method, variant = one_method(text)
+    return students.make_student(method, teacher, None, replace(ctx, variant=variant))
 
 
 @contextmanager

@@ -15,8 +15,6 @@ from foundry_bench.errors import UserError
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.encoder import TokenEncoder
-    from foundry_bench.expert import Expert
-    from foundry_bench.method import Method
 
 HARNESS_MODULES = ("builtins", "abc", "typing", "foundry_bench.method", "foundry_bench.task")
 
@@ -34,19 +32,6 @@ def code_sha256(classes: Iterable[type]) -> str:
     for file in source_files(classes):
         digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def expert_of(method: Method) -> Expert:
-    """The method as one that is trained for a task. Raises UserError for a method that cannot be."""
-    from foundry_bench.expert import Expert
-    from foundry_bench.stack import Stack
-
-    first = method.parts[0] if isinstance(method, Stack) else method
-    if not isinstance(first, Expert):
-        raise UserError(
-            f"{method.name} has no task to be an expert for; derive it from foundry_bench.expert.Expert"
-        )
-    return first
 
 
 def load_teacher(name: str) -> TokenEncoder:

@@ -182,7 +182,9 @@ class _Planner:
 
     def _supervision(self, method: Method) -> dict[str, Any]:
         """The task and labels that an expert is trained for."""
-        expert = harness.expert_of(method)
+        from foundry_bench.training import expert_of
+
+        expert = expert_of(method)
         task = registry.load("tasks", expert.task)()
         return {
             "task": _task_inputs(task),

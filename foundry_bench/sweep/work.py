@@ -15,12 +15,10 @@ from foundry_bench import registry
 from foundry_bench.storage import write_atomic
 from foundry_bench.sweep import harness
 from foundry_bench.sweep.store import Store
-from foundry_bench.variants import FMD, OFF_THE_SHELF
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
     from foundry_bench.datasets import PointCloudDataset
-    from foundry_bench.distill import DistillReport
     from foundry_bench.encoder import Encoder, TokenEncoder
     from foundry_bench.method import Method
     from foundry_bench.task import Scores
@@ -79,9 +77,11 @@ def run_student(job: Job) -> dict[str, Any]:
     """Make a student, train it where its variant says so, save it; the record's ``fidelity`` block."""
     from foundry_bench import students
     from foundry_bench.context import derive_seed
+    from foundry_bench.distill import get_budget
     from foundry_bench.stack import Stack
+    from foundry_bench.training import train
 
-    inputs, variant = job.inputs, job.inputs["variant"]
+    inputs = job.inputs
     job.stage = "load"
     teacher, data, method = (
         harness.load_teacher(inputs["teacher"]["name"]),
@@ -97,34 +97,13 @@ def run_student(job: Job) -> dict[str, Any]:
         fidelity = _untrained(student, teacher, data, job, ctx, _parent_fidelity(job))
     else:
         student = students.make_student(method, teacher, data, compressing)
-        if variant == OFF_THE_SHELF:
-            fidelity = _untrained(student, teacher, data, job, ctx, {})
-        else:
-            job.stage = "distill"
-            fidelity = asdict(_train(student, teacher, data, method, job, ctx))
+        job.stage = "distill"
+        budget = get_budget(job.spec["budget"])
+        report = train(student, teacher, data, method=method, ctx=ctx, budget=budget)
+        fidelity = asdict(report) if report else _untrained(student, teacher, data, job, ctx, {})
     job.stage = "save"
     _save(student, method, job)
     return {"fidelity": fidelity}
-
-
-def _train(
-    student: Encoder,
-    teacher: TokenEncoder,
-    data: PointCloudDataset,
-    method: Method,
-    job: Job,
-    ctx: Context,
-) -> DistillReport:
-    """Distil a student on the teacher's tokens or, as an expert, on one task's labels and the teacher's logits."""
-    from foundry_bench import distill, expert
-
-    budget = distill.get_budget(job.spec["budget"])
-    if job.inputs["variant"] == FMD:
-        return distill.distill(student, teacher, data, method=method, ctx=ctx, budget=budget)
-    task = _instance("tasks", job.inputs["task"]["name"], job.inputs["protocol"])
-    labelled = harness.load_dataset(job.inputs["protocol"]["labels"]["name"])
-    lesson = expert.prepare(harness.expert_of(method), task, labelled, data)
-    return expert.train(student, teacher, lesson, method=harness.expert_of(method), ctx=ctx, budget=budget)
 
 
 def _untrained(

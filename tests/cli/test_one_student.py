@@ -50,7 +50,7 @@ def test_a_distilled_student_can_be_evaluated_and_profiled(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("distill", "teacher"), "teacher has no variant fmd"),
+        (("distill", "teacher"), "teacher has nothing to train"),
         (("distill", "foundry[supertokens=1,4]"), "stands for 2 students"),
         (("evaluate", "foundry[supertokens=1,4]"), "stands for 2 students"),
     ],
