@@ -86,7 +86,7 @@ def softmax_with_policy(scores: Tensor, policy: Tensor) -> Tensor:
     seen = policy.float().transpose(1, 2)[:, None]
     seen = seen + (1 - seen) * torch.eye(scores.shape[-1], device=scores.device)
     scores = scores.float()
-    weights = (scores - (scores*seen).amax(dim=-1, keepdim=True)).exp() * seen
+    weights = (scores - scores.amax(dim=-1, keepdim=True)).exp() * seen
     return (weights + EPS / scores.shape[-1]) / (weights.sum(dim=-1, keepdim=True) + EPS)
 
 

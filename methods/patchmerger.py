@@ -91,6 +91,7 @@ def calibrate(merger: PM, tokens: Tensor, seed: int) -> None:
         log_weight = log_weights(sharpness * centers, normed)
         read = (-log_weight.exp() * log_weight).sum(dim=-1).exp().mean()
         low, high = (sharpness, high) if read > share else (low, sharpness)
+    merger.norm.weight.copy_(weight)
     merger.norm.bias.copy_(bias)
     merger.queries.copy_(sharpness * centers)
 

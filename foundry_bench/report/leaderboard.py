@@ -51,9 +51,8 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     budgets = sorted(frame["budget"].dropna().unique())
     if len(budgets) > 1:
         raise UserError(f"these results have different budgets ({', '.join(budgets)}); pass one of them")
-    evaluated = frame[frame["kind"] == "evaluate"]
-    places = sorted(set(zip(evaluated["task"], evaluated["dataset"], strict=True)))
-    rows = [_row(dict(zip(KEYS, key, strict=True)), part, places) for key, part in _groups(frame)]
+    evaluated, places = _places(frame)
+    rows = rows_of(frame)
     _retain(rows)
     ranked = sorted((row for row in rows if row.complete), key=_order)
     for row, rank in zip(ranked, shared_ranks([row.outcomes for row in ranked]), strict=True):
@@ -63,6 +62,18 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
         row.values["pareto"] = best
     others = sorted((r for r in rows if not r.complete), key=lambda r: (-r.values["tasks_done"], *_name(r)))
     return _table([*ranked, *others], _score_columns(evaluated, places))
+
+
+def rows_of(frame: pd.DataFrame) -> list[Row]:
+    """The rows of a table of cells with their outcomes, in no order that means anything."""
+    _, places = _places(frame)
+    return [_row(dict(zip(KEYS, key, strict=True)), part, places) for key, part in _groups(frame)]
+
+
+def _places(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """The evaluate cells, and the (task, data set) pairs they were run on."""
+    evaluated = frame[frame["kind"] == "evaluate"]
+    return evaluated, sorted(set(zip(evaluated["task"], evaluated["dataset"], strict=True)))
 
 
 def _groups(frame: pd.DataFrame) -> list[tuple[tuple[str, ...], pd.DataFrame]]:

@@ -14,30 +14,37 @@ Outcomes = dict[str, np.ndarray]
 """Place (task and data set) -> outcomes (n,) in a fixed order, averaged over seeds."""
 
 
-def paired_p(first: Outcomes, second: Outcomes) -> float:
-    """Two-sided p-value that two rows have the same mean score.
+def mean_difference(first: Outcomes, second: Outcomes) -> tuple[float, float, float]:
+    """Mean score of ``first`` minus that of ``second``, the half width of its 95 % interval, and the two-sided p-value.
 
     The mean score weighs every place the same, whatever its number of episodes, and so does the test: the
     mean over places of the mean paired difference, over its standard error, against Student's t with the
     degrees of freedom of Welch and Satterthwaite. Rows that were not measured on the same episodes cannot be
-    separated: 1.
+    compared: (nan, nan, 1).
     """
+    incomparable = (math.nan, math.nan, 1.0)
     if not first or first.keys() != second.keys():
-        return 1.0
+        return incomparable
     means, variances, freedom = [], [], []
     for place, values in first.items():
         if values.shape != second[place].shape or len(values) < 2:
-            return 1.0
+            return incomparable
         difference = values - second[place]
         means.append(float(difference.mean()))
         variances.append(float(difference.var(ddof=1)) / len(difference))
         freedom.append(len(difference) - 1)
     total, mean = sum(variances), float(np.mean(means))
     if total < 1e-18:
-        return 1.0 if math.isclose(mean, 0.0, abs_tol=1e-12) else 0.0
+        return mean, 0.0, 1.0 if math.isclose(mean, 0.0, abs_tol=1e-12) else 0.0
     degrees = total**2 / sum(v**2 / f for v, f in zip(variances, freedom, strict=True))
-    statistic = mean / (math.sqrt(total) / len(means))
-    return float(2 * stats.t.sf(abs(statistic), degrees))
+    error = math.sqrt(total) / len(means)
+    half = float(stats.t.ppf(0.975, degrees)) * error
+    return mean, half, float(2 * stats.t.sf(abs(mean / error), degrees))
+
+
+def paired_p(first: Outcomes, second: Outcomes) -> float:
+    """Two-sided p-value that two rows have the same mean score; 1 where they cannot be compared."""
+    return mean_difference(first, second)[2]
 
 
 def holm(p_values: list[float], level: float = LEVEL) -> list[bool]:

@@ -1,0 +1,45 @@
+"""Methods at the same share of the teacher's multiply-adds, as Markdown tables.
+
+python benchmarks/matched_cost.py results/reference
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pandas as pd
+
+from foundry_bench.report.frame import load_results
+from foundry_bench.report.leaderboard import build
+from foundry_bench.report.matched import TARGETS, TOLERANCE, at_matched_cost
+from foundry_bench.report.tables import selector
+
+
+def main() -> None:
+    """Print one table per target for the results folder named on the command line, best row first."""
+    frame = load_results(sys.argv[1])
+    table = at_matched_cost(build(frame))
+    spread = frame[frame["kind"] == "profile"].set_index(["method", "variant", "params"])["latency_ratio_iqr"]
+    scores = [name for name in table.columns if f"{name}_ci95" in table.columns]
+    for target in TARGETS:
+        sys.stdout.write(
+            f"\nAbout {target:.0%} of the teacher's multiply-adds (within {TOLERANCE:.0%} of it):\n\n"
+        )
+        heads = [name.split(":")[1] for name in scores]
+        sys.stdout.write(
+            f"| row | GMACs of teacher | latency of teacher (IQR) | {' | '.join(heads)} | kept | R2 |\n"
+        )
+        sys.stdout.write(f"|{'---|' * (5 + len(heads))}\n")
+        for row in table[table["target"] == target].to_dict("records"):
+            sys.stdout.write(_line(row, scores, spread))
+
+
+def _line(row: dict, scores: list[str], spread: pd.Series) -> str:
+    iqr = spread.loc[[(row["method"], row["variant"], row["params"])]].mean()
+    values = " | ".join(f"{100 * row[name]:.1f} ± {100 * row[f'{name}_ci95']:.1f}" for name in scores)
+    cost = f"{row['gmacs_ratio']:.2f} | {row['latency_ratio']:.2f} ({iqr:.2f})"
+    return f"| `{selector(row)}` | {cost} | {values} | {100 * row['retained']:.1f} | {row['r2']:.3f} |\n"
+
+
+if __name__ == "__main__":
+    main()

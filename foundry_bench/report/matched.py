@@ -1,0 +1,62 @@
+"""Rows side by side: at the same share of the teacher's cost, and against one of them, paired over episodes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from foundry_bench.errors import UserError
+from foundry_bench.report.leaderboard import Row
+from foundry_bench.report.ranking import holm, mean_difference
+from foundry_bench.report.tables import selector
+
+TARGETS = (0.60, 0.40, 0.25)
+"""Shares of the teacher's multiply-adds at which methods are compared."""
+TOLERANCE = 0.06
+
+
+def at_matched_cost(
+    board: pd.DataFrame, targets: tuple[float, ...] = TARGETS, tolerance: float = TOLERANCE
+) -> pd.DataFrame:
+    """The leaderboard's ranked rows next to each target, one per method and variant, with the column ``target``.
+
+    A method that has no row within ``tolerance`` of a target is left out there.
+    """
+    ranked = board[board["rank"].notna() & board["gmacs_ratio"].notna()]
+    parts = []
+    for target in targets:
+        near = ranked.assign(target=target, distance=(ranked["gmacs_ratio"] - target).abs())
+        near = near[near["distance"] <= tolerance].sort_values(
+            ["distance", "mean_score"], ascending=[True, False]
+        )
+        parts.append(
+            near.groupby(["method", "variant"], sort=False).head(1).sort_values("mean_score", ascending=False)
+        )
+    return pd.concat(parts).drop(columns="distance")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row's mean score minus the reference's, with its 95 % interval over paired episodes, in [0, 1]; ``separable`` after
+    Holm's correction over all rows compared."""
+
+    row: str
+    mean: float
+    half: float
+    p: float
+    separable: bool
+
+
+def against(rows: list[Row], reference: str) -> list[Difference]:
+    """All complete rows against the one whose selector is ``reference``, best first. Raises UserError if there is none."""
+    named = {selector(row.keys): row for row in rows if row.complete}
+    if reference not in named:
+        raise UserError(f"no complete row {reference!r}; there are {', '.join(named)}")
+    base = named.pop(reference)
+    found = [(name, *mean_difference(row.outcomes, base.outcomes)) for name, row in named.items()]
+    rejected = holm([p for *_, p in found])
+    made = [Difference(*values, separable) for values, separable in zip(found, rejected, strict=True)]
+    return sorted(made, key=lambda d: -d.mean if math.isfinite(d.mean) else np.inf)
