@@ -1,6 +1,6 @@
-"""The linear layers of an encoder, for methods that compress weights: copy, list, replace, calibrate in running order.
+"""The linear layers of an encoder, for methods that compress its weights: copy, list, replace, calibrate.
 
-The functions take any encoder, a teacher as well as another method's student.
+The functions take any encoder: a teacher, or the student of another method.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 SMALLEST = 8
 """Layers with fewer inputs or outputs (coordinates, gates) are left as they are: there is nothing to save in them."""
-CLOUDS = 128
-"""Calibration samples, as many as Wanda takes."""
+ROWS = 4096
+"""Most input rows that a second moment is taken over; points of a patch and patches of a cloud are alike."""
+RIDGE = 1e-3
+"""Damping of second moments, relative to their mean diagonal, so that they can be factored and solved."""
 
 Visit = Callable[[str, nn.Linear, Tensor], None]
 """Called as ``visit(name, layer, inputs)`` with all inputs (N, in_features) that the layer is about to see."""
@@ -58,10 +60,10 @@ class FoldedPointNet(nn.Module):
         assert isinstance(expand, nn.Linear)
         weight, bias = _folded(expand, norm_expand)
         width = expand.in_features // 2
-        self.lift = _linear(*_folded(lift, norm_lift))
+        self.lift = linear(*_folded(lift, norm_lift))
         self.local = copy.deepcopy(local)
-        self.from_group = _linear(weight[:, :width], bias)
-        self.from_point = _linear(weight[:, width:], None)
+        self.from_group = linear(weight[:, :width], bias)
+        self.from_point = linear(weight[:, width:], None)
         self.project = copy.deepcopy(project)
 
     def forward(self, neighborhoods: Tensor) -> Tensor:
@@ -74,13 +76,31 @@ class FoldedPointNet(nn.Module):
         return self.project(x.flatten(0, 1)).reshape(batch, groups, size, -1).amax(dim=2)
 
 
-def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, weight.device, weight.dtype)
-    with torch.no_grad():
-        layer.weight.copy_(weight)
-        if bias is not None:
-            layer.bias.copy_(bias)
+def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A linear layer with copies of ``weight`` (out, in) and ``bias`` (out,)."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight.detach().clone())
+    layer.bias = None if bias is None else nn.Parameter(bias.detach().clone())
     return layer
+
+
+class SparseLinear(nn.Linear):
+    """A linear layer whose zero weights stay zero: they get no gradient, and AdamW moves no zero that has none.
+
+    The pattern is the weight itself, so it survives copying, saving and loading.
+    """
+
+    @classmethod
+    def of(cls, layer: nn.Linear) -> SparseLinear:
+        """One with the parameters of ``layer``."""
+        made = cls(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
+        made.weight, made.bias = layer.weight, layer.bias
+        return made
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        weight = self.weight * (self.weight != 0) if torch.is_grad_enabled() else self.weight
+        return F.linear(x, weight, self.bias)
 
 
 def _folded(layer: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
@@ -126,7 +146,7 @@ def replace(encoder: nn.Module, name: str, module: nn.Module) -> None:
     setattr(encoder.get_submodule(parent), leaf, module)
 
 
-def calibration_patches(encoder: Encoder, data: PointCloudDataset, clouds: int = CLOUDS) -> Patches:
+def calibration_patches(encoder: Encoder, data: PointCloudDataset, clouds: int) -> Patches:
     """Patches of ``clouds`` objects spread over those that students train on: never of held-out ones."""
     rows = np.flatnonzero(~held_out(data))
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, clouds).round().astype(int))]
@@ -139,23 +159,41 @@ def calibrate(encoder: Encoder, patches: Patches, layers: Mapping[str, nn.Linear
     """Run ``encoder`` once on ``patches`` and visit each of ``layers`` just before it runs for the first time.
 
     What ``visit`` does to the layer's weight holds from then on, so that a layer meets its inputs as the compressed layers
-    before it leave them: layer-wise sequential compression in one pass. A layer that does not run is not visited.
+    before it leave them: sequential layer-wise calibration in one pass. A layer that does not run is not visited.
     """
     handles = {}
 
-    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def before(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def watch(name: str, layer: nn.Linear) -> None:
+        def before(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             handles.pop(name).remove()
-            assert isinstance(layer, nn.Linear)
             visit(name, layer, inputs[0].flatten(0, -2))
 
-        return before
+        handles[name] = layer.register_forward_pre_hook(before)
 
     for name, layer in layers.items():
-        handles[name] = layer.register_forward_pre_hook(hook(name))
+        watch(name, layer)
     encoder.eval()
     try:
         encoder(patches)
     finally:
         for handle in handles.values():
             handle.remove()
+
+
+def second_moments(encoder: Encoder, patches: Patches, layers: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
+    """E[x x^T] (in, in) of the inputs x of each layer, float64 and damped by ``RIDGE`` of its mean diagonal.
+
+    Of more than ``ROWS`` inputs a fixed random choice is used (a regular one would meet the same point of every patch). A
+    layer that does not run has the identity: nothing is known of its inputs.
+    """
+    moments = {name: torch.eye(layer.in_features, dtype=torch.double) for name, layer in layers.items()}
+
+    def visit(name: str, layer: nn.Linear, inputs: Tensor) -> None:
+        rows = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(0))[:ROWS]
+        x = inputs[rows.to(inputs.device)].float()
+        moment = (x.T @ x).double().cpu() / len(x)
+        damping = RIDGE * moment.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
+        moments[name] = moment + damping * moments[name]
+
+    calibrate(encoder, patches, layers, visit)
+    return moments

@@ -81,12 +81,16 @@ def top_keep(log_probability: Tensor, count: int) -> Tensor:
 def softmax_with_policy(scores: Tensor, policy: Tensor) -> Tensor:
     """Softmax of ``scores`` (B, H, N, N) over the keys with ``policy`` (B, N, 1) 1; every token also sees itself.
 
-    It multiplies exponentials instead of adding -inf, so that a decision gets a gradient wherever it was made.
+    It multiplies exponentials by the decision instead of adding -inf, so that hidden keys have a gradient too. The paper's
+    code scales them by the largest score of *all* keys. No class token is always visible here, so that all visible scores may
+    lie far below it and that gradient reaches 1 / eps; it is bounded by taking the largest visible score and capping hidden
+    ones at it. The values stay the same up to eps.
     """
     seen = policy.float().transpose(1, 2)[:, None]
     seen = seen + (1 - seen) * torch.eye(scores.shape[-1], device=scores.device)
     scores = scores.float()
-    weights = (scores - scores.amax(dim=-1, keepdim=True)).exp() * seen
+    largest = scores.masked_fill(seen < 0.5, -torch.inf).amax(dim=-1, keepdim=True).detach()
+    weights = (scores - largest).clamp_max(0).exp() * seen
     return (weights + EPS / scores.shape[-1]) / (weights.sum(dim=-1, keepdim=True) + EPS)
 
 
@@ -152,12 +156,8 @@ class DynamicViTStudent(ReducingStudent):
                     shares.append(policy.mean(dim=(1, 2)))
                 elif count < x.shape[1]:
                     kept = top_keep(self.predictors[stage](x, policy), count)
-                    x, pos, rows, policy = (
-                        take(x, kept),
-                        take(pos, kept),
-                        rows.gather(1, kept),
-                        policy[:, :count],
-                    )
+                    x, pos = take(x, kept), take(pos, kept)
+                    rows, policy = rows.gather(1, kept), policy[:, :count]
             x = block_with_policy(block, x, policy) if shares else block(x)
             if levels and i in self.config.level_blocks:
                 stream = self.stream(x, pos, rows, policy, embedding.centers)

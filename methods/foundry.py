@@ -116,14 +116,18 @@ def seed_supertokens(dso: DSO, tokens: Tensor, sharpness: float, seed: int) -> N
     dso.k.bias.copy_(-scale * mean / std)
 
 
-def sample_tokens(teacher: PointTransformer, data: PointCloudDataset, count: int = 64) -> Tensor:
-    """The teacher's tokens (count * T, D) of training clouds spread over ``data``."""
+def sample_tokens(
+    teacher: PointTransformer, data: PointCloudDataset, count: int = 64, located: bool = False
+) -> Tensor:
+    """The teacher's tokens (count * T, D) of training clouds spread over ``data``; with their positions if ``located``."""
     rows = np.flatnonzero(~held_out(data))
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))]
     points = torch.from_numpy(data.points[rows, : teacher.config.points])
     device = next(teacher.parameters()).device
     with torch.no_grad():
-        return teacher.embed(teacher.tokenize(points.to(device))).tokens.flatten(0, 1)
+        embedding = teacher.embed(teacher.tokenize(points.to(device)))
+        position = teacher.positional_encoding(embedding.centers) if located else 0
+        return (embedding.tokens + position).flatten(0, 1)
 
 
 class FoundryStudent(TokenStudent):
@@ -143,10 +147,11 @@ class FoundryStudent(TokenStudent):
         assignment: str = "hard",
         residual: bool = True,
         upsample: bool = True,
+        located: bool = False,
     ) -> None:
         super().__init__(teacher, None if supertokens else [])
         dim = self.config.dim
-        self.position, self.residual = position, residual
+        self.position, self.residual, self.located = position, residual, located
         self.dso = DSO(dim, supertokens, tau, assignment) if supertokens else None
         self.cau = TokenMLP(dim, round(dim * hidden_ratio)) if upsample else None
 
@@ -155,7 +160,7 @@ class FoundryStudent(TokenStudent):
         if self.dso is None:
             out = self.reconstruct(embedding, torch.zeros_like(tokens))
             return Tokens(out, (out,) * 3 if levels else ())
-        cam = self.dso(tokens, centers)
+        cam = self.assign(tokens, centers)
         where, counts = self.dso.mean(centers, cam.detach())
         keep = self.config.level_blocks[:2] if levels else ()
         pos = self.positional_encoding(where.to(centers.dtype))
@@ -163,6 +168,11 @@ class FoundryStudent(TokenStudent):
         out, *dense = (self.reconstruct(embedding, cam @ self.norm(level)) for level in (x, *kept))
         aux = {"assignment": cam, "tokens_kept": (counts > 0).sum(dim=1)}
         return Tokens(out, (*dense, out) if levels else (), aux=aux)
+
+    def assign(self, tokens: Tensor, centers: Tensor) -> Tensor:
+        """CAM (B, T, s): by the tokens' content, or by content and position where the student is ``located``."""
+        assert self.dso is not None
+        return self.dso(tokens + self.positional_encoding(centers) if self.located else tokens, centers)
 
     def reconstruct(self, embedding: Embedding, rows: Tensor) -> Tensor:
         """CAU: the teacher's tokens (B, T, D) from what each token's SuperToken says, ``rows`` (B, T, D)."""
@@ -188,6 +198,8 @@ class Foundry(Method):
     CAU hidden width / D. ``sharpness``: scale of the logits that SuperTokens start with, as k-means centres of tokens; 0
     starts them at random.
 
+    ``located``: tokens are assigned by content and position; the paper's text assigns by content alone.
+
     Controls: ``supertokens=0`` has no context, ``Y = MLP(T + position)``; ``supertokens=1`` is mean pooling (CAM is 1);
     ``assignment=random`` groups tokens without looking at them, ``soft`` is the map without the argmax; ``encoder=random``
     starts the blocks at random, ``frozen`` leaves them as the teacher's; ``residual=False`` hides T from the CAU.
@@ -204,6 +216,7 @@ class Foundry(Method):
     assignment: str = "hard"
     encoder: str = "teacher"
     residual: bool = True
+    located: bool = False
 
     def __post_init__(self) -> None:
         if self.supertokens < 0 or self.tau <= 0:
@@ -223,9 +236,11 @@ class Foundry(Method):
             position=self.position,
             assignment=self.assignment,
             residual=self.residual,
+            located=self.located,
         )
         if student.dso is not None and self.sharpness > 0:
-            seed_supertokens(student.dso, sample_tokens(source, data), self.sharpness, ctx.seed)
+            tokens = sample_tokens(source, data, located=self.located)
+            seed_supertokens(student.dso, tokens, self.sharpness, ctx.seed)
         if self.encoder == "random" and student.dso is not None:
             fresh = PointTransformer(source.config)
             student.blocks, student.norm = fresh.blocks, fresh.norm

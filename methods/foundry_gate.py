@@ -65,7 +65,7 @@ class FoundryGateStudent(FoundryStudent):
         probability = self.gate(tokens + pos).sigmoid()
         threshold = torch.rand_like(probability[:, :1]) if self.training else self.threshold
         own = probability >= threshold
-        cam = self.dso(tokens, centers) * ~own
+        cam = self.assign(tokens, centers) * ~own
         supertokens = self.dso.gather(tokens, cam)
         where, counts = assigned_mean(centers, cam.detach())
         x = torch.cat([supertokens, tokens], dim=1)

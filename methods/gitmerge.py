@@ -123,7 +123,7 @@ class GitMergeStudent(MergingStudent):
             return replace(stream, x=block(x))
         stride = bin_stride(self._strength)
         normed = block.norm1(x)
-        to, count = bin_match(normed, stride, r, [0])
+        to, count = bin_match(normed, stride, r, [offsets(len(self.blocks), stride)[index]])
         x = x + take(block.attn(merge_rows(normed, to, count)), to)
         x = x + take(block.mlp(merge_rows(block.norm2(x), to, count)), to)
         return replace(stream, x=x)

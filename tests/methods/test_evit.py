@@ -13,7 +13,7 @@ from torch import Tensor
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Encoder, EncoderConfig, Patches, TokenEncoder
+from foundry_bench.encoder import EncoderConfig, Patches, TokenEncoder
 from foundry_bench.methods.evit import EViT, EViTStudent, kept_tokens, quarters, reorganise
 from foundry_bench.students import make_student
 from foundry_bench.teachers.transformer import PointTransformer
@@ -33,7 +33,7 @@ def stream_of(x: Tensor, pos: Tensor | None = None) -> Stream:
     return Stream.of(x, torch.zeros_like(x) if pos is None else pos)
 
 
-def slow_evit(teacher: PointTransformer, patches: Patches, cloud: int, keep: float, normalise: bool) -> Tensor:
+def slow_evit(teacher: Any, patches: Patches, cloud: int, keep: float, normalise: bool) -> Tensor:
     """One cloud, token by token, with sets of patches instead of an index map."""
     x = teacher.tokenizer(patches.neighborhoods[cloud : cloud + 1])[0]
     pos = teacher.positional_encoding(patches.centers[cloud])
@@ -41,7 +41,9 @@ def slow_evit(teacher: PointTransformer, patches: Patches, cloud: int, keep: flo
     heads = teacher.config.heads
     for index, block in enumerate(teacher.blocks):
         x = x + pos
-        q, k, v = (t.unflatten(-1, (heads, -1)).transpose(0, 1) for t in block.attn.qkv(block.norm1(x)).chunk(3, -1))
+        q, k, v = (
+            t.unflatten(-1, (heads, -1)).transpose(0, 1) for t in block.attn.qkv(block.norm1(x)).chunk(3, -1)
+        )
         attention = (q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])).softmax(-1)
         x = x + block.attn.proj((attention @ v).transpose(0, 1).flatten(1))
         scores = [float(attention[:, :, i].mean()) for i in range(len(x))]
@@ -51,7 +53,8 @@ def slow_evit(teacher: PointTransformer, patches: Patches, cloud: int, keep: flo
             best, rest = ranked[:count], ranked[count:]
             total = sum(scores[i] for i in rest) if normalise else 1.0
             x, pos = (
-                torch.stack([*(t[i] for i in best), sum(scores[i] / total * t[i] for i in rest)]) for t in (x, pos)
+                torch.stack([*(t[i] for i in best), sum(scores[i] / total * t[i] for i in rest)])
+                for t in (x, pos)
             )
             holds = [*(holds[i] for i in best), set().union(*(holds[i] for i in rest))]
         x = x + block.mlp(block.norm2(x))
@@ -77,10 +80,10 @@ def test_tokens_go_at_the_quarters_of_the_depth() -> None:
     assert quarters(1) == (0,)
 
 
-def tokens_by_block(student: Encoder, patches: Patches) -> list[tuple[int, int]]:
+def tokens_by_block(student: Any, patches: Patches) -> list[tuple[int, int]]:
     """Tokens that enter attention and MLP of every block."""
     seen: list[int] = []
-    for block in student.blocks:  # type: ignore[attr-defined]
+    for block in student.blocks:
         for layer in (block.norm1, block.norm2):
             layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
     with torch.no_grad():
@@ -181,7 +184,9 @@ def test_scores_are_the_attention_received_not_paid(
 def test_training_draws_its_keep_rate(
     tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
 ) -> None:
-    student = make_student(EViT(keep=0.5, trained_keep=(1.0,), upsample=False), tiny_teacher, clouds, Context())
+    student = make_student(
+        EViT(keep=0.5, trained_keep=(1.0,), upsample=False), tiny_teacher, clouds, Context()
+    )
     with torch.no_grad():
         assert torch.allclose(student.train()(patches).features, tiny_teacher(patches).features, atol=1e-5)
         assert not torch.allclose(student.eval()(patches).features, tiny_teacher(patches).features, atol=1e-3)

@@ -111,7 +111,7 @@ def test_consecutive_tokens_are_neighbours(patches: Patches) -> None:
 
 
 def test_centres_outside_of_the_unit_cube_are_sorted_too() -> None:
-    assert z_order(torch.tensor([[[9.0, 9, 9], [0, 0, 0], [-9, -9, -9]]])).tolist() == [[2, 1, 0]]
+    assert z_order(torch.tensor([[[1.5, 1.5, 1.5], [0, 0, 0], [-1.5, -1.5, -1.5]]])).tolist() == [[2, 1, 0]]
 
 
 def published_attention(attention: nn.Module, x: Tensor, index: Tensor, count: int) -> Tensor:
