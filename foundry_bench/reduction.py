@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from foundry_bench.encoder import Embedding, Tokens
-from foundry_bench.students import TokenMLP, TokenStudent
+from foundry_bench.students import CAU, TokenStudent
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.tokens import Attended, Stream, attend, draw, take
 
@@ -17,13 +17,13 @@ from foundry_bench.tokens import Attended, Stream, attend, draw, take
 class ReducingStudent(TokenStudent):
     """Reduces the tokens before the first block (:meth:`begin`) and runs the blocks on what is left.
 
-    Off the shelf, every patch then copies the row that stands for it. With ``upsample`` it is reconstructed as Foundry does
-    it, ``Y = MLP(T + position + row)``, which needs training; the reduction is then all that methods differ in.
+    Off the shelf, every patch then copies the row that stands for it. With ``upsample`` Foundry's CAU reconstructs it, as
+    ``Y = row + MLP(T + position + row)``: without the skip, a method that is good off the shelf would lose that first.
     """
 
     def __init__(self, teacher: PointTransformer, upsample: bool) -> None:
         super().__init__(teacher)
-        self.cau = TokenMLP(self.config.dim, self.config.dim) if upsample else None
+        self.cau = CAU(self.config.dim, self.config.dim, skip=True) if upsample else None
 
     def begin(self, embedding: Embedding, pos: Tensor) -> tuple[Stream, Tensor]:
         """The stream that enters block 0, and (B, T, D) what the reconstruction of each patch knows besides its row:
@@ -46,9 +46,9 @@ class ReducingStudent(TokenStudent):
 
     def restore(self, stream: Stream, base: Tensor, *, final: bool) -> Tensor:
         """One row per original patch, (B, T, D), from the rows that are left."""
-        if self.cau is not None:
-            return self.cau(base + take(self.norm(stream.x), stream.source))
-        return take(self.norm(stream.x) if final else stream.x, stream.source)
+        if self.cau is None:
+            return take(self.norm(stream.x) if final else stream.x, stream.source)
+        return self.cau(take(self.norm(stream.x), stream.source), base)
 
     @property
     def cost_parts(self) -> dict[str, nn.Module]:

@@ -54,16 +54,25 @@ class TokenStudent(TokenEncoder):
         return {"tokenizer": self.tokenizer}
 
 
-class TokenMLP(nn.Module):
-    """The cross-attention upsampling unit's head: two linear layers on (B, T, D)."""
+class CAU(nn.Module):
+    """Foundry's cross-attention upsampling unit after its map: ``MLP(known + row)`` on every patch, two linear layers.
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    ``row`` (B, T, D) is what stands for the patch after a reduction, ``known`` (B, T, D) what is known of the patch itself.
+    With ``skip`` the MLP is added to the row and starts at zero, so that training starts from the student off the shelf.
+    """
+
+    def __init__(self, dim: int, hidden: int, skip: bool) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
         self.fc2 = nn.Linear(hidden, dim)
+        self.skip = skip
+        if skip:
+            nn.init.zeros_(self.fc2.weight)
+            nn.init.zeros_(self.fc2.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(nn.functional.gelu(self.fc1(x)))
+    def forward(self, row: Tensor, known: Tensor | float) -> Tensor:
+        out = self.fc2(nn.functional.gelu(self.fc1(row + known)))
+        return row + out if self.skip else out
 
 
 def require_transformer(teacher: Encoder, method: str) -> PointTransformer:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import Method
-from foundry_bench.students import TokenMLP, TokenStudent, require_transformer
+from foundry_bench.students import CAU, TokenStudent, require_transformer
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
 from foundry_bench.token_cache import held_out
 from foundry_bench.tokens import assigned_mean, content_order
@@ -148,39 +148,42 @@ class FoundryStudent(TokenStudent):
         residual: bool = True,
         upsample: bool = True,
         located: bool = False,
+        mean_position: bool = True,
+        skip: bool = False,
     ) -> None:
         super().__init__(teacher, None if supertokens else [])
         dim = self.config.dim
         self.position, self.residual, self.located = position, residual, located
+        self.mean_position = mean_position
         self.dso = DSO(dim, supertokens, tau, assignment) if supertokens else None
-        self.cau = TokenMLP(dim, round(dim * hidden_ratio)) if upsample else None
+        self.cau = CAU(dim, round(dim * hidden_ratio), skip) if upsample else None
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
         tokens, centers = embedding.tokens, embedding.centers
+        pos = self.positional_encoding(centers)
+        known = self.known(tokens, pos)
         if self.dso is None:
-            out = self.reconstruct(embedding, torch.zeros_like(tokens))
+            out = self.reconstruct(torch.zeros_like(tokens), known)
             return Tokens(out, (out,) * 3 if levels else ())
-        cam = self.assign(tokens, centers)
-        where, counts = self.dso.mean(centers, cam.detach())
+        cam = self.dso(tokens + pos if self.located else tokens, centers)
+        if self.mean_position:
+            where, counts = self.dso.mean(pos, cam.detach())
+        else:
+            middle, counts = self.dso.mean(centers, cam.detach())
+            where = self.positional_encoding(middle.to(centers.dtype))
         keep = self.config.level_blocks[:2] if levels else ()
-        pos = self.positional_encoding(where.to(centers.dtype))
-        x, kept = run_blocks(self.blocks, self.dso.gather(tokens, cam), pos, keep)
-        out, *dense = (self.reconstruct(embedding, cam @ self.norm(level)) for level in (x, *kept))
+        x, kept = run_blocks(self.blocks, self.dso.gather(tokens, cam), where, keep)
+        out, *dense = (self.reconstruct(cam @ self.norm(level), known) for level in (x, *kept))
         aux = {"assignment": cam, "tokens_kept": (counts > 0).sum(dim=1)}
         return Tokens(out, (*dense, out) if levels else (), aux=aux)
 
-    def assign(self, tokens: Tensor, centers: Tensor) -> Tensor:
-        """CAM (B, T, s): by the tokens' content, or by content and position where the student is ``located``."""
-        assert self.dso is not None
-        return self.dso(tokens + self.positional_encoding(centers) if self.located else tokens, centers)
+    def known(self, tokens: Tensor, pos: Tensor) -> Tensor | float:
+        """What the CAU sees of a patch besides its SuperToken: T + position, (B, T, D), as far as the parameters allow."""
+        return (tokens if self.residual else 0.0) + (pos if self.position else 0.0)
 
-    def reconstruct(self, embedding: Embedding, rows: Tensor) -> Tensor:
-        """CAU: the teacher's tokens (B, T, D) from what each token's SuperToken says, ``rows`` (B, T, D)."""
-        if self.cau is None:
-            return rows
-        if self.residual:
-            rows = rows + embedding.tokens
-        return self.cau(rows + self.positional_encoding(embedding.centers) if self.position else rows)
+    def reconstruct(self, rows: Tensor, known: Tensor | float) -> Tensor:
+        """The teacher's tokens (B, T, D) from what each token's SuperToken says, ``rows`` (B, T, D)."""
+        return rows if self.cau is None else self.cau(rows, known)
 
     @property
     def cost_parts(self) -> dict[str, nn.Module]:
@@ -198,7 +201,9 @@ class Foundry(Method):
     CAU hidden width / D. ``sharpness``: scale of the logits that SuperTokens start with, as k-means centres of tokens; 0
     starts them at random.
 
-    ``located``: tokens are assigned by content and position; the paper's text assigns by content alone.
+    ``mean_position``: a SuperToken's position is the mean of its tokens' positions, else the position of their mean centre,
+    which for tokens assigned by content lies anywhere. ``located``: tokens are assigned by content and position; the paper's
+    text assigns by content alone. ``skip``: the CAU is added to its row, as the other methods' is here.
 
     Controls: ``supertokens=0`` has no context, ``Y = MLP(T + position)``; ``supertokens=1`` is mean pooling (CAM is 1);
     ``assignment=random`` groups tokens without looking at them, ``soft`` is the map without the argmax; ``encoder=random``
@@ -217,6 +222,8 @@ class Foundry(Method):
     encoder: str = "teacher"
     residual: bool = True
     located: bool = False
+    mean_position: bool = True
+    skip: bool = False
 
     def __post_init__(self) -> None:
         if self.supertokens < 0 or self.tau <= 0:
@@ -237,6 +244,8 @@ class Foundry(Method):
             assignment=self.assignment,
             residual=self.residual,
             located=self.located,
+            mean_position=self.mean_position,
+            skip=self.skip,
         )
         if student.dso is not None and self.sharpness > 0:
             tokens = sample_tokens(source, data, located=self.located)

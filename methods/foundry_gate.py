@@ -65,11 +65,11 @@ class FoundryGateStudent(FoundryStudent):
         probability = self.gate(tokens + pos).sigmoid()
         threshold = torch.rand_like(probability[:, :1]) if self.training else self.threshold
         own = probability >= threshold
-        cam = self.assign(tokens, centers) * ~own
+        cam = self.dso(tokens, centers) * ~own
         supertokens = self.dso.gather(tokens, cam)
-        where, counts = assigned_mean(centers, cam.detach())
+        where, counts = assigned_mean(pos, cam.detach())
         x = torch.cat([supertokens, tokens], dim=1)
-        places = torch.cat([self.positional_encoding(where.to(centers.dtype)), pos], dim=1)
+        places = torch.cat([where, pos], dim=1)
         index, valid = pack(torch.cat([counts > 0, own[..., 0]], dim=1))
         rows, kept = self._run(take(x, index), take(places, index), valid, levels)
         straight = own.to(tokens.dtype) + probability - probability.detach()
@@ -84,7 +84,7 @@ class FoundryGateStudent(FoundryStudent):
                 context = context * (1 - straight) + separate * straight
             else:
                 context = context + separate
-            return self.cau(tokens + pos + context)
+            return self.cau(context, tokens + pos)
 
         out = spread(self.norm(rows))
         dense = (*(spread(self.norm(level)) for level in kept), out) if levels else ()

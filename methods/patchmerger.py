@@ -22,6 +22,7 @@ from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.reduction import ReducingStudent
 from foundry_bench.students import require_transformer
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
+from foundry_bench.token_cache import held_out
 from foundry_bench.tokens import Stream
 
 if TYPE_CHECKING:
@@ -99,8 +100,9 @@ def calibrate(merger: PM, tokens: Tensor, seed: int) -> None:
 def sample_tokens_after(
     teacher: PointTransformer, data: PointCloudDataset, after: int, count: int = 32
 ) -> Tensor:
-    """The teacher's tokens (count, T, D) after ``after`` blocks, of clouds spread over ``data``."""
-    rows = np.unique(np.linspace(0, len(data.points) - 1, count).round().astype(int))
+    """The teacher's tokens (count, T, D) after ``after`` blocks, of training clouds spread over ``data``."""
+    rows = np.flatnonzero(~held_out(data))
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))]
     points = torch.from_numpy(data.points[rows, : teacher.config.points])
     with torch.no_grad():
         embedding = teacher.embed(teacher.tokenize(points.to(next(teacher.parameters()).device)))
@@ -127,7 +129,7 @@ class PatchMergerStudent(ReducingStudent):
             return super().restore(stream, base, final=final)
         rows = stream.reading.to(stream.x.dtype) @ stream.x
         if self.cau is not None:
-            return self.cau(base + self.norm(rows))
+            return self.cau(self.norm(rows), base)
         return self.norm(rows) if final else rows
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.students import TokenMLP, TokenStudent, require_transformer
+from foundry_bench.students import CAU, TokenStudent, require_transformer
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class TruncatedStudent(TokenStudent):
-    """Blocks 0 to k - 1, then ``Y = MLP(T + position + norm(x))``; off the shelf ``Y = norm(x)``."""
+    """Blocks 0 to k - 1, then Foundry's CAU, ``Y = norm(x) + MLP(T + position + norm(x))``; off the shelf ``Y = norm(x)``."""
 
     def __init__(self, teacher: PointTransformer, blocks: int, upsample: bool) -> None:
         super().__init__(teacher, list(range(blocks)))
-        self.cau = TokenMLP(self.config.dim, self.config.dim) if upsample else None
+        self.cau = CAU(self.config.dim, self.config.dim, skip=True) if upsample else None
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
         pos = self.positional_encoding(embedding.centers)
@@ -35,8 +35,8 @@ class TruncatedStudent(TokenStudent):
         by_block = dict(zip(sorted(set(wanted)), kept, strict=True))
         if self.cau is None:
             return Tokens(self.norm(x), tuple(by_block[k] for k in wanted))
-        out = self.cau(base + self.norm(x))
-        return Tokens(out, tuple(self.cau(base + self.norm(by_block[k])) for k in wanted))
+        out = self.cau(self.norm(x), base)
+        return Tokens(out, tuple(self.cau(self.norm(by_block[k]), base) for k in wanted))
 
     @property
     def cost_parts(self) -> dict[str, nn.Module]:

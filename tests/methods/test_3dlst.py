@@ -19,9 +19,9 @@ ZERO = None  # a mixture of supertokens never is the token itself
 def closed_form(method: ThreeDLST, config: EncoderConfig, trains: bool) -> int:
     """As Foundry's; off the shelf without the reconstruction and the positions it would read."""
     s, dim, patches = method.supertokens, config.dim, config.groups
-    total = form.tokenizer(config) + (s + 2 * patches) * dim**2 + patches * s * (3 * dim + 3)
-    total += form.position(config, s) + config.depth * form.block(config, s)
-    return total + (form.position(config) + form.cau(config) if trains else 0)
+    total = form.tokenizer(config) + (s + 2 * patches) * dim**2 + 4 * patches * s * dim
+    total += form.position(config) + config.depth * form.block(config, s)
+    return total + (form.cau(config) if trains else 0)
 
 
 def test_the_published_training_ignores_the_teacher() -> None:

@@ -89,6 +89,6 @@ ZERO = None  # the reconstruction is always there
 def closed_form(method: FoundryGate, config: EncoderConfig, trains: bool, kept: int) -> int:
     """``kept`` tokens of this cloud run through the blocks: those by themselves and the non-empty SuperTokens of the others."""
     s, dim, patches = method.supertokens, config.dim, config.groups
-    dso = (s + 2 * patches) * dim**2 + patches * s * (2 * dim + 3) + patches * s * dim
-    total = form.tokenizer(config) + form.position(config) + form.position(config, s) + patches * dim + dso
+    dso = (s + 2 * patches) * dim**2 + 3 * patches * s * dim + patches * s * dim
+    total = form.tokenizer(config) + form.position(config) + patches * dim + dso
     return total + config.depth * form.block(config, kept) + form.cau(config)
