@@ -82,7 +82,7 @@ def groups(student: Encoder, keep: float) -> Iterator[Group]:
     Of MLP units, ``keep`` stay. Of heads and of PointNet widths, sqrt(keep): a head is 64 units that nothing replaces, and
     what a PointNet layer costs is the product of two widths.
     """
-    root = math.sqrt(keep)
+    root, blocks = math.sqrt(keep), blocks_of(student)
     tokenizer = getattr(student, "tokenizer", None)
     if isinstance(tokenizer, FoldedPointNet):
         t = tokenizer
@@ -93,7 +93,7 @@ def groups(student: Encoder, keep: float) -> Iterator[Group]:
         ):
             units = writers[0].out_features
             yield Group(units, 1, max(1, round(root * units)), writers, readers)
-    for i, block in enumerate(_blocks(student)):
+    for i, block in enumerate(blocks):
         attention, mlp = block.attn, block.mlp
         heads, units = attention.num_heads, mlp.fc1.out_features
         kept = heads_kept(i, heads, root)
@@ -101,18 +101,20 @@ def groups(student: Encoder, keep: float) -> Iterator[Group]:
         yield Group(units, 1, max(1, round(keep * units)), (mlp.fc1,), (mlp.fc2,))
 
 
-def _blocks(student: Encoder) -> list[Any]:
+def blocks_of(student: Encoder) -> list[Any]:
+    """The transformer blocks of ``student``, after a check that it can be pruned. Raises UserError if it cannot."""
     blocks = getattr(student, "blocks", None)
     if not isinstance(blocks, nn.ModuleList):
-        raise UserError(
-            f"prune-structured needs an encoder with transformer blocks, got {type(student).__name__}"
-        )
-    for block in blocks:
-        for name in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"):
-            if not isinstance(block.get_submodule(name), nn.Linear):
-                raise UserError(
-                    f"prune-structured cannot prune {name}, which is not linear; apply it before other methods"
-                )
+        raise UserError(f"prune-structured needs transformer blocks, {type(student).__name__} has none")
+    layers = [(name, block) for block in blocks for name in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]
+    tokenizer = getattr(student, "tokenizer", None)
+    if isinstance(tokenizer, FoldedPointNet):
+        layers += [(name, tokenizer) for name, _ in tokenizer.named_children()]
+    for name, parent in layers:
+        if not isinstance(parent.get_submodule(name), nn.Linear):
+            raise UserError(
+                f"prune-structured cannot prune {name}, which another method changed; put it before that one"
+            )
     return list(blocks)
 
 
@@ -121,6 +123,7 @@ def best(scores: Tensor, count: int) -> Tensor:
     return scores.topk(count).indices.sort().values.cpu()
 
 
+@torch.no_grad()
 def magnitude(group: Group) -> Tensor:
     """Group L2 norm, squared, of each unit (units,): its rows in the writers and its columns in the readers."""
     parts = [w.weight.view(group.repeats, group.units, -1).square().sum(dim=(0, 2)) for w in group.writers]
@@ -128,6 +131,7 @@ def magnitude(group: Group) -> Tensor:
     return torch.stack(parts).sum(dim=0)
 
 
+@torch.no_grad()
 def activation(group: Group, moments: list[Tensor]) -> Tensor:
     """What each unit adds to the readers' outputs on average (units,): E[x^2] of its numbers times |W column|^2."""
     parts = [
@@ -199,7 +203,7 @@ class StructuredPruning(Method):
         ]
         for group, score, moment in zip(every, scores, moments, strict=True):
             prune(group, best(score, group.kept), moment if self.refit else [])
-        for block in _blocks(student):
+        for block in blocks_of(student):
             heads = block.attn.proj.in_features // block.attn.head_dim
             if heads < block.attn.num_heads:
                 block.attn = NarrowAttention(block.attn, heads)

@@ -54,3 +54,10 @@ def test_selection_counts_the_patches_that_read_a_row_and_composes() -> None:
     assert take(first.x, first.source).flatten().tolist() == [0, 0, 2, 3]
     assert second.size.flatten().tolist() == [4]
     assert take(second.x, second.source).flatten().tolist() == [2, 2, 2, 2]
+
+
+def test_the_nearest_is_found_in_half_precision_training_too(clouds: PointCloudDataset) -> None:
+    centers = torch.from_numpy(clouds.points[:8, :64])
+    expected = nearest(centers, centers[:, :32])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(nearest(centers, centers[:, :32]), expected)

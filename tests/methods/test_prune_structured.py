@@ -83,7 +83,6 @@ def test_pointnet_widths_go_on_both_sides_of_the_group_and_the_point_half(
     student = make_student(method, tiny_teacher, clouds, OFF)
     ours, theirs = student.tokenizer, FoldedPointNet(tiny_teacher.tokenizer)
     w0 = place_of(ours.lift.weight, theirs.lift.weight)
-    w1 = place_of(ours.local.bias[:, None], theirs.local.bias[:, None]) if theirs.local.bias.any() else None
     assert [len(w0), ours.local.out_features, ours.project.in_features] == [
         round(math.sqrt(0.3) * w) for w in (16, 32, 32)
     ]
@@ -106,7 +105,7 @@ def test_group_magnitude_is_the_norm_over_all_layers_of_a_unit() -> None:
     rows = [0, 1, 4, 5, 8, 9]
     assert group.rows(torch.tensor([0])).tolist() == rows
     expected = writer.weight[rows].square().sum() + reader.weight[:, :2].square().sum()
-    assert magnitude(group)[0] == pytest.approx(float(expected))
+    assert float(magnitude(group)[0]) == pytest.approx(expected.item())
 
 
 def test_the_best_stay_in_order() -> None:
@@ -215,7 +214,7 @@ def test_encoders_that_it_cannot_prune_are_named(
     tiny_teacher: PointTransformer, clouds: PointCloudDataset
 ) -> None:
     factored = make_student(LowRank(0.5), tiny_teacher, clouds, OFF)
-    with pytest.raises(UserError, match=r"attn.qkv.*before"):
+    with pytest.raises(UserError, match="changed; put it before"):
         make_student(StructuredPruning(), factored, clouds, OFF)
     del tiny_teacher.blocks
     with pytest.raises(UserError, match="blocks"):

@@ -46,6 +46,7 @@ def test_early_dropping_hides_what_is_dropped_from_the_reconstruction(
     early: bool, tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
 ) -> None:
     student = make_student(RandomDrop(keep=0.25, early=early), tiny_teacher, clouds, Context())
+    torch.nn.init.normal_(student.cau.fc2.weight, std=0.1)  # it starts at zero
     kept = torch.zeros(4, 16, dtype=torch.bool).scatter(1, student.choose(patches.centers), True)
     other = patches.neighborhoods + 0.1 * torch.randn_like(patches.neighborhoods)
     changed = Patches(torch.where(kept[..., None, None], patches.neighborhoods, other), patches.centers)
