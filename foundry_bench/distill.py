@@ -41,7 +41,7 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget("quick", steps=250, batch_size=64, views=4),
+    "quick": Budget("quick", steps=200, batch_size=64, views=4),
     "standard": Budget("standard", steps=1200, batch_size=128, views=8, curve=6),
     "paper": Budget("paper", steps=0, batch_size=512, views=16, lr=1e-3, warmup=0.2, curve=15),
 }

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 from foundry_bench.encoder import Encoder, Patches
 from foundry_bench.teachers.tokenizer import PointNetTokenizer
@@ -33,11 +34,14 @@ Visit = Callable[[str, nn.Linear, Tensor], None]
 
 
 class EvalBatchNorm1d(nn.BatchNorm1d):
-    """A batch norm whose statistics never move: it stays in evaluation mode whatever holds it."""
+    """A batch norm, with the parameters of ``norm``, whose statistics never move: it stays in evaluation mode whatever
+    holds it."""
 
     def __init__(self, norm: nn.BatchNorm1d) -> None:
-        super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-        self.load_state_dict(norm.state_dict())
+        super().__init__(norm.num_features, norm.eps, norm.momentum, device="meta")
+        self.weight, self.bias = norm.weight, norm.bias
+        self.running_mean, self.running_var = norm.running_mean, norm.running_var
+        self.num_batches_tracked = norm.num_batches_tracked
         self.eval()
 
     def train(self, mode: bool = True) -> EvalBatchNorm1d:
@@ -80,14 +84,15 @@ def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """A linear layer with copies of ``weight`` (out, in) and ``bias`` (out,)."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
     layer.weight = nn.Parameter(weight.detach().clone())
-    layer.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach().clone())
     return layer
 
 
 class SparseLinear(nn.Linear):
     """A linear layer whose zero weights stay zero: they get no gradient, and AdamW moves no zero that has none.
 
-    The pattern is the weight itself, so it survives copying, saving and loading.
+    The pattern is the weight itself, so it survives saving, loading and, which a hook on the weight would not, copying.
     """
 
     @classmethod
@@ -124,8 +129,7 @@ def trainable_copy(teacher: Encoder, tokenizer: bool) -> Encoder:
         part.requires_grad_(False)
     for name, module in list(student.named_modules()):
         if type(module) is nn.BatchNorm1d:
-            frozen = EvalBatchNorm1d(module).to(next(module.parameters()).device)
-            replace(student, name, frozen.requires_grad_(next(module.parameters()).requires_grad))
+            replace(student, name, EvalBatchNorm1d(module))
     return student
 
 
@@ -161,7 +165,7 @@ def calibrate(encoder: Encoder, patches: Patches, layers: Mapping[str, nn.Linear
     What ``visit`` does to the layer's weight holds from then on, so that a layer meets its inputs as the compressed layers
     before it leave them: sequential layer-wise calibration in one pass. A layer that does not run is not visited.
     """
-    handles = {}
+    handles: dict[str, RemovableHandle] = {}
 
     def watch(name: str, layer: nn.Linear) -> None:
         def before(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -134,7 +134,8 @@ def assigned_mean(x: Tensor, assignment: Tensor, least: float = 1.0) -> tuple[Te
 
 def nearest(centers: Tensor, kept: Tensor) -> Tensor:
     """For each of ``centers`` (B, T, 3) the index (B, T) of the nearest of ``kept`` (B, s, 3)."""
-    centers, kept = centers.double(), kept.double()  # autocast would round distances until neighbours are mistaken
+    # double: autocast would round distances until neighbours are mistaken
+    centers, kept = centers.double(), kept.double()
     squared = kept.square().sum(-1)[:, None] - 2 * centers @ kept.transpose(1, 2)
     return squared.argmin(dim=-1)
 

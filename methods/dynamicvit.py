@@ -181,7 +181,7 @@ class DynamicViT(Method):
 
     name: ClassVar[str] = "dynamicvit"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
-    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"rho": (0.25, 0.4)}
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"rho": (0.4,)}
 
     rho: float = 0.4
     ratio_weight: float = 2.0

@@ -103,13 +103,13 @@ class EViT(Method):
 
     name: ClassVar[str] = "evit"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
-    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.1, 0.3), "normalise": (False, True)}
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.3,), "normalise": (False, True)}
     inference: ClassVar[tuple[str, ...]] = ("keep",)
 
     keep: float = 0.3
     normalise: bool = False
     upsample: bool = True
-    trained_keep: tuple[float, ...] = (0.1, 0.3)
+    trained_keep: tuple[float, ...] = (0.3,)
 
     def __post_init__(self) -> None:
         if not self.trained_keep or not all(0 < keep <= 1 for keep in (self.keep, *self.trained_keep)):

@@ -149,14 +149,14 @@ class FoundryStudent(TokenStudent):
         upsample: bool = True,
         located: bool = False,
         mean_position: bool = True,
-        skip: bool = False,
+        cau_skip: bool = False,
     ) -> None:
         super().__init__(teacher, None if supertokens else [])
         dim = self.config.dim
         self.position, self.residual, self.located = position, residual, located
         self.mean_position = mean_position
         self.dso = DSO(dim, supertokens, tau, assignment) if supertokens else None
-        self.cau = CAU(dim, round(dim * hidden_ratio), skip) if upsample else None
+        self.cau = CAU(dim, round(dim * hidden_ratio), cau_skip) if upsample else None
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
         tokens, centers = embedding.tokens, embedding.centers
@@ -203,7 +203,7 @@ class Foundry(Method):
 
     ``mean_position``: a SuperToken's position is the mean of its tokens' positions, else the position of their mean centre,
     which for tokens assigned by content lies anywhere. ``located``: tokens are assigned by content and position; the paper's
-    text assigns by content alone. ``skip``: the CAU is added to its row, as the other methods' is here.
+    text assigns by content alone. ``cau_skip``: the CAU is added to its row, as the other methods' is here.
 
     Controls: ``supertokens=0`` has no context, ``Y = MLP(T + position)``; ``supertokens=1`` is mean pooling (CAM is 1);
     ``assignment=random`` groups tokens without looking at them, ``soft`` is the map without the argmax; ``encoder=random``
@@ -223,7 +223,7 @@ class Foundry(Method):
     residual: bool = True
     located: bool = False
     mean_position: bool = True
-    skip: bool = False
+    cau_skip: bool = False
 
     def __post_init__(self) -> None:
         if self.supertokens < 0 or self.tau <= 0:
@@ -245,7 +245,7 @@ class Foundry(Method):
             residual=self.residual,
             located=self.located,
             mean_position=self.mean_position,
-            skip=self.skip,
+            cau_skip=self.cau_skip,
         )
         if student.dso is not None and self.sharpness > 0:
             tokens = sample_tokens(source, data, located=self.located)

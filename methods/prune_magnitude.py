@@ -41,7 +41,7 @@ class MagnitudePruning(Method):
 
     name: ClassVar[str] = "prune-magnitude"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
-    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"sparsity": (0.5, 0.75)}
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"sparsity": (0.75,)}
 
     sparsity: float = 0.5
     tokenizer: bool = False

@@ -30,7 +30,7 @@ IMPORTANCES = ("activation", "magnitude")
 class NarrowAttention(nn.Module):
     """Self-attention of fewer heads than fill D: queries, keys and values are D -> H' d each, the projection H' d -> D.
 
-    A timm ``Attention`` reshapes to D in some of its releases. Attributes have its names.
+    timm's own ``Attention``, whose attribute names these are, reshapes to D in older releases.
     """
 
     def __init__(self, attention: Any, heads: int) -> None:
@@ -76,16 +76,15 @@ def heads_kept(index: int, heads: int, share: float) -> int:
     return max(1, round((index + 1) * heads * share) - round(index * heads * share))
 
 
-def groups(student: Encoder, keep: float) -> Iterator[Group]:
-    """The groups of an encoder's ``blocks`` and, if it is folded, of its tokenizer. Raises UserError without such blocks.
+def groups(student: Encoder, keep: float, tokenizer: bool) -> Iterator[Group]:
+    """The groups of an encoder's ``blocks`` and, if asked for, of its PointNet. Raises UserError if it cannot be pruned.
 
-    Of MLP units, ``keep`` stay. Of heads and of PointNet widths, sqrt(keep): a head is 64 units that nothing replaces, and
-    what a PointNet layer costs is the product of two widths.
+    Of MLP units, ``keep`` stay. Of heads and of PointNet widths, sqrt(keep): a head is a wide unit that the few others cannot
+    stand in for, and what a PointNet layer costs is the product of two widths.
     """
     root, blocks = math.sqrt(keep), blocks_of(student)
-    tokenizer = getattr(student, "tokenizer", None)
-    if isinstance(tokenizer, FoldedPointNet):
-        t = tokenizer
+    t = getattr(student, "tokenizer", None)
+    if tokenizer and isinstance(t, FoldedPointNet):
         for writers, readers in (
             ((t.lift,), (t.local,)),
             ((t.local,), (t.from_group, t.from_point)),
@@ -195,7 +194,7 @@ class StructuredPruning(Method):
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         student = trainable_copy(teacher, self.tokenizer)
-        every = [group for group in groups(student, self.keep) if group.kept < group.units]
+        every = [group for group in groups(student, self.keep, self.tokenizer) if group.kept < group.units]
         moments = self._moments(student, every, data)
         scores = [
             activation(g, m) if self.importance == "activation" else magnitude(g)

@@ -32,7 +32,7 @@ class ThreeDLST(Expert):
 
     name: ClassVar[str] = "3dlst"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD, EXPERT)
-    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (9, 27)}
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (9,)}
 
     supertokens: int = 16
     tau: float = 1.0

@@ -52,7 +52,7 @@ class Wanda(Method):
 
     name: ClassVar[str] = "wanda"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
-    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"sparsity": (0.5, 0.75)}
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"sparsity": (0.75,)}
 
     sparsity: float = 0.5
     tokenizer: bool = False

@@ -8,7 +8,7 @@ from foundry_bench.cost.macs import (
     count_macs,
     count_macs_over,
 )
-from foundry_bench.cost.memory import bytes_on_disk, count_parameters, measure_peak_memory
+from foundry_bench.cost.memory import bytes_on_disk, count_nonzero, count_parameters, measure_peak_memory
 from foundry_bench.cost.report import CostReport, profile
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "closed_form_block_macs",
     "count_macs",
     "count_macs_over",
+    "count_nonzero",
     "count_parameters",
     "measure_latency",
     "measure_peak_memory",

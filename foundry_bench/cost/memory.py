@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,8 +33,21 @@ class PeakMemory:
 
 
 def count_parameters(encoder: Encoder) -> int:
-    """Number of parameters; one that is shared between modules counts once."""
-    return sum(parameter.numel() for parameter in encoder.parameters())
+    """Number of weights; one that is shared between modules counts once."""
+    return sum(weight.numel() for weight in _weights(encoder))
+
+
+def count_nonzero(encoder: Encoder) -> int:
+    """Number of weights that are not zero. The others save neither bytes on disk nor multiply-adds here: they are stored and
+    multiplied like any."""
+    return sum(int(weight.count_nonzero()) for weight in _weights(encoder))
+
+
+def _weights(encoder: Encoder) -> Iterator[Tensor]:
+    """Parameters, and int8 buffers: quantised weights, which cannot be parameters because those must be able to have a
+    gradient."""
+    yield from encoder.parameters()
+    yield from (buffer for buffer in encoder.buffers() if buffer.dtype == torch.int8)
 
 
 def bytes_on_disk(encoder: Encoder) -> int:

@@ -75,7 +75,9 @@ HANDLERS: dict[str, Handler] = {
         ("aten::linear", "aten::mm", "aten::bmm", "aten::matmul", "aten::mv", "aten::dot", "aten::vdot"),
         _contracts_operand(0),
     ),
-    **dict.fromkeys(("aten::inner", "aten::cdist", "aten::_cdist_forward"), _contracts_operand(0)),
+    **dict.fromkeys(
+        ("aten::inner", "aten::cdist", "aten::_cdist_forward", "aten::_int_mm"), _contracts_operand(0)
+    ),
     **dict.fromkeys(("aten::addmm", "aten::baddbmm", "aten::addmv"), _contracts_operand(1)),
     **dict.fromkeys(("aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::_convolution"), _convolution),
     "aten::addbmm": _addbmm,

@@ -10,7 +10,13 @@ import torch
 
 from foundry_bench.cost.latency import Latency, measure_latency
 from foundry_bench.cost.macs import MacSummary, count_macs_over
-from foundry_bench.cost.memory import PeakMemory, bytes_on_disk, count_parameters, measure_peak_memory
+from foundry_bench.cost.memory import (
+    PeakMemory,
+    bytes_on_disk,
+    count_nonzero,
+    count_parameters,
+    measure_peak_memory,
+)
 from foundry_bench.errors import UserError
 from foundry_bench.features import turned
 
@@ -32,6 +38,7 @@ class CostReport:
     ``gmacs_p95`` is the 95th percentile over the counted ``clouds`` (data-dependent students), the
     other counts are means. ``gmacs_flop_counter`` is the second counter. Ratios are student / teacher.
     ``latency_*`` times the encoder alone at batch 1, ``latency_total_*`` includes grouping the cloud.
+    ``params_m`` are weights / 1e6, ``nonzero_m`` those of them that are not zero.
     ``disk_mb`` and ``peak_mem_mb`` are in 1e6 bytes; peak memory is None unless it was asked for.
     """
 
@@ -44,6 +51,7 @@ class CostReport:
     gflops: float
     gmacs_flop_counter: float
     params_m: float
+    nonzero_m: float
     disk_mb: float
     latency_ms: float
     latency_teacher_ms: float
@@ -73,7 +81,7 @@ def profile(
     ctx: Context,
     *,
     measure_memory: bool = False,
-    seconds: float = 3.0,
+    seconds: float = 2.0,
 ) -> CostReport:
     """Measure ``student`` beside ``teacher`` on clouds of ``data``, timing for about ``seconds``.
 
@@ -119,6 +127,7 @@ def _report(
         gflops=2 * count.total / 1e9,
         gmacs_flop_counter=count.flop_counter / 1e9,
         params_m=count_parameters(student) / 1e6,
+        nonzero_m=count_nonzero(student) / 1e6,
         disk_mb=bytes_on_disk(student) / 1e6,
         latency_ms=encode.student_ms,
         latency_teacher_ms=encode.teacher_ms,

@@ -23,6 +23,7 @@ COST = (
     "gmacs_ratio",
     "gflops",
     "params_m",
+    "nonzero_m",
     "latency_ms",
     "latency_ratio",
     "latency_ratio_iqr",

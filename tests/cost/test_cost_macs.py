@@ -15,6 +15,7 @@ from tiny_encoders import (
     Fused,
     Gated,
     Illustrated,
+    Integer,
     Lift,
     T,
     Transformer,
@@ -43,6 +44,7 @@ def counted(encoder: Lift):  # noqa: ANN201
         (Einsum(), T * T * D),
         (Convolving(), T * D * D),
         (Illustrated(), T * T * D),
+        (Integer(), T * D * D),
     ],
     ids=lambda value: type(value).__name__,
 )

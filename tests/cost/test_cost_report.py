@@ -6,10 +6,16 @@ import json
 
 import pytest
 import torch
-from tiny_encoders import Decoding, Lift, Transformer
+from tiny_encoders import D, Decoding, Lift, Quantised, Transformer
 
 from foundry_bench.context import Context
-from foundry_bench.cost import bytes_on_disk, count_parameters, measure_peak_memory, profile
+from foundry_bench.cost import (
+    bytes_on_disk,
+    count_nonzero,
+    count_parameters,
+    measure_peak_memory,
+    profile,
+)
 from foundry_bench.datasets import load_furniture
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.errors import UserError
@@ -18,7 +24,7 @@ from foundry_bench.teachers.transformer import PointTransformer
 CONFIG = EncoderConfig(dim=32, depth=4, heads=2, groups=16, group_size=8, tokenizer_widths=(16, 16, 16))
 KEYS = {
     "gmacs", "gmacs_p95", "gmacs_tokenizer", "gmacs_encoder", "gmacs_decoder", "gmacs_ratio", "gflops",
-    "gmacs_flop_counter", "params_m", "disk_mb", "latency_ms", "latency_teacher_ms", "latency_ratio",
+    "gmacs_flop_counter", "params_m", "nonzero_m", "disk_mb", "latency_ms", "latency_teacher_ms", "latency_ratio",
     "latency_ratio_iqr", "peak_mem_mb", "batch", "dtype", "threads", "clouds", "pairs",
 }  # fmt: skip
 
@@ -39,6 +45,7 @@ def test_report_of_a_shallower_student(teacher: PointTransformer) -> None:
     assert report.gmacs_flop_counter == pytest.approx(report.gmacs, rel=0.01)
     assert 0 < report.gmacs_ratio < 1
     assert report.params_m * 1e6 == sum(p.numel() for p in student.parameters())
+    assert report.nonzero_m * 1e6 == sum(int((p != 0).sum()) for p in student.parameters())
     assert report.peak_mem_mb is None
 
 
@@ -54,6 +61,23 @@ def test_shared_parameters_are_counted_and_stored_once() -> None:
     extra = sum(p.numel() for p in shared.head.parameters())
     assert count_parameters(shared) == count_parameters(plain) + extra
     assert bytes_on_disk(shared) == pytest.approx(bytes_on_disk(plain) + 4 * extra, abs=400)
+
+
+def test_zeros_are_told_apart_and_weigh_the_same() -> None:
+    encoder = Transformer()
+    weights, bytes_before, zeros = count_parameters(encoder), bytes_on_disk(encoder), D * D
+    before = count_nonzero(encoder)
+    with torch.no_grad():
+        encoder.blocks[0].attn.proj.weight.zero_()
+    assert count_nonzero(encoder) == before - zeros
+    assert (count_parameters(encoder), bytes_on_disk(encoder)) == (weights, bytes_before)
+
+
+def test_quantised_weights_are_weights_of_one_byte() -> None:
+    encoder, plain = Quantised(), Lift()
+    assert count_parameters(encoder) == count_parameters(plain) + D * D
+    assert count_nonzero(encoder) == count_nonzero(plain) + D * D // 2
+    assert bytes_on_disk(encoder) == pytest.approx(bytes_on_disk(plain) + D * D + 4 * D, abs=200)
 
 
 def test_bytes_on_disk_are_those_of_a_file() -> None:

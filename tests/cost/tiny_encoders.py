@@ -93,6 +93,23 @@ class Convolving(Lift):
         return self.conv(x.transpose(1, 2)).transpose(1, 2)
 
 
+class Integer(Lift):
+    """An int8 product, D x D per token."""
+
+    def work(self, x: Tensor) -> Tensor:
+        weight = torch.ones(D, D, dtype=torch.int8)
+        return torch._int_mm(x.flatten(0, 1).round().to(torch.int8), weight.t()).float().view_as(x)
+
+
+class Quantised(Lift):
+    """Its weight is an int8 buffer, half of it zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.tensor([0, 1], dtype=torch.int8).repeat(D, D // 2))
+        self.register_buffer("scale", torch.ones(D))
+
+
 class Fourier(Lift):
     """Multiplies in a way that no handler knows."""
 

@@ -42,7 +42,7 @@ def grid_points() -> list[Any]:
 def teacher() -> PointTransformer:
     torch.manual_seed(0)
     config = EncoderConfig(
-        dim=32, depth=3, heads=4, groups=32, group_size=8, points=256, tokenizer_widths=(16, 32, 32)
+        dim=32, depth=4, heads=4, groups=32, group_size=8, points=256, tokenizer_widths=(16, 32, 32)
     )
     return PointTransformer(config).eval().requires_grad_(False)
 
@@ -156,9 +156,18 @@ class Deaf(Method):
         return 0 * sum(p.sum() for p in student.parameters())
 
 
+@dataclass(frozen=True)
+class Shadow(Offender):
+    """Has a parameter where the harness expects the method's answer."""
+
+    name: ClassVar[str] = "shadow"
+    skip: bool = False
+
+
 @pytest.mark.parametrize(
     ("method", "rule"),
     [
+        (Shadow(), "must not be called"),
         (TeacherChanger(), "same student|untouched"),
         (StateHider(), "outside of it"),
         (Deaf(), "reach the student"),

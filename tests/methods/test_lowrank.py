@@ -21,7 +21,7 @@ from foundry_bench.teachers.transformer import PointTransformer
 OFF = Context(variant="off-the-shelf")
 
 
-@pytest.mark.parametrize(("m", "n", "most"), [(384, 1536, 307), (384, 1152, 288), (384, 384, 191)])
+@pytest.mark.parametrize(("m", "n", "most"), [(384, 1536, 307), (384, 1152, 287), (384, 384, 191)])
 def test_rank_stays_below_what_gains(m: int, n: int, most: int) -> None:
     """The published bounds of a ViT-S: 384 x 1536 gains below 307.2, 384 x 1152 below 288, 384 x 384 below 192."""
     assert rank(m, n, 0.9999) == most
