@@ -42,12 +42,15 @@ class Stack(Method):
         return tuple(name for part in self.parts for name in self._named(part, dict.fromkeys(part.inference)))
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
-        return self.finish(self.parts[0].compress(teacher, data, ctx), data, ctx)
+        student = self.parts[0].compress(teacher, data, ctx)
+        self.parts[0].configure(student)
+        return self.finish(student, data, ctx)
 
     def finish(self, student: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
-        """Apply all methods but the first to the first one's trained ``student``."""
+        """Apply all methods but the first to the first one's ``student``, trained and configured; some run it to calibrate."""
         for part in self.parts[1:]:
-            student = part.compress(student, data, ctx)
+            student = part.compress(student.eval(), data, ctx)
+            part.configure(student)
         return student
 
     def configure(self, student: Encoder) -> None:

@@ -11,6 +11,7 @@ from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.errors import UserError
 from foundry_bench.methods.foundry import Foundry
+from foundry_bench.registry import expand, parse_selector
 from foundry_bench.students import load_student, make_student, save_student
 from foundry_bench.teachers.transformer import PointTransformer
 
@@ -65,3 +66,20 @@ def test_all_but_the_tokenizer_is_trained_although_the_teacher_is_frozen(
     frozen = {name.split(".")[0] for name, p in student.named_parameters() if not p.requires_grad}
     assert frozen == {"tokenizer"}
     assert not any(p.requires_grad for p in tiny_teacher.parameters())
+
+
+@pytest.mark.parametrize(
+    "selector",
+    ["tome[r=4]+lowrank+off-the-shelf", "foundry[supertokens=4]+int8", "evit+wanda+prune-magnitude"],
+)
+def test_a_stack_is_saved_and_loaded_with_all_its_methods(
+    selector: str, tiny_teacher: PointTransformer, clouds: PointCloudDataset, tmp_path: Path
+) -> None:
+    ((method, variant), *_) = expand(parse_selector(selector), use_grid=False)
+    student = make_student(method, tiny_teacher, clouds, Context(variant=variant))
+    save_student(student, tmp_path, method=method, variant=variant, teacher="tiny", teacher_sha="0")
+    loaded = load_student(tmp_path, tiny_teacher)
+    method.configure(loaded)
+    patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:2, :256]))
+    with torch.no_grad():
+        assert torch.equal(loaded(patches).features, student(patches).features)
