@@ -63,7 +63,7 @@ class LowRank(Method):
 
     name: ClassVar[str] = "lowrank"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
-    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.59, 0.38, 0.22)}
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.38, 0.22)}
 
     keep: float = 0.38
     tokenizer: bool = True

@@ -81,7 +81,7 @@ def profile(
     ctx: Context,
     *,
     measure_memory: bool = False,
-    seconds: float = 2.0,
+    seconds: float = 1.5,
 ) -> CostReport:
     """Measure ``student`` beside ``teacher`` on clouds of ``data``, timing for about ``seconds``.
 

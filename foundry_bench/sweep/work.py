@@ -159,7 +159,7 @@ def run_evaluate(job: Job) -> dict[str, Any]:
 
 
 def run_profile(job: Job) -> dict[str, Any]:
-    """Measure a student's cost and its R2; the record's ``cost`` and ``fidelity`` blocks."""
+    """Measure a student's cost; the record's ``cost`` block, and ``fidelity`` where inference-time parameters changed it."""
     from foundry_bench import cost, distill
 
     inputs = job.inputs
@@ -169,8 +169,9 @@ def run_profile(job: Job) -> dict[str, Any]:
     data = harness.load_dataset(inputs["dataset"]["name"])
     job.stage = "cost"
     block = cost.profile(student, teacher, data, job.context(0)).to_dict()
+    if job.method() == job.method().trained():
+        return {"cost": block}  # the student's own record holds its R2
     job.stage = "fidelity"
-    # Inference-time parameters change the tokens, so a row's R2 belongs here and not to the trained student.
     unlabelled = harness.load_dataset(inputs["protocol"]["fidelity_on"]["name"])
     ctx = job.context(inputs["seed"])
     r2 = distill.heldout_r2(student, teacher, unlabelled, ctx, job.spec["budget"])
