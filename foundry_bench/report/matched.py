@@ -15,7 +15,7 @@ from foundry_bench.report.tables import selector
 
 TARGETS = (0.60, 0.40, 0.25)
 """Shares of the teacher's multiply-adds at which methods are compared."""
-TOLERANCE = 0.06
+TOLERANCE = 0.07
 
 
 def at_matched_cost(
