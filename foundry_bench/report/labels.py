@@ -35,15 +35,20 @@ class Labelled(Protocol):
 
 
 def place_labels(
-    axes: Axes, points: Sequence[Labelled], colours: Sequence[Colour], line: Sequence[Labelled]
+    axes: Axes,
+    points: Sequence[Labelled],
+    colours: Sequence[Colour],
+    line: Sequence[Labelled],
+    others: Sequence[Labelled] = (),
 ) -> list[Bbox]:
     """Write every point's label at the nearest free spot around it; return the boxes in pixels.
 
-    Besides markers, error bars and other labels, labels keep off the ``line`` that joins some of the points.
+    Besides markers, error bars and other labels, labels keep off the ``line`` that joins some of the points and
+    off ``others``, which get none.
     The axes must have their final size and limits. Where no spot is free within the last ring, the label
     stays there.
     """
-    taken = [*_obstacles(axes, points), *_steps(axes, line)]
+    taken = [*_obstacles(axes, [*points, *others]), *_steps(axes, line)]
     placed: list[Bbox] = []
     for point, colour in zip(points, colours, strict=True):
         placed.append(_place(axes, point, colour, [*taken, *placed]))

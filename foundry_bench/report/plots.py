@@ -5,7 +5,7 @@ level.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OFF_THE_SHELF = "off-the-shelf"
+CROWD = 30
+"""Most rows that can all be labelled."""
 MARKERS = {OFF_THE_SHELF: "o", "fmd": "s", "expert": "^"}
 
 
@@ -62,6 +64,17 @@ def points_of(board: pd.DataFrame) -> list[Point]:
     return sorted(points, key=lambda point: (point.gflops, point.score))
 
 
+def named_points(points: list[Point]) -> list[Point]:
+    """The rows that get a label and an error bar: all where there is room, else the front and the best of each method."""
+    if len(points) <= CROWD:
+        return points
+    best: dict[str, Point] = {}
+    for point in points:
+        if point.method not in best or point.score > best[point.method].score:
+            best[point.method] = point
+    return [point for point in points if point.front or point in best.values()]
+
+
 def accuracy_vs_flops(board: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw mean score over GFLOPs of the ranked rows as PNG and SVG; the same board gives the same SVG."""
     import matplotlib
@@ -77,8 +90,12 @@ def accuracy_vs_flops(board: pd.DataFrame, folder: Path) -> list[Path]:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # labels are placed in pixels, so nothing may move from here on
         colours = _colours(points)
-        dark = [_darker(colours[point.method]) for point in points]
-        place_labels(axes, points, dark, [point for point in points if point.front])
+        named = named_points(points)
+        dark = [_darker(colours[point.method]) for point in named]
+        others = [replace(point, half=0.0) for point in points if point not in named]
+        if others:  # no room for more than the name
+            named = [point if point.front else replace(point, params="") for point in named]
+        place_labels(axes, named, dark, [point for point in points if point.front], others)
         return _save(figure, folder / "accuracy-vs-flops")
 
 
@@ -87,14 +104,15 @@ def _draw(axes: Axes, points: list[Point]) -> None:
     from seaborn import despine
 
     colours = _colours(points)
+    named = named_points(points)
     for point in points:
         colour = colours[point.method]
         axes.errorbar(
             point.gflops,
             point.score,
-            yerr=point.half,
+            yerr=point.half if point in named else None,
             fmt=MARKERS.get(point.variant, "D"),
-            markersize=10 if point.method == BASELINE else 7,
+            markersize=10 if point.method == BASELINE else 7 if point in named else 4,
             color=colour,
             ecolor=(*colour, 0.45),
             markerfacecolor="white" if point.variant == OFF_THE_SHELF else colour,
@@ -114,10 +132,11 @@ def _draw(axes: Axes, points: list[Point]) -> None:
 
 def _colours(points: list[Point]) -> dict[str, Colour]:
     """One colour per method, the same for the same set of methods."""
-    from seaborn import color_palette
+    from seaborn import color_palette, husl_palette
 
-    palette = color_palette("colorblind")
     methods = sorted({point.method for point in points})
+    few = len(methods) <= 10
+    palette = color_palette("colorblind") if few else husl_palette(len(methods), s=0.8, l=0.5)
     return {method: palette[index % len(palette)] for index, method in enumerate(methods)}
 
 

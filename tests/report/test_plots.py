@@ -63,3 +63,19 @@ def test_a_board_without_ranked_rows_still_gives_a_figure(tmp_path: Path) -> Non
 )
 def test_points_are_named_briefly(params: str, label: str) -> None:
     assert plots.Point("foundry", "fmd", params, 1.0, 50.0, 1.0, False).label == label
+
+
+def test_a_crowd_is_named_once_a_method_beside_the_front(tmp_path: Path) -> None:
+    rows = [cells("teacher", tmp_path, level=0.75, variant="off-the-shelf", gmacs=0.4)]
+    for number in range(12):
+        for value in (1, 2, 3):
+            level, gmacs = 0.6 + 0.01 * value, 0.1 * value + 0.01 * number
+            rows.append(cells(f"method-{number}", tmp_path, level=level, params=f"r={value}", gmacs=gmacs))
+    points = plots.points_of(build(frame(*rows)))
+    named = plots.named_points(points)
+    assert len(points) == 37
+    assert {point.method for point in named} == {point.method for point in points}
+    assert all(point in named for point in points if point.front)
+    assert len(named) < 20
+    for path in plots.accuracy_vs_flops(build(frame(*rows)), tmp_path / "figures"):
+        assert path.stat().st_size > 10_000
