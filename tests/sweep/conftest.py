@@ -25,6 +25,7 @@ teacher-copy = fake_bench:Plain
 distilled = fake_bench:Distilled
 halving = fake_bench:Halving
 schooled = fake_bench:Schooled
+impostor = fake_bench:Impostor
 failing = fake_bench:Failing
 hungry = fake_bench:Hungry
 leaving = fake_bench:Leaving

@@ -124,6 +124,14 @@ class Schooled(Expert):
 
 
 @dataclass(frozen=True)
+class Impostor(Plain):
+    """Calls itself an expert and has no task."""
+
+    name: ClassVar[str] = "impostor"
+    variants: ClassVar[tuple[str, ...]] = (EXPERT,)
+
+
+@dataclass(frozen=True)
 class Failing(Plain):
     """Raises in ``compress``."""
 

@@ -84,3 +84,10 @@ def test_an_expert_of_a_task_without_labels_says_so(sweep: Sweep) -> None:
     _, notes = sweep("schooled[dataset=bare]")
     record = next(r for r in notes.records if r["inputs"]["method"]["name"] == "schooled")
     assert "no labelled training objects in data set 'bare'" in record["identity"]["message"]
+
+
+def test_an_expert_without_a_task_fails_alone(sweep: Sweep) -> None:
+    outcome, notes = sweep("impostor,teacher-copy")
+    assert outcome.exit_code == 1
+    assert notes.statuses["evaluate teacher-copy"] == "ok"
+    assert "has no task to be an expert of" in outcome.failed[0]["identity"]["message"]
