@@ -41,6 +41,11 @@ def cau(config: EncoderConfig) -> int:
     return 2 * config.groups * config.dim**2
 
 
+def outside_of_blocks(config: EncoderConfig, reconstructs: bool) -> int:
+    """Tokenizer and positions of all patches and, where a student ends in it, the reconstruction."""
+    return tokenizer(config) + position(config) + (cau(config) if reconstructs else 0)
+
+
 def teacher(config: EncoderConfig) -> int:
     """The uncompressed encoder."""
-    return tokenizer(config) + position(config) + config.depth * block(config, config.groups)
+    return outside_of_blocks(config, False) + config.depth * block(config, config.groups)

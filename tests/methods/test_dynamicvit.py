@@ -37,11 +37,6 @@ OFF = Context(variant="off-the-shelf")
 ZERO = DynamicViT(rho=1.0)
 
 
-@pytest.fixture
-def patches(tiny_teacher: PointTransformer, clouds: PointCloudDataset) -> Patches:
-    return tiny_teacher.tokenize(torch.from_numpy(clouds.points[:4, :256]))
-
-
 def opinionated(student: Encoder) -> DynamicViTStudent:
     """The student with predictors that tell tokens apart, as after training."""
     assert isinstance(student, DynamicViTStudent)
@@ -352,7 +347,7 @@ def test_conforms_on_other_depths(depth: int, variant: str, clouds: PointCloudDa
 
 def closed_form(method: DynamicViT, config: EncoderConfig, trains: bool) -> int:
     """Predictors on the tokens that enter a stage, blocks on those left, distances of patches to these."""
-    total = form.tokenizer(config) + form.position(config) + (form.cau(config) if trains else 0)
+    total = form.outside_of_blocks(config, trains)
     tokens, d = config.groups, config.dim
     stages = sorted({config.depth * i // 4 for i in (1, 2, 3)})
     for block in range(config.depth):

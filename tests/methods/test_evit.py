@@ -24,11 +24,6 @@ OFF = Context(variant="off-the-shelf")
 ZERO = EViT(keep=1.0)
 
 
-@pytest.fixture
-def patches(tiny_teacher: PointTransformer, clouds: PointCloudDataset) -> Patches:
-    return tiny_teacher.tokenize(torch.from_numpy(clouds.points[:4, :256]))
-
-
 def stream_of(x: Tensor, pos: Tensor | None = None) -> Stream:
     return Stream.of(x, torch.zeros_like(x) if pos is None else pos)
 
@@ -227,7 +222,7 @@ def test_conforms_on_other_depths(depth: int, variant: str, clouds: PointCloudDa
 
 def closed_form(method: EViT, config: EncoderConfig, trains: bool) -> int:
     """Attention on the tokens that enter a block, MLP on those left; choosing and fusing contract nothing."""
-    total = form.tokenizer(config) + form.position(config) + (form.cau(config) if trains else 0)
+    total = form.outside_of_blocks(config, trains)
     tokens = config.groups
     for block in range(config.depth):
         total += form.attention(config, tokens)

@@ -19,11 +19,6 @@ from foundry_bench.token_cache import held_out
 from foundry_bench.tokens import assigned_mean, content_order, nearest
 
 
-@pytest.fixture
-def patches(tiny_teacher: PointTransformer, clouds: PointCloudDataset) -> Patches:
-    return tiny_teacher.tokenize(torch.from_numpy(clouds.points[:4, :256]))
-
-
 def test_every_token_picks_one_supertoken_not_the_other_way_round() -> None:
     cam = assign(torch.randn(3, 8), torch.randn(2, 10, 8), tau=1.0)
     assert cam.shape == (2, 10, 3)

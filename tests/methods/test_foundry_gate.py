@@ -16,11 +16,6 @@ from foundry_bench.students import make_student
 from foundry_bench.teachers.transformer import PointTransformer
 
 
-@pytest.fixture
-def patches(tiny_teacher: PointTransformer, clouds: PointCloudDataset) -> Patches:
-    return tiny_teacher.tokenize(torch.from_numpy(clouds.points[:4, :256]))
-
-
 def test_pack_moves_kept_tokens_to_the_front_in_order() -> None:
     keep = torch.tensor([[False, True, False, True], [True, True, True, False]])
     index, valid = pack(keep)

@@ -26,11 +26,6 @@ from foundry_bench.tokens import take
 OFF = Context(variant="off-the-shelf")
 
 
-@pytest.fixture
-def patches(tiny_teacher: PointTransformer, clouds: PointCloudDataset) -> Patches:
-    return tiny_teacher.tokenize(torch.from_numpy(clouds.points[:4, :256]))
-
-
 def groups_by_loop(v: Tensor, stride: int, r: int, at: int) -> list[list[int]]:
     """Who merges with whom, from the description: one list of tokens per row, [unmerged by falling similarity |
     destinations], the destination first. ``v`` (N, C) is one head's metric."""
@@ -208,7 +203,7 @@ ZERO = GitMerge(r=0)
 
 def closed_form(method: GitMerge, config: EncoderConfig, trains: bool) -> int:
     """Every block on the tokens that are left, and the cosines of all others with one destination a bin."""
-    total = form.tokenizer(config) + form.position(config) + (form.cau(config) if trains else 0)
+    total = form.outside_of_blocks(config, trains)
     tokens, merged = config.groups, int(config.groups * method.r)
     if merged == 0:
         return total + config.depth * form.block(config, tokens)

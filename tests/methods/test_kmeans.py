@@ -165,6 +165,6 @@ ZERO = KMeans(clusters=64)
 
 def closed_form(method: KMeans, config: EncoderConfig, trains: bool) -> int:
     """Pairwise products of the tokens once, then all blocks on the clusters."""
-    total = form.tokenizer(config) + form.position(config) + (form.cau(config) if trains else 0)
+    total = form.outside_of_blocks(config, trains)
     clusters = min(method.clusters, config.groups)
     return total + config.groups**2 * config.dim + config.depth * form.block(config, clusters)

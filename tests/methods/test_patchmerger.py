@@ -29,11 +29,6 @@ OFF = Context(variant="off-the-shelf")
 
 
 @pytest.fixture
-def patches(tiny_teacher: PointTransformer, clouds: PointCloudDataset) -> Patches:
-    return tiny_teacher.tokenize(torch.from_numpy(clouds.points[:4, :256]))
-
-
-@pytest.fixture
 def merger() -> PM:
     torch.manual_seed(0)
     merger = PM(dim=6, tokens=3)
@@ -190,7 +185,7 @@ ZERO = None  # a softmax over tokens never returns its input
 
 def closed_form(method: PatchMerger, config: EncoderConfig, trains: bool) -> int:
     """Full blocks, then scores, the weighted sum of tokens and of positions, blocks on M tokens, and one reading back."""
-    total = form.tokenizer(config) + form.position(config) + (form.cau(config) if trains else 0)
+    total = form.outside_of_blocks(config, trains)
     after = config.depth // 2 if method.after == -1 else method.after
     total += after * form.block(config, config.groups)
     total += (1 + 2) * method.tokens * config.groups * config.dim

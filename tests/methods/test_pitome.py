@@ -193,11 +193,7 @@ ZERO = PiToMe(ratio=1.0)
 
 def closed_form(method: PiToMe, config: EncoderConfig, trains: bool) -> int:
     """Attention on the tokens that enter a block, MLP on those left; cosine similarities of all tokens with all."""
-    total = (
-        form.tokenizer(config)
-        + form.position(config)
-        + (form.cau(config) if trains and method.upsample else 0)
-    )
+    total = form.outside_of_blocks(config, trains and method.upsample)
     tokens, width = config.groups, config.dim // config.heads
     for _ in range(config.depth):
         total += form.attention(config, tokens)

@@ -24,11 +24,6 @@ def closed_form(method: RandomDrop, config: EncoderConfig, trains: bool) -> int:
     return total + (form.cau(config) if trains and method.upsample else 0)
 
 
-@pytest.fixture
-def patches(tiny_teacher: PointTransformer, clouds: PointCloudDataset) -> Patches:
-    return tiny_teacher.tokenize(torch.from_numpy(clouds.points[:4, :256]))
-
-
 def test_the_choice_is_fixed_per_cloud_and_new_in_training(
     tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
 ) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import closed_form as form
 import pytest
 import torch
+from test_tome import closed_form
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import EncoderConfig, Patches
+from foundry_bench.encoder import Patches
 from foundry_bench.methods.tofu import ToFu, mlerp, prune
 from foundry_bench.methods.tome import match
 from foundry_bench.students import make_student
@@ -179,22 +179,5 @@ def test_impossible_parameters_are_refused(values: dict[str, object]) -> None:
         ToFu(**values)
 
 
+__all__ = ["ZERO", "closed_form"]  # pruned or merged, as many tokens go as in ToMe, by the same matching
 ZERO = ToFu(r=0)
-
-
-def closed_form(method: ToFu, config: EncoderConfig, trains: bool) -> int:
-    """Attention on the tokens that enter a block, MLP on those left; cosine scores of one half with the other."""
-    total = (
-        form.tokenizer(config)
-        + form.position(config)
-        + (form.cau(config) if trains and method.upsample else 0)
-    )
-    tokens, width = config.groups, config.dim // config.heads
-    for _ in range(config.depth):
-        total += form.attention(config, tokens)
-        gone = min(method.r, tokens // 2)
-        if gone:
-            total += ((tokens + 1) // 2) * (tokens // 2) * width
-        tokens -= gone
-        total += form.mlp(config, tokens)
-    return total

@@ -96,11 +96,7 @@ ZERO = ToMe(r=0)
 
 def closed_form(method: ToMe, config: EncoderConfig, trains: bool) -> int:
     """Attention on the tokens that enter a block, MLP on those left; cosine scores of one half with the other."""
-    total = (
-        form.tokenizer(config)
-        + form.position(config)
-        + (form.cau(config) if trains and method.upsample else 0)
-    )
+    total = form.outside_of_blocks(config, trains and method.upsample)
     tokens, width = config.groups, config.dim // config.heads
     for _ in range(config.depth):
         total += form.attention(config, tokens)
