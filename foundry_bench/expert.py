@@ -4,6 +4,7 @@ arXiv 1503.02531). They get the trainer, steps, samples and views of Foundation 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -94,8 +95,8 @@ def train(
     """Train ``student`` in place for one task; its head starts as the teacher's, is trained along and thrown away."""
     budget = resolve(budget, lesson.clouds)
     labelled = token_cache(teacher, lesson.labelled, budget.views, ctx)
-    head = fit_head(labelled, lesson.labels)
     reference = fit_head(labelled, lesson.labels)
+    head = copy.deepcopy(reference)
     cache = labelled if method.labelled else token_cache(teacher, lesson.clouds, budget.views, ctx)
     cached = shares_tokenizer(student, teacher)
     reference.to(ctx.device)

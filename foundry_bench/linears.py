@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,10 +15,6 @@ from torch.utils.hooks import RemovableHandle
 
 from foundry_bench.encoder import Encoder, Patches
 from foundry_bench.teachers.tokenizer import PointNetTokenizer
-from foundry_bench.token_cache import held_out
-
-if TYPE_CHECKING:
-    from foundry_bench.datasets import PointCloudDataset
 
 SMALLEST = 8
 """Layers with fewer inputs or outputs (coordinates, gates) are left as they are: there is nothing to save in them."""
@@ -148,14 +142,6 @@ def replace(encoder: nn.Module, name: str, module: nn.Module) -> None:
     """Put ``module`` where ``encoder`` has the module ``name``."""
     parent, _, leaf = name.rpartition(".")
     setattr(encoder.get_submodule(parent), leaf, module)
-
-
-def calibration_patches(encoder: Encoder, data: PointCloudDataset, clouds: int) -> Patches:
-    """Patches of ``clouds`` objects spread over those that students train on: never of held-out ones."""
-    rows = np.flatnonzero(~held_out(data))
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, clouds).round().astype(int))]
-    points = torch.from_numpy(data.points[rows, : encoder.config.points].astype(np.float32))
-    return encoder.tokenize(points.to(next(encoder.parameters()).device))
 
 
 @torch.no_grad()

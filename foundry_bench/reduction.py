@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from foundry_bench.encoder import Embedding, Tokens
 from foundry_bench.students import CAU, TokenStudent
@@ -49,11 +49,6 @@ class ReducingStudent(TokenStudent):
         if self.cau is None:
             return take(self.norm(stream.x) if final else stream.x, stream.source)
         return self.cau(take(self.norm(stream.x), stream.source), base)
-
-    @property
-    def cost_parts(self) -> dict[str, nn.Module]:
-        parts: dict[str, nn.Module] = {"tokenizer": self.tokenizer}
-        return parts if self.cau is None else {**parts, "decoder": self.cau}
 
 
 class MergingStudent(ReducingStudent):

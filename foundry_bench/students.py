@@ -42,6 +42,7 @@ class TokenStudent(TokenEncoder):
         chosen = range(len(teacher.blocks)) if blocks is None else blocks
         self.blocks = nn.ModuleList(copy.deepcopy(teacher.blocks[i]) for i in chosen).requires_grad_(True)
         self.norm = copy.deepcopy(teacher.norm).requires_grad_(True)
+        self.cau: CAU | None = None
 
     def train(self, mode: bool = True) -> TokenStudent:
         """Training mode for all but the frozen tokenizer, whose batch norms keep the teacher's statistics."""
@@ -51,7 +52,8 @@ class TokenStudent(TokenEncoder):
 
     @property
     def cost_parts(self) -> dict[str, nn.Module]:
-        return {"tokenizer": self.tokenizer}
+        parts: dict[str, nn.Module] = {"tokenizer": self.tokenizer}
+        return parts if self.cau is None else {**parts, "decoder": self.cau}
 
 
 class CAU(nn.Module):

@@ -18,7 +18,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from foundry_bench.context import Context, derive_seed
-from foundry_bench.encoder import Embedding, Patches, TokenEncoder, Tokens
+from foundry_bench.encoder import Embedding, Encoder, Patches, TokenEncoder, Tokens
 from foundry_bench.errors import UserError
 from foundry_bench.teachers.views import ViewBank, turn
 
@@ -87,6 +87,14 @@ def token_cache(teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx:
 def held_out(data: PointCloudDataset) -> np.ndarray:
     """Mask (N,) of the objects kept from training."""
     return np.array([derive_seed(0, "held-out", str(path)) % HELD_OUT == 0 for path in data.paths])
+
+
+def calibration_patches(encoder: Encoder, data: PointCloudDataset, clouds: int) -> Patches:
+    """Patches of ``clouds`` objects spread over those that students train on: never of held-out ones."""
+    rows = np.flatnonzero(~held_out(data))
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, clouds).round().astype(int))]
+    points = torch.from_numpy(data.points[rows, : encoder.config.points].astype(np.float32))
+    return encoder.tokenize(points.to(next(encoder.parameters()).device))
 
 
 def _weights_hash(model: nn.Module) -> str:

@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
@@ -19,7 +18,7 @@ from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import Method
 from foundry_bench.students import CAU, TokenStudent, require_transformer
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
-from foundry_bench.token_cache import held_out
+from foundry_bench.token_cache import calibration_patches
 from foundry_bench.tokens import assigned_mean, content_order
 
 if TYPE_CHECKING:
@@ -119,13 +118,9 @@ def seed_supertokens(dso: DSO, tokens: Tensor, sharpness: float, seed: int) -> N
 def sample_tokens(
     teacher: PointTransformer, data: PointCloudDataset, count: int = 64, located: bool = False
 ) -> Tensor:
-    """The teacher's tokens (count * T, D) of training clouds spread over ``data``; with their positions if ``located``."""
-    rows = np.flatnonzero(~held_out(data))
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))]
-    points = torch.from_numpy(data.points[rows, : teacher.config.points])
-    device = next(teacher.parameters()).device
+    """The teacher's tokens (count * T, D) of ``count`` training clouds of ``data``; with their positions if ``located``."""
     with torch.no_grad():
-        embedding = teacher.embed(teacher.tokenize(points.to(device)))
+        embedding = teacher.embed(calibration_patches(teacher, data, count))
         position = teacher.positional_encoding(embedding.centers) if located else 0
         return (embedding.tokens + position).flatten(0, 1)
 
@@ -184,11 +179,6 @@ class FoundryStudent(TokenStudent):
     def reconstruct(self, rows: Tensor, known: Tensor | float) -> Tensor:
         """The teacher's tokens (B, T, D) from what each token's SuperToken says, ``rows`` (B, T, D)."""
         return rows if self.cau is None else self.cau(rows, known)
-
-    @property
-    def cost_parts(self) -> dict[str, nn.Module]:
-        parts: dict[str, nn.Module] = {"tokenizer": self.tokenizer}
-        return parts if self.cau is None else {**parts, "decoder": self.cau}
 
 
 ASSIGNMENTS = ("hard", "soft", "random")

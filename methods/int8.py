@@ -24,12 +24,12 @@ from foundry_bench.encoder import Encoder, Patches
 from foundry_bench.linears import (
     SparseLinear,
     calibrate,
-    calibration_patches,
     linears,
     replace,
     trainable_copy,
 )
 from foundry_bench.method import Method
+from foundry_bench.token_cache import calibration_patches
 from foundry_bench.variants import OFF_THE_SHELF
 
 if TYPE_CHECKING:

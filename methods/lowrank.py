@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.linears import (
-    calibration_patches,
     linear,
     linears,
     replace,
@@ -20,6 +19,7 @@ from foundry_bench.linears import (
     trainable_copy,
 )
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.token_cache import calibration_patches
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
@@ -22,7 +21,7 @@ from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.reduction import ReducingStudent
 from foundry_bench.students import require_transformer
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
-from foundry_bench.token_cache import held_out
+from foundry_bench.token_cache import calibration_patches
 from foundry_bench.tokens import Stream
 
 if TYPE_CHECKING:
@@ -100,12 +99,9 @@ def calibrate(merger: PM, tokens: Tensor, seed: int) -> None:
 def sample_tokens_after(
     teacher: PointTransformer, data: PointCloudDataset, after: int, count: int = 32
 ) -> Tensor:
-    """The teacher's tokens (count, T, D) after ``after`` blocks, of training clouds spread over ``data``."""
-    rows = np.flatnonzero(~held_out(data))
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))]
-    points = torch.from_numpy(data.points[rows, : teacher.config.points])
+    """The teacher's tokens (count, T, D) after ``after`` blocks, of ``count`` training clouds of ``data``."""
     with torch.no_grad():
-        embedding = teacher.embed(teacher.tokenize(points.to(next(teacher.parameters()).device)))
+        embedding = teacher.embed(calibration_patches(teacher, data, count))
         pos = teacher.positional_encoding(embedding.centers)
         return run_blocks(teacher.blocks[:after], embedding.tokens, pos)[0]
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
-from foundry_bench.linears import FoldedPointNet, calibration_patches, second_moments, trainable_copy
+from foundry_bench.linears import FoldedPointNet, second_moments, trainable_copy
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.token_cache import calibration_patches
 from foundry_bench.tokens import attend
 
 if TYPE_CHECKING:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import nn
-
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.students import CAU, TokenStudent, require_transformer
@@ -37,11 +35,6 @@ class TruncatedStudent(TokenStudent):
             return Tokens(self.norm(x), tuple(by_block[k] for k in wanted))
         out = self.cau(self.norm(x), base)
         return Tokens(out, tuple(self.cau(self.norm(by_block[k]), base) for k in wanted))
-
-    @property
-    def cost_parts(self) -> dict[str, nn.Module]:
-        parts: dict[str, nn.Module] = {"tokenizer": self.tokenizer}
-        return parts if self.cau is None else {**parts, "decoder": self.cau}
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from foundry_bench.encoder import Encoder
 from foundry_bench.linears import (
     SparseLinear,
     calibrate,
-    calibration_patches,
     linears,
     replace,
     trainable_copy,
 )
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.token_cache import calibration_patches
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

@@ -19,7 +19,6 @@ from foundry_bench.linears import (
     FoldedPointNet,
     SparseLinear,
     calibrate,
-    calibration_patches,
     linears,
     replace,
     second_moments,
@@ -28,7 +27,7 @@ from foundry_bench.linears import (
 from foundry_bench.methods.foundry import Foundry
 from foundry_bench.students import make_student
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.token_cache import held_out
+from foundry_bench.token_cache import calibration_patches, held_out
 
 
 @pytest.fixture

@@ -142,16 +142,12 @@ class _Planner:
             students = registry.expand(selector)
             self.sources.update(harness.source_files(students[0][0].classes()))
             for method, variant in students:
-                if variant == EXPERT:
-                    self._supervision(method)  # what is wrong with it is this method's fault alone
+                for seed in range(self.config.seeds):
+                    self._add(method, variant, seed)
         except (UserError, TypeError, AttributeError) as error:
             if selector.specific:
                 raise
             self._add_broken(selector.name, str(error))
-            return
-        for method, variant in students:
-            for seed in range(self.config.seeds):
-                self._add(method, variant, seed)
 
     def _add(self, method: Method, variant: str, seed: int) -> None:
         student = self._student(method, variant, seed)
