@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from foundry_bench.context import derive_seed
+from foundry_bench.datasets.dataset import Episode
 from foundry_bench.errors import UserError
 from foundry_bench.features import embed_clouds, turned
 from foundry_bench.task import Metric, Scores, Supervision, Task, score_from_outcomes
@@ -32,17 +33,6 @@ SHOTS = 10
 WAYS = {"acc_5w10s": 5, "acc_10w10s": 10}
 COST = 10.0
 """The SVM's C, fixed in advance for every method; the kernel is scaled so that a typical k(x, x) is 1."""
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One few-shot problem; ``support`` and ``query`` are rows of the data set, labels are its classes."""
-
-    index: int
-    support: np.ndarray
-    support_labels: np.ndarray
-    query: np.ndarray
-    query_labels: np.ndarray
 
 
 @dataclass(frozen=True)

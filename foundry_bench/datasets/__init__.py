@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from foundry_bench.datasets.dataset import CloudArray, Episode, PointCloudDataset
 from foundry_bench.datasets.embedded_reader import (
     EMBEDDED,
-    PointCloudDataset,
     load_embedded,
     load_furniture,
     load_kicad,
@@ -14,6 +14,8 @@ from foundry_bench.datasets.embedded_reader import (
 
 __all__ = [
     "EMBEDDED",
+    "CloudArray",
+    "Episode",
     "PointCloudDataset",
     "load_embedded",
     "load_furniture",

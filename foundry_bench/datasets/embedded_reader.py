@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from foundry_bench.datasets import codec
+from foundry_bench.datasets.dataset import PointCloudDataset
 from foundry_bench.datasets.format import SCHEMA_VERSION, data_hash
 from foundry_bench.errors import UserError
 
@@ -24,41 +24,6 @@ EMBEDDED = ("kicad", "furniture", "pretrain")
 
 _SPLIT_PREFIX = "split_"
 _REINSTALL = "reinstall foundry-bench"
-
-
-@dataclass(frozen=True)
-class PointCloudDataset:
-    """Objects as point clouds, with what is known of them.
-
-    Attributes:
-        name: of the data set.
-        version: of the data set.
-        sha256: hash over its data files, used as the data hash of a sweep's cells.
-        classes: class names.
-        points: ``(N, P, 3)`` float32 in the unit sphere, centred on the mean, z up, points in random order.
-        labels: ``(N,)`` int64 class index, -1 unlabelled.
-        series: ``(N,)`` str; objects of one series differ in a dimension only.
-        paths: ``(N,)`` str, source file inside its package.
-        splits: split name (``seed0``) to ``(N,)`` of ``train``, ``test`` or the empty string.
-        parts: ``(N, P)`` int8 part index within the object's category, -1 none; None for a set without parts.
-        part_names: category (a class name) to part names.
-        novel_classes: classes that the pretraining set does not contain.
-        licence: SPDX expression.
-    """
-
-    name: str
-    version: str
-    sha256: str
-    classes: tuple[str, ...]
-    points: np.ndarray
-    labels: np.ndarray
-    series: np.ndarray
-    paths: np.ndarray
-    splits: dict[str, np.ndarray]
-    parts: np.ndarray | None
-    part_names: dict[str, tuple[str, ...]]
-    novel_classes: tuple[str, ...]
-    licence: str
 
 
 def load_kicad() -> PointCloudDataset:
