@@ -1,3 +1,53 @@
-"""foundry-bench: compare compression methods for 3D point-cloud foundation models on equal terms."""
+"""foundry-bench: compare compression methods for 3D point-cloud foundation models on equal terms.
+
+``foundry_bench.api`` holds the functions; they are imported when they are first asked for, so that importing the package
+and the command line's help stay quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foundry_bench.api import (
+        distill,
+        evaluate,
+        load_dataset,
+        load_results,
+        load_student,
+        load_teacher,
+        make_student,
+        normalize,
+        profile,
+        pull_student,
+        push_student,
+        run_sweep,
+        save_student,
+        save_teacher,
+    )
 
 __version__ = "0.1.0"
+__all__ = [
+    "distill",
+    "evaluate",
+    "load_dataset",
+    "load_results",
+    "load_student",
+    "load_teacher",
+    "make_student",
+    "normalize",
+    "profile",
+    "pull_student",
+    "push_student",
+    "run_sweep",
+    "save_student",
+    "save_teacher",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from foundry_bench import api
+
+    return getattr(api, name)

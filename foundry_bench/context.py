@@ -29,7 +29,8 @@ def derive_seed(seed: int, *names: str) -> int:
 
 @dataclass(frozen=True)
 class Context:
-    """Device, seed, variant, budget name, folders and sinks of one cell. ``cache`` outlives the cell, ``scratch`` does not.
+    """Device, seed, variant, budget name, folders and sinks of one cell. ``cache`` outlives the cell, ``scratch`` does not;
+    official data sets lie below ``data_root``.
 
     ``variant`` is what the student is made for: a part that only training can make useful has no place off the shelf.
     """
@@ -38,6 +39,7 @@ class Context:
     seed: int = 0
     variant: str = FMD
     budget: str = "quick"
+    data_root: Path = Path("data")
     scratch: Path = Path(gettempdir())
     cache: Path | None = None
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("foundry_bench"))

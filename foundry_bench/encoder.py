@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from foundry_bench.distillation import DistillReport
+    from foundry_bench.students import Origin
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,10 @@ class Tokens:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Sizes of a point transformer; ViT-S/64x32 and the shipped small teacher are two values of it."""
+    """Sizes of a point transformer; ViT-S/64x32 and the shipped small teacher are two values of it.
+
+    ``prefix`` rows run in front of the patches and stand for none of them (a CLS token).
+    """
 
     dim: int = 384
     depth: int = 12
@@ -74,7 +82,8 @@ class EncoderConfig:
     groups: int = 64
     group_size: int = 32
     points: int = 1024
-    tokenizer_widths: tuple[int, int, int] = (128, 256, 512)
+    tokenizer_widths: tuple[int, ...] = (128, 256, 512)
+    prefix: int = 0
 
     @classmethod
     def from_dict(cls, values: dict[str, object]) -> EncoderConfig:
@@ -93,6 +102,10 @@ class Encoder(nn.Module, ABC):
     """Teacher or student. ``config`` gives T (groups) and D (dim)."""
 
     config: EncoderConfig
+    origin: Origin | None = None
+    """Where a student comes from; None for encoders that no method made."""
+    report: DistillReport | None = None
+    """What training a student came to, where :func:`foundry_bench.distill` trained it."""
 
     def tokenize(self, points: Tensor) -> Patches:
         """Group clouds ``points`` (B, N, 3) around farthest-point centres; the first centre is point 0.

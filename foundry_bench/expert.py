@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from foundry_bench.distill import (
+from foundry_bench.distillation import (
     Budget,
     DistillReport,
     heldout_r2,
@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from foundry_bench.context import Context
     from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.task import Supervision, Task
+
+
+TOKENS = 20_000
+"""Tokens that the teacher's head for parts is fitted on."""
+UNSEEN = -20.0
+"""Logit of a part that is the commonest of no patch: nothing is known of it."""
 
 
 def hinton_loss(student: Tensor, teacher: Tensor, labels: Tensor, tau: float, alpha: float) -> Tensor:
@@ -68,13 +74,25 @@ class Expert(Method):
 
 @dataclass(frozen=True)
 class Lesson:
-    """What an expert learns from. ``labelled`` holds the clouds that the teacher's head is fitted on, with ``labels``
-    (N,); ``clouds`` those that the student is trained on, the same or the unlabelled set; R2 is measured on ``unlabelled``."""
+    """What an expert learns from. ``labelled`` holds the clouds that the teacher's head is fitted on, with ``labels`` (N,), or
+    with none where each of their points has its own part; ``clouds`` those that the student is trained on, the same or the
+    unlabelled set; R2 is measured on ``unlabelled``."""
 
     labelled: PointCloudDataset
-    labels: np.ndarray
+    labels: np.ndarray | None
     clouds: PointCloudDataset
     unlabelled: PointCloudDataset
+
+    def read(self, features: Tensor) -> Tensor:
+        """What a head reads of tokens (B, T, D): mean and max (B, 2D) of whole clouds, every token (B T, D) for parts."""
+        return features.flatten(0, 1) if self.labels is None else pool(features)
+
+    def labels_of(self, cache: TokenCache, rows: np.ndarray, views: np.ndarray) -> Tensor:
+        """The labels of what :meth:`read` gives for ``rows`` (B,) in ``views`` (B,); -1 where there is none."""
+        if self.labels is not None:
+            return torch.from_numpy(self.labels[rows])
+        assert cache.parts is not None
+        return torch.from_numpy(cache.parts[rows, views].astype(np.int64)).flatten()
 
 
 def prepare(method: Expert, task: Task, data: PointCloudDataset, unlabelled: PointCloudDataset) -> Lesson:
@@ -85,8 +103,10 @@ def prepare(method: Expert, task: Task, data: PointCloudDataset, unlabelled: Poi
             f"task {task.name!r} has no labelled training objects in data set {data.name!r}; "
             f"choose another dataset= for {method.name}"
         )
-    labelled = _subset(data, supervision.rows, f"{task.name} {task.version} supervision")
-    return Lesson(labelled, supervision.labels, labelled if method.labelled else unlabelled, unlabelled)
+    dense = supervision.labels.ndim == 2
+    labelled = _subset(data, supervision.rows, supervision.labels if dense else None, task)
+    labels = None if dense else supervision.labels
+    return Lesson(labelled, labels, labelled if method.labelled else unlabelled, unlabelled)
 
 
 def train(
@@ -95,7 +115,7 @@ def train(
     """Train ``student`` in place for one task; its head starts as the teacher's, is trained along and thrown away."""
     budget = resolve(budget, lesson.clouds)
     labelled = token_cache(teacher, lesson.labelled, budget.views, ctx)
-    reference = fit_head(labelled, lesson.labels)
+    reference = fit_head(lesson, labelled)
     head = copy.deepcopy(reference)
     cache = labelled if method.labelled else token_cache(teacher, lesson.clouds, budget.views, ctx)
     cached = shares_tokenizer(student, teacher)
@@ -104,11 +124,17 @@ def train(
     def loss(batch: np.ndarray, views: np.ndarray) -> Tensor:
         inputs = inputs_of(cache, batch, views, cached, ctx)
         tokens = student(inputs) if isinstance(inputs, Patches) else student.encode(inputs)  # type: ignore[operator]
+        seen, taught = (
+            lesson.read(f) for f in (tokens.features, cache.target(batch, views).features.to(ctx.device))
+        )
         with torch.no_grad():
-            target = reference(pool(cache.target(batch, views).features.to(ctx.device)).float())
-        labels = torch.from_numpy(lesson.labels[batch] if method.labelled else np.zeros(len(batch), np.int64))
+            target = reference(taught.float())
+        labels = torch.zeros(len(seen), dtype=torch.long)
+        if method.labelled:
+            labels = lesson.labels_of(cache, batch, views)
+        known = (labels >= 0).to(ctx.device)
         value = method.expert_loss(
-            head(pool(tokens.features).float()).float(), target.float(), labels.to(ctx.device)
+            head(seen.float()).float()[known], target.float()[known], labels.to(ctx.device)[known]
         )
         return value if tokens.penalty is None else value + tokens.penalty
 
@@ -123,23 +149,39 @@ def train(
     )
 
 
-def fit_head(cache: TokenCache, labels: np.ndarray) -> nn.Linear:
-    """The teacher's linear head on mean + max features, (B, 2D) -> (B, C), fitted by logistic regression on all views."""
-    rows, views = cache.features.shape[:2]
-    features = np.concatenate(
-        [pool(cache.target(np.arange(rows), np.full(rows, v)).features).numpy() for v in range(views)]
-    )
-    scaler = StandardScaler().fit(features)
-    model = LogisticRegression(C=0.1, max_iter=300).fit(scaler.transform(features), np.tile(labels, views))
-    scale = scaler.scale_
-    head = nn.Linear(features.shape[1], len(model.classes_))
+def fit_head(lesson: Lesson, cache: TokenCache) -> nn.Linear:
+    """The teacher's linear head, fitted by logistic regression: mean + max features (B, 2D) -> (B, C) on all views, or every
+    token (B, D) -> (B, C) for parts, on ``TOKENS`` random ones."""
+    views, rows = np.indices(cache.features.shape[1::-1]).reshape(2, -1)
+    rng = np.random.default_rng(0)
+    if lesson.labels is None:
+        picked = rng.permutation(len(rows))[: TOKENS // 10]
+        views, rows = views[picked], rows[picked]
+    features = lesson.read(cache.target(rows, views).features).numpy()
+    labels = lesson.labels_of(cache, rows, views).numpy()
+    used = np.flatnonzero(labels >= 0)
+    if lesson.labels is None:
+        used = rng.permutation(used)[:TOKENS]
+    scaler = StandardScaler().fit(features[used])
+    model = LogisticRegression(C=0.1, max_iter=300).fit(scaler.transform(features[used]), labels[used])
+    weight, bias = model.coef_, model.intercept_
+    if len(model.classes_) == 2:  # scikit-learn gives the difference of the two logits
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    weight = weight / scaler.scale_
+    head = nn.Linear(features.shape[1], int(labels.max()) + 1)
     with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(model.coef_ / scale))
-        head.bias.copy_(torch.from_numpy(model.intercept_ - (model.coef_ / scale) @ scaler.mean_))
+        head.weight.zero_()
+        head.bias.fill_(UNSEEN)
+        head.weight[model.classes_] = torch.from_numpy(weight).float()
+        head.bias[model.classes_] = torch.from_numpy(bias - weight @ scaler.mean_).float()
     return head
 
 
-def _subset(data: PointCloudDataset, rows: np.ndarray, why: str) -> PointCloudDataset:
+def _subset(
+    data: PointCloudDataset, rows: np.ndarray, parts: np.ndarray | None, task: Task
+) -> PointCloudDataset:
+    """The objects ``rows`` of ``data``, with labels (n, P) of their points or none."""
     picked = {name: getattr(data, name)[rows] for name in ("points", "labels", "series", "paths")}
     splits = {name: split[rows] for name, split in data.splits.items()}
-    return replace(data, **picked, splits=splits, parts=None, sha256=f"{data.sha256} {why}")
+    sha256 = f"{data.sha256} {task.name} {task.version} supervision"
+    return replace(data, **picked, splits=splits, parts=parts, sha256=sha256)

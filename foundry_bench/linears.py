@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from foundry_bench.encoder import Encoder, Patches
-from foundry_bench.teachers.tokenizer import PointNetTokenizer
+from foundry_bench.teachers.tokenizer import PointNetTokenizer, ReducedTokenizer
 
 SMALLEST = 8
 """Layers with fewer inputs or outputs (coordinates, gates) are left as they are: there is nothing to save in them."""
@@ -119,6 +119,9 @@ def trainable_copy(teacher: Encoder, tokenizer: bool) -> Encoder:
     part = getattr(student, "tokenizer", None)
     if tokenizer and isinstance(part, PointNetTokenizer):
         student.tokenizer = FoldedPointNet(part)
+    elif tokenizer and isinstance(part, ReducedTokenizer):
+        if isinstance(part.pointnet, PointNetTokenizer):
+            part.pointnet = FoldedPointNet(part.pointnet)
     elif not tokenizer and isinstance(part, nn.Module):
         part.requires_grad_(False)
     for name, module in list(student.named_modules()):

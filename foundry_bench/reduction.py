@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from foundry_bench.encoder import Embedding, Tokens
 from foundry_bench.students import CAU, TokenStudent
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.tokens import Attended, Stream, attend, draw, take
+from foundry_bench.tokens import Attended, Prefix, Stream, attend, draw, take
 
 
 class ReducingStudent(TokenStudent):
@@ -32,16 +33,31 @@ class ReducingStudent(TokenStudent):
 
     def step(self, index: int, block: Any, stream: Stream) -> Stream:
         """Run block ``index``."""
-        return replace(stream, x=block(stream.x + stream.pos))
+        x, pos, prefix = self.entering(stream)
+        return leaving(stream, block(x + pos), prefix)
+
+    def entering(self, stream: Stream) -> tuple[Tensor, Tensor, Prefix | None]:
+        """What enters a block, with the teacher's prefix rows in front: tokens and positions (B, n + N, D), and the prefix.
+
+        Raises ValueError for a stream that lost its prefix.
+        """
+        if stream.prefix is not None:
+            return *stream.prefix.in_front(stream.x, stream.pos), stream.prefix
+        if self.prefix is not None:
+            raise ValueError("a stream lost the teacher's prefix; make streams by dataclasses.replace")
+        return stream.x, stream.pos, None
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
         stream, base = self.begin(embedding, self.positional_encoding(embedding.centers))
+        stream = replace(stream, prefix=Prefix.of(self, len(embedding.tokens)))
         dense = []
         for i, block in enumerate(self.blocks):
             stream = self.step(i, block, stream)
             if levels and i in self.config.level_blocks:
                 dense.append(self.restore(stream, base, final=False))
         aux = {"source": stream.source, "size": stream.size[..., 0]}
+        if stream.prefix is not None:
+            aux["prefix"] = self.norm(stream.prefix.x)
         return Tokens(self.restore(stream, base, final=True), tuple(dense), aux=aux)
 
     def restore(self, stream: Stream, base: Tensor, *, final: bool) -> Tensor:
@@ -77,9 +93,31 @@ class MergingStudent(ReducingStudent):
         return super().begin(embedding, pos)
 
     def step(self, index: int, block: Any, stream: Stream) -> Stream:
-        x = stream.x + stream.pos
+        x, pos, prefix = self.entering(stream)
+        x = x + pos
         shrunk = stream.x.shape[1] < stream.source.shape[1]
         bias = stream.size.log().transpose(1, 2)[:, None] if self.proportional and shrunk else None
+        if bias is not None and prefix is not None:
+            bias = F.pad(bias, (prefix.x.shape[1], 0))
         attended = attend(block.attn, block.norm1(x), bias, received=self.needs_received)
-        stream = self.reduce(index, replace(stream, x=x + attended.out), attended, self._strength)
-        return replace(stream, x=stream.x + block.mlp(block.norm2(stream.x)))
+        after = leaving(stream, x + attended.out, prefix)
+        reduced = self.reduce(index, after, of_patches(attended, prefix), self._strength)
+        x, _, prefix = self.entering(replace(reduced, prefix=after.prefix))
+        return leaving(reduced, x + block.mlp(block.norm2(x)), prefix)
+
+
+def leaving(stream: Stream, x: Tensor, prefix: Prefix | None) -> Stream:
+    """``stream`` after a layer that gave ``x`` (B, n + N, D), the n rows of ``prefix`` first."""
+    if prefix is None:
+        return replace(stream, x=x)
+    prefix, x = prefix.split(x)
+    return replace(stream, x=x, prefix=prefix)
+
+
+def of_patches(attended: Attended, prefix: Prefix | None) -> Attended:
+    """What ``attended`` says of the patches; what they receive from the prefix counts, what it receives does not."""
+    if prefix is None:
+        return attended
+    count = prefix.x.shape[1]
+    received = None if attended.received is None else attended.received[:, count:]
+    return Attended(attended.out[:, count:], attended.keys[:, count:], received)

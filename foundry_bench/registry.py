@@ -18,6 +18,7 @@ from foundry_bench.variants import VARIANTS
 
 if TYPE_CHECKING:
     from foundry_bench.method import Method
+    from foundry_bench.task import Task
 
 KINDS = ("methods", "tasks", "teachers", "datasets", "engines")
 
@@ -187,18 +188,49 @@ def check_names(selector: Selector) -> None:
             )
 
 
-def _instances(part: Part, use_grid: bool) -> list[Method]:
-    cls = load("methods", part.name)
+def expand_task(text: str) -> list[tuple[Task, str | None]]:
+    """The tasks that ``name``, ``name[mode=finetune]`` or ``name:dataset`` stands for, each with the data set asked for.
+
+    Raises UserError for unknown names, parameters or values.
+    """
+    pieces = split_selectors(text, ":")
+    if not 1 <= len(pieces) <= 2:
+        raise UserError(f"cannot read task {text!r}; write it as name[param=value]:dataset")
+    part = _parse_part(pieces[0])
+    cls = load("tasks", part.name)
+    _check_parameters(part, cls)
+    place = pieces[1] if len(pieces) == 2 else None
+    return [(task, place) for task in _product(cls, part.name, part.values)]
+
+
+def shown_fields(plugin: Any) -> str:
+    """The fields of a task that are not at their defaults, as a selector has them: ``mode=finetune``."""
+    changed = [f.name for f in fields(plugin) if getattr(plugin, f.name) != f.default]
+    return ",".join(f"{name}={getattr(plugin, name)}" for name in changed)
+
+
+def _check_parameters(part: Part, cls: Any) -> None:
     known = {f.name: f for f in fields(cls)}
     for key in part.values:
         if key not in known:
             raise unknown(f"parameter of {part.name}", key, known)
+
+
+def _product(cls: Any, name: str, values: dict[str, tuple[Any, ...]]) -> list[Any]:
+    try:
+        return [
+            cls(**dict(zip(values, chosen, strict=True))) for chosen in itertools.product(*values.values())
+        ]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name} does not take these parameters: {error}") from error
+
+
+def _instances(part: Part, use_grid: bool) -> list[Method]:
+    cls = load("methods", part.name)
+    _check_parameters(part, cls)
     grid = {k: v for k, v in cls.grid.items() if k not in part.values} if use_grid else {}
     grid.update(part.values)
-    try:
-        return [cls(**dict(zip(grid, values, strict=True))) for values in itertools.product(*grid.values())]
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{part.name} does not take these parameters: {error}") from error
+    return _product(cls, part.name, grid)
 
 
 def build_method(name: str, params: dict[str, Any]) -> Method:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from foundry_bench import registry
 from foundry_bench.context import Context
-from foundry_bench.encoder import Encoder, TokenEncoder
+from foundry_bench.encoder import Encoder, EncoderConfig, TokenEncoder
 from foundry_bench.errors import UserError
 from foundry_bench.method import FMD
 from foundry_bench.storage import atomic_path
@@ -25,13 +26,17 @@ if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.method import Method
 
-FORMAT = "foundry-bench student 1"
+FORMAT = "foundry-bench student 2"
+STAND_INS = 16
+"""Random clouds that a student is rebuilt on."""
 
 
 class TokenStudent(TokenEncoder):
-    """A student that keeps the teacher's tokenizer, frozen, and starts from copies of its blocks, positions and norm."""
+    """A student that keeps the teacher's tokenizer, frozen, and starts from copies of its blocks, positions, norm, prefix."""
 
     data_dependent = False
+    prefix: nn.Parameter | None
+    prefix_pos: nn.Parameter | None
 
     def __init__(self, teacher: PointTransformer, blocks: list[int] | None = None) -> None:
         """``blocks``: which of the teacher's blocks are kept (default: all)."""
@@ -42,6 +47,9 @@ class TokenStudent(TokenEncoder):
         chosen = range(len(teacher.blocks)) if blocks is None else blocks
         self.blocks = nn.ModuleList(copy.deepcopy(teacher.blocks[i]) for i in chosen).requires_grad_(True)
         self.norm = copy.deepcopy(teacher.norm).requires_grad_(True)
+        for name in ("prefix", "prefix_pos"):
+            rows = getattr(teacher, name)
+            self.register_parameter(name, None if rows is None else nn.Parameter(rows.detach().clone()))
         self.cau: CAU | None = None
 
     def train(self, mode: bool = True) -> TokenStudent:
@@ -86,21 +94,45 @@ def require_transformer(teacher: Encoder, method: str) -> PointTransformer:
     return teacher
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a student comes from: its ``method`` and ``variant``, the sizes of its teacher, and, where the teacher was read
+    from a file, its name and hash. Kept on the student as ``student.origin`` and written beside its weights."""
+
+    method: Method
+    variant: str
+    config: EncoderConfig
+    teacher: str | None = None
+    teacher_sha256: str | None = None
+
+
 def make_student(
     method: Method | str, teacher: Encoder, data: PointCloudDataset | None = None, ctx: Context | None = None
 ) -> Encoder:
-    """Student before training, from a method or a selector that stands for one method. Raises UserError."""
+    """Student before training, from a method or from a selector that stands for one method.
+
+    ``data`` are clouds for methods that calibrate, by default the embedded unlabelled set. Raises UserError.
+    """
     if isinstance(method, str):
         selector = registry.parse_selector(method)
         method = registry.expand(selector, use_grid=False)[0][0]
-        ctx = ctx or Context(variant=selector.variant or default_variant(method))
+        named = selector.variant or (ctx.variant if ctx else default_variant(method))
+        ctx = replace(ctx or Context(), variant=named)
     if data is None:
         data = registry.load("datasets", "pretrain")()
     ctx = ctx or Context(variant=default_variant(method))
     torch.manual_seed(ctx.for_component("init").seed)
     student = method.compress(teacher, data, ctx)
     method.configure(student)
-    return student.eval()
+    return mark(student, method, ctx.variant, teacher).eval()
+
+
+def mark(student: Encoder, method: Method, variant: str, teacher: Encoder) -> Encoder:
+    """Note on ``student`` where it comes from."""
+    source = getattr(teacher, "source", None)
+    known = () if source is None else (source.name, source.sha256)
+    student.origin = Origin(method, variant, teacher.config, *known)
+    return student
 
 
 def default_variant(method: Method) -> str:
@@ -108,21 +140,25 @@ def default_variant(method: Method) -> str:
     return FMD if FMD in method.variants else method.variants[0]
 
 
-def save_student(
-    student: Encoder, folder: Path | str, *, method: Method, variant: str, teacher: str, teacher_sha: str
-) -> None:
-    """Write ``model.safetensors`` and ``config.json`` into ``folder``, each whole or not at all."""
+def save_student(student: Encoder, folder: Path | str) -> None:
+    """Write ``model.safetensors`` and ``config.json`` into ``folder``, each whole or not at all.
+
+    The folder is all that :func:`load_student` needs. Raises UserError for an encoder that no method made.
+    """
+    origin = student.origin
+    if origin is None:
+        raise UserError("this encoder is no student; make one with make_student(selector, teacher)")
     folder = Path(folder)
     state = {k: v.detach().cpu().contiguous() for k, v in student.state_dict().items()}
     config = {
         "format": FORMAT,
-        "method": method.name,
-        "version": method.version,
-        "params": method.params(),
-        "variant": variant,
-        "teacher": teacher,
-        "teacher_sha256": teacher_sha,
-        "encoder": asdict(student.config),
+        "method": origin.method.name,
+        "version": origin.method.version,
+        "params": origin.method.params(),
+        "variant": origin.variant,
+        "teacher": origin.teacher,
+        "teacher_sha256": origin.teacher_sha256,
+        "encoder": asdict(origin.config),
     }
     with atomic_path(folder / "model.safetensors") as path:
         save_file(state, path)
@@ -130,8 +166,12 @@ def save_student(
         path.write_text(json.dumps(config, indent=2) + "\n")
 
 
-def load_student(folder: Path | str, teacher: Encoder | None = None) -> Encoder:
-    """Read what :func:`save_student` wrote. Raises UserError for a missing, truncated or foreign folder."""
+def load_student(folder: Path | str) -> Encoder:
+    """Read what :func:`save_student` wrote; neither the teacher nor any data is needed.
+
+    The method builds its student once more, from a teacher of the same sizes with random weights, and then gets the saved
+    ones. Raises UserError for a missing, truncated or foreign folder.
+    """
     folder = Path(folder)
     try:
         config = json.loads((folder / "config.json").read_text())
@@ -142,23 +182,42 @@ def load_student(folder: Path | str, teacher: Encoder | None = None) -> Encoder:
         raise UserError(
             f"{folder}/config.json is no student of this version (format {config.get('format')!r})"
         )
-    if teacher is None:
-        from foundry_bench.teachers import load_teacher
-
-        teacher = load_teacher(config["teacher"])
     method = registry.build_method(config["method"], config["params"])
-    ctx = Context(variant=config["variant"])
-    student = make_student(method, teacher, cast("PointCloudDataset", _OnDemand()), ctx)
+    sizes = EncoderConfig.from_dict(config["encoder"])
+    student = make_student(method, _stand_in(sizes), _no_clouds(sizes), Context(variant=config["variant"]))
     try:
         student.load_state_dict(state)
     except RuntimeError as error:
         first = str(error).splitlines()[0]
-        raise UserError(f"student in {folder} does not fit teacher {config['teacher']!r}: {first}") from error
-    return student.eval()
+        raise UserError(f"{folder}/model.safetensors does not fit its config.json: {first}") from error
+    student.origin = Origin(method, config["variant"], sizes, config["teacher"], config["teacher_sha256"])
+    return student
 
 
-class _OnDemand:
-    """The calibration set, read when a method asks for one of its attributes: most need no data to rebuild a student."""
+def _stand_in(sizes: EncoderConfig) -> PointTransformer:
+    """A teacher of the given sizes that knows nothing, frozen."""
+    return PointTransformer(sizes).eval().requires_grad_(False)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(registry.load("datasets", "pretrain")(), name)
+
+def _no_clouds(sizes: EncoderConfig) -> PointCloudDataset:
+    """A few random clouds: what a method calibrates on them is replaced by the saved weights."""
+    from foundry_bench.datasets import PointCloudDataset
+
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-1, 1, (STAND_INS, max(sizes.points, sizes.groups, sizes.group_size), 3))
+    names = np.array([f"random {i}" for i in range(STAND_INS)])
+    return PointCloudDataset(
+        name="random",
+        version="1",
+        sha256="random",
+        classes=(),
+        points=points.astype(np.float32),
+        labels=np.full(STAND_INS, -1),
+        series=names,
+        paths=names,
+        splits={},
+        parts=None,
+        part_names={},
+        novel_classes=(),
+        licence="CC0-1.0",
+    )

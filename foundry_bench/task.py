@@ -61,9 +61,10 @@ def score_from_outcomes(metric: Metric, outcomes: np.ndarray) -> Score:
 
 @dataclass(frozen=True)
 class Supervision:
-    """Objects of a data set that an expert may be trained on for a task: ``rows`` (n,) and ``labels`` (n,) from 0 on.
+    """Objects of a data set that an expert may be trained on for a task: ``rows`` (n,) and ``labels`` from 0 on, one per
+    object (n,), or one per point (n, P), then -1 where there is none.
 
-    None of them is ever scored, by this task or by another.
+    The task never scores any of them.
     """
 
     rows: np.ndarray
@@ -88,6 +89,10 @@ class Task(ABC):
 
     def supervision(self, data: PointCloudDataset) -> Supervision | None:
         """Labelled objects for experts of this task, or None where every labelled object is scored."""
+        return None
+
+    def scored(self, data: PointCloudDataset) -> np.ndarray | None:
+        """Rows of ``data`` that are ever scored, so that no expert is scored on what it was trained for; None: not known."""
         return None
 
     def metrics_for(self, data: PointCloudDataset) -> tuple[Metric, ...]:

@@ -10,6 +10,7 @@ Each function returns nothing and raises :class:`ConformanceError`, whose messag
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,8 @@ def check_method(method: Method, teacher: Encoder, data: PointCloudDataset, ctx:
     require(_equal_states(student, twin), f"{method.name}: the same seed must give the same student")
     points = _clouds(data, student)
     check_encoder(student, teacher, points)
-    check_state(student, make_student(method, teacher, data, ctx.for_component("other seed")), points)
+    other = make_student(method, _stranger(teacher), data, ctx.for_component("other seed"))
+    check_state(student, other, points)
     if ctx.trains:
         check_training_step(method, make_student(method, teacher, data, ctx), teacher, points, ctx.variant)
     require(_unchanged(teacher, before), f"{method.name}: the teacher must stay untouched")
@@ -118,7 +120,8 @@ def check_tokens(tokens: Tokens, shape: tuple[int, ...], name: str) -> None:
 
 
 def check_state(student: Encoder, other: Encoder, points: Tensor) -> None:
-    """The state written by ``student`` as safetensors makes ``other``, of another seed, the same encoder."""
+    """The state written by ``student`` as safetensors makes ``other`` the same encoder, which was made with another seed
+    from a teacher of the same sizes and other weights: a saved student is loaded without its teacher."""
     name = type(student).__name__
     state = load(
         save({key: value.detach().clone().contiguous() for key, value in student.state_dict().items()})
@@ -201,6 +204,17 @@ def check_task(task: Task, encoder: Encoder, data: PointCloudDataset, ctx: Conte
         same = np.array_equal(np.asarray(outcomes), np.asarray(second.outcomes[score.metric]))
         require(same, f"{task.name}: the outcomes of {score.metric} must come in a fixed order")
     require(_unchanged(encoder, before), f"{task.name}: a task must leave the frozen encoder untouched")
+
+
+@torch.no_grad()
+def _stranger(teacher: Encoder) -> Encoder:
+    """A teacher of the same sizes that knows nothing."""
+    stranger = copy.deepcopy(teacher)
+    for parameter in stranger.parameters():
+        parameter.normal_(
+            std=0.05, generator=torch.Generator(parameter.device).manual_seed(parameter.numel())
+        )
+    return stranger
 
 
 def _clouds(data: PointCloudDataset, encoder: Encoder) -> Tensor:

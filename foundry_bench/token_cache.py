@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,8 @@ HELD_OUT = 10
 class TokenCache:
     """Memory-mapped views of the unlabelled set, half precision: patches, the teacher's tokenizer output and its features.
 
-    Arrays (N, V, ...); ``held_out`` (N,) marks the objects that no student is trained on.
+    Arrays (N, V, ...); ``held_out`` (N,) marks the objects that no student is trained on. ``parts`` (N, V, T) are the labels
+    of the patches, of a data set whose points have labels.
     """
 
     neighborhoods: np.ndarray
@@ -41,6 +42,7 @@ class TokenCache:
     tokens: np.ndarray
     features: np.ndarray
     held_out: np.ndarray
+    parts: np.ndarray | None = None
 
     def patches(self, rows: np.ndarray, views: np.ndarray) -> Patches:
         """Patches of some objects in some views."""
@@ -67,9 +69,8 @@ def token_cache(teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx:
 
     Concurrent processes wait for the one that makes it. Raises UserError when the disk is full.
     """
-    key = hashlib.sha256(json.dumps([_weights_hash(teacher), data.sha256, views, 1]).encode()).hexdigest()[
-        :16
-    ]
+    made_from = [_weights_hash(teacher), asdict(teacher.config), data.sha256, views, 1]
+    key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
     folder = (ctx.cache or ctx.scratch) / f"tokens-{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
@@ -80,7 +81,7 @@ def token_cache(teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx:
                 raise UserError(
                     f"cannot cache teacher tokens in {folder}: {error}; free some disk space"
                 ) from error
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
     return TokenCache(**arrays, held_out=held_out(data))
 
 
@@ -111,21 +112,25 @@ def _fill_cache(
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(derive_seed(0, "distillation views", data.sha256))
-    bank = ViewBank.build(
-        torch.from_numpy(np.ascontiguousarray(data.points)), teacher.config, views, generator, ctx.progress
-    )
     total, config = len(data.points), teacher.config
-    wide = (total, views, config.groups, config.dim)
+    each = (total, views, config.groups)
     shapes = {
-        "neighborhoods": bank.neighborhoods.shape,
-        "centers": bank.centers.shape,
-        "tokens": wide,
-        "features": wide,
+        "neighborhoods": (*each, config.group_size, 3),
+        "centers": (*each, 3),
+        "tokens": (*each, config.dim),
+        "features": (*each, config.dim),
     }
     arrays = {
-        name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float16, tuple(shape))
+        name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float16, shape)
         for name, shape in shapes.items()
     }
+    if data.parts is not None:
+        arrays["parts"] = np.lib.format.open_memmap(folder / "parts.npy", "w+", np.int16, each)
+    # On disk from the start, so that a data set larger than memory is cached too.
+    bank = ViewBank(
+        **{name: torch.from_numpy(a) for name, a in arrays.items() if name not in ("tokens", "features")}
+    )
+    ViewBank.build(data.points, config, views, generator, ctx.progress, into=bank, labels=data.parts)
     teacher.eval().to(ctx.device)
     for start in range(0, total, 32):
         rows = torch.arange(start, min(start + 32, total))

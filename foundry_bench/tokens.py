@@ -7,7 +7,7 @@ reduction composes it, so that reading ``take(x, source)`` undoes any number of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -67,14 +67,44 @@ def take(x: Tensor, index: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Prefix:
+    """Rows in front of the patches that stand for none of them (a CLS token): ``x`` and their positions ``pos``, (B, n, D).
+
+    They join every block and no reduction: methods see the patches alone.
+    """
+
+    x: Tensor
+    pos: Tensor
+
+    @classmethod
+    def of(cls, encoder: nn.Module, batch: int) -> Prefix | None:
+        """The prefix of ``batch`` clouds from a teacher's or student's parameters, None where it has none."""
+        rows, pos = getattr(encoder, "prefix", None), getattr(encoder, "prefix_pos", None)
+        if rows is None or pos is None:
+            return None
+        return cls(rows.expand(batch, -1, -1), pos.expand(batch, -1, -1))
+
+    def in_front(self, x: Tensor, pos: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens and positions (B, n + N, D): these rows and then those of ``x`` and ``pos`` (B, N, D)."""
+        return torch.cat([self.x.to(x.dtype), x], dim=1), torch.cat([self.pos.to(pos.dtype), pos], dim=1)
+
+    def split(self, x: Tensor) -> tuple[Prefix, Tensor]:
+        """The prefix after a layer that gave ``x`` (B, n + N, D), and the patches' rows (B, N, D)."""
+        count = self.x.shape[1]
+        return replace(self, x=x[:, :count]), x[:, count:]
+
+
+@dataclass(frozen=True)
 class Stream:
     """Tokens between two reductions. ``x`` and ``pos`` (B, N, D): tokens and the positions added before every block;
-    ``size`` (B, N, 1): how many patches each row stands for; ``source`` (B, T): the row each original patch reads."""
+    ``size`` (B, N, 1): how many patches each row stands for; ``source`` (B, T): the row each original patch reads. ``prefix``:
+    rows that stand for no patch, kept apart from all of them."""
 
     x: Tensor
     pos: Tensor
     size: Tensor
     source: Tensor
+    prefix: Prefix | None = field(default=None, kw_only=True)
 
     @classmethod
     def of(cls, x: Tensor, pos: Tensor) -> Stream:
@@ -100,7 +130,8 @@ def merge(stream: Stream, index: Tensor, count: int) -> Stream:
     total = sum_rows(packed, index, count)
     size = total[..., 2 * width :]
     mean = total[..., : 2 * width] / size
-    return Stream(mean[..., :width], mean[..., width:], size, index.gather(1, stream.source))
+    source = index.gather(1, stream.source)
+    return Stream(mean[..., :width], mean[..., width:], size, source, prefix=stream.prefix)
 
 
 def select(stream: Stream, kept: Tensor, stand_in: Tensor) -> Stream:
@@ -110,6 +141,7 @@ def select(stream: Stream, kept: Tensor, stand_in: Tensor) -> Stream:
         take(stream.pos, kept),
         sum_rows(stream.size, stand_in, kept.shape[1]),
         stand_in.gather(1, stream.source),
+        prefix=stream.prefix,
     )
 
 

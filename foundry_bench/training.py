@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foundry_bench import expert, registry
-from foundry_bench.distill import Budget, DistillReport, distill
+from foundry_bench.datasets.catalog import load_dataset
+from foundry_bench.distillation import Budget, DistillReport, distill
 from foundry_bench.encoder import Encoder, TokenEncoder
 from foundry_bench.errors import UserError
 from foundry_bench.stack import Stack
-from foundry_bench.students import make_student
+from foundry_bench.students import make_student, mark
 from foundry_bench.variants import FMD, OFF_THE_SHELF
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
     from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.method import Method
+    from foundry_bench.task import Task
 
 
 def expert_of(method: Method) -> expert.Expert:
@@ -26,6 +28,11 @@ def expert_of(method: Method) -> expert.Expert:
             f"{method.name} has no task to be an expert of; derive it from foundry_bench.expert.Expert"
         )
     return first
+
+
+def lesson_task(pupil: expert.Expert) -> Task:
+    """The task that an expert is trained for."""
+    return registry.load("tasks", pupil.task)()
 
 
 def train(
@@ -44,8 +51,7 @@ def train(
     if ctx.variant == FMD:
         return distill(student, teacher, data, method=method, ctx=ctx, budget=budget)
     pupil = expert_of(method)
-    task = registry.load("tasks", pupil.task)()
-    lesson = expert.prepare(pupil, task, registry.load("datasets", pupil.dataset)(), data)
+    lesson = expert.prepare(pupil, lesson_task(pupil), load_dataset(pupil.dataset, ctx.data_root), data)
     return expert.train(student, teacher, lesson, method=pupil, ctx=ctx, budget=budget)
 
 
@@ -57,6 +63,6 @@ def finished_student(
     student = make_student(first, teacher, data, ctx)
     report = train(student, teacher, data, method=first, ctx=ctx, budget=budget)
     if isinstance(method, Stack):
-        student = method.finish(student, data, ctx)
+        student = mark(method.finish(student, data, ctx), method, ctx.variant, teacher)
         method.configure(student)
     return student.eval(), report

@@ -27,7 +27,7 @@ from foundry_bench.methods.evit import quarters
 from foundry_bench.reduction import ReducingStudent
 from foundry_bench.students import require_transformer
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.tokens import Stream, nearest, sum_rows, take
+from foundry_bench.tokens import Prefix, Stream, nearest, sum_rows, take
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -143,6 +143,7 @@ class DynamicViTStudent(ReducingStudent):
         x, pos = embedding.tokens, self.positional_encoding(embedding.centers)
         base, (batch, patches, _) = x + pos, x.shape
         policy = x.new_ones(batch, patches, 1)
+        prefix = Prefix.of(self, batch)
         rows = torch.arange(patches, device=x.device).expand(batch, -1)
         shares: list[Tensor] = []
         dense: list[Tensor] = []
@@ -158,14 +159,26 @@ class DynamicViTStudent(ReducingStudent):
                     kept = top_keep(self.predictors[stage](x, policy), count)
                     x, pos = take(x, kept), take(pos, kept)
                     rows, policy = rows.gather(1, kept), policy[:, :count]
-            x = block_with_policy(block, x, policy) if shares else block(x)
+            x, prefix = self.run(block, x, policy if shares else None, prefix)
             if levels and i in self.config.level_blocks:
                 stream = self.stream(x, pos, rows, policy, embedding.centers)
                 dense.append(self.restore(stream, base, final=False))
         stream = self.stream(x, pos, rows, policy, embedding.centers)
         penalty = self.ratio_weight * ratio_loss(shares, self.rho) if shares else None
         aux = {"source": stream.source, "size": stream.size[..., 0]}
+        if prefix is not None:
+            aux["prefix"] = self.norm(prefix.x)
         return Tokens(self.restore(stream, base, final=True), tuple(dense), penalty, aux)
+
+    def run(
+        self, block: Any, x: Tensor, policy: Tensor | None, prefix: Prefix | None
+    ) -> tuple[Tensor, Prefix | None]:
+        """``block`` on tokens with positions x (B, N, D) behind the teacher's ``prefix``, which everybody sees."""
+        if prefix is not None:
+            x = torch.cat([prefix.x + prefix.pos, x], dim=1)
+            policy = None if policy is None else F.pad(policy, (0, 0, prefix.x.shape[1], 0), value=1.0)
+        x = block(x) if policy is None else block_with_policy(block, x, policy)
+        return (x, None) if prefix is None else prefix.split(x)[::-1]
 
     def stream(self, x: Tensor, pos: Tensor, rows: Tensor, policy: Tensor, centers: Tensor) -> Stream:
         """Rows as the un-merging functions know them; a dropped row that training carries along has size 0."""

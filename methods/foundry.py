@@ -19,7 +19,7 @@ from foundry_bench.method import Method
 from foundry_bench.students import CAU, TokenStudent, require_transformer
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
 from foundry_bench.token_cache import calibration_patches
-from foundry_bench.tokens import assigned_mean, content_order
+from foundry_bench.tokens import Prefix, assigned_mean, content_order
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -167,7 +167,9 @@ class FoundryStudent(TokenStudent):
             middle, counts = self.dso.mean(centers, cam.detach())
             where = self.positional_encoding(middle.to(centers.dtype))
         keep = self.config.level_blocks[:2] if levels else ()
-        x, kept = run_blocks(self.blocks, self.dso.gather(tokens, cam), where, keep)
+        x, kept = run_blocks(
+            self.blocks, self.dso.gather(tokens, cam), where, keep, Prefix.of(self, len(tokens))
+        )
         out, *dense = (self.reconstruct(cam @ self.norm(level), known) for level in (x, *kept))
         aux = {"assignment": cam, "tokens_kept": (counts > 0).sum(dim=1)}
         return Tokens(out, (*dense, out) if levels else (), aux=aux)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foundry_bench.encoder import Embedding, Encoder, Tokens
@@ -19,7 +20,7 @@ from foundry_bench.method import Method
 from foundry_bench.methods.foundry import FoundryStudent, sample_tokens, seed_supertokens
 from foundry_bench.students import require_transformer
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.tokens import assigned_mean, block_with_mask, take
+from foundry_bench.tokens import Prefix, assigned_mean, block_with_mask, take
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -93,13 +94,17 @@ class FoundryGateStudent(FoundryStudent):
         return Tokens(out, dense, penalty, aux)
 
     def _run(self, x: Tensor, pos: Tensor, valid: Tensor, levels: bool) -> tuple[Tensor, list[Tensor]]:
-        full = bool(valid.all())
+        full, prefix = bool(valid.all()), Prefix.of(self, len(x))
+        if prefix is not None:
+            (x, pos), valid = prefix.in_front(x, pos), F.pad(valid, (prefix.x.shape[1], 0), value=True)
         kept = []
         for i, block in enumerate(self.blocks):
             x = block(x + pos) if full else block_with_mask(block, x + pos, valid)
             if levels and i in self.config.level_blocks[:2]:
                 kept.append(x)
-        return x, kept
+        if prefix is None:
+            return x, kept
+        return prefix.split(x)[1], [prefix.split(level)[1] for level in kept]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from foundry_bench.encoder import Embedding, Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.reduction import MergingStudent
+from foundry_bench.reduction import MergingStudent, leaving
 from foundry_bench.students import require_transformer
 from foundry_bench.tokens import Stream, select, sum_rows, take
 
@@ -101,6 +101,14 @@ def merge_rows(x: Tensor, index: Tensor, count: int) -> Tensor:
     return sum_rows(x, index, count) / sum_rows(torch.ones_like(x[..., :1]), index, count)
 
 
+def behind(index: Tensor, count: int, front: int) -> tuple[Tensor, int]:
+    """A matching (B, N) with ``front`` rows before all others, which stay by themselves: (B, front + N)."""
+    if front == 0:
+        return index, count
+    own = torch.arange(front, device=index.device).expand(len(index), -1)
+    return torch.cat([own, index + front], dim=1), count + front
+
+
 class GitMergeStudent(MergingStudent):
     """The teacher, whose blocks work on merged tokens and update all of them: every token keeps its own state.
 
@@ -117,16 +125,18 @@ class GitMergeStudent(MergingStudent):
         return select(stream, order, order.argsort(dim=1)), base
 
     def step(self, index: int, block: Any, stream: Stream) -> Stream:
-        x = stream.x + stream.pos
-        r = int(x.shape[1] * self._strength)
+        x, pos, prefix = self.entering(stream)
+        x = x + pos
+        r = int(stream.x.shape[1] * self._strength)
         if r == 0:
-            return replace(stream, x=block(x))
-        stride = bin_stride(self._strength)
+            return leaving(stream, block(x), prefix)
+        stride, front = bin_stride(self._strength), x.shape[1] - stream.x.shape[1]
         normed = block.norm1(x)
-        to, count = bin_match(normed, stride, r, [offsets(len(self.blocks), stride)[index]])
+        to, count = bin_match(normed[:, front:], stride, r, [offsets(len(self.blocks), stride)[index]])
+        to, count = behind(to, count, front)
         x = x + take(block.attn(merge_rows(normed, to, count)), to)
         x = x + take(block.mlp(merge_rows(block.norm2(x), to, count)), to)
-        return replace(stream, x=x)
+        return leaving(stream, x, prefix)
 
 
 @dataclass(frozen=True)

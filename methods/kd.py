@@ -12,6 +12,7 @@ from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import Method
 from foundry_bench.students import TokenStudent, require_transformer
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
+from foundry_bench.tokens import Prefix
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -36,7 +37,7 @@ class ShallowStudent(TokenStudent):
         """The last hidden state (B, T, d) and, if asked for, those at a third, two thirds and the end of the depth."""
         keep = tuple(max(round(len(self.blocks) * k / 3) - 1, 0) for k in (1, 2, 3)) if levels else ()
         pos = self.positional_encoding(embedding.centers)
-        x, kept = run_blocks(self.blocks, embedding.tokens, pos, keep)
+        x, kept = run_blocks(self.blocks, embedding.tokens, pos, keep, Prefix.of(self, len(pos)))
         by_block = dict(zip(sorted(set(keep)), kept, strict=True))
         return x, [by_block[k] for k in keep]
 
@@ -49,10 +50,8 @@ class NarrowStudent(ShallowStudent):
         full = teacher.config
         heads = max(1, round(full.heads * width))
         dim = heads * max(1, round(full.dim * width / heads))
-        w0, w1, w2 = (max(1, round(w * width)) for w in full.tokenizer_widths)
-        small = PointTransformer(
-            replace(full, dim=dim, depth=depth, heads=heads, tokenizer_widths=(w0, w1, w2))
-        )
+        widths = tuple(max(1, round(w * width)) for w in full.tokenizer_widths)
+        small = PointTransformer(replace(full, dim=dim, depth=depth, heads=heads, tokenizer_widths=widths))
         super().__init__(small)
         self.tokenizer.requires_grad_(True)
         self.config = full

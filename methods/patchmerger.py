@@ -22,7 +22,7 @@ from foundry_bench.reduction import ReducingStudent
 from foundry_bench.students import require_transformer
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
 from foundry_bench.token_cache import calibration_patches
-from foundry_bench.tokens import Stream
+from foundry_bench.tokens import Prefix, Stream
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -65,7 +65,9 @@ class PM(nn.Module):
         both = torch.cat([normed, stream.pos.to(normed.dtype)], dim=-1)
         x, pos = (log_weight.exp().to(normed.dtype) @ both).to(normed.dtype).chunk(2, dim=-1)
         reading = reading_weights(log_weight)
-        return MergedStream(x, pos, reading.sum(dim=1)[..., None], reading.argmax(dim=-1), reading)
+        return MergedStream(
+            x, pos, reading.sum(dim=1)[..., None], reading.argmax(dim=-1), reading, prefix=stream.prefix
+        )
 
 
 @torch.no_grad()
@@ -103,7 +105,8 @@ def sample_tokens_after(
     with torch.no_grad():
         embedding = teacher.embed(calibration_patches(teacher, data, count))
         pos = teacher.positional_encoding(embedding.centers)
-        return run_blocks(teacher.blocks[:after], embedding.tokens, pos)[0]
+        prefix = Prefix.of(teacher, len(pos))
+        return run_blocks(teacher.blocks[:after], embedding.tokens, pos, prefix=prefix)[0]
 
 
 class PatchMergerStudent(ReducingStudent):

@@ -84,7 +84,7 @@ def groups(student: Encoder, keep: float, tokenizer: bool) -> Iterator[Group]:
     stand in for, and what a PointNet layer costs is the product of two widths.
     """
     root, blocks = math.sqrt(keep), blocks_of(student)
-    t = getattr(student, "tokenizer", None)
+    t = pointnet_of(student)
     if tokenizer and isinstance(t, FoldedPointNet):
         for writers, readers in (
             ((t.lift,), (t.local,)),
@@ -101,13 +101,19 @@ def groups(student: Encoder, keep: float, tokenizer: bool) -> Iterator[Group]:
         yield Group(units, 1, max(1, round(keep * units)), (mlp.fc1,), (mlp.fc2,))
 
 
+def pointnet_of(student: Encoder) -> nn.Module | None:
+    """The tokenizer, or the PointNet that is a part of it."""
+    tokenizer = getattr(student, "tokenizer", None)
+    return getattr(tokenizer, "pointnet", tokenizer)
+
+
 def blocks_of(student: Encoder) -> list[Any]:
     """The transformer blocks of ``student``, after a check that it can be pruned. Raises UserError if it cannot."""
     blocks = getattr(student, "blocks", None)
     if not isinstance(blocks, nn.ModuleList):
         raise UserError(f"prune-structured needs transformer blocks, {type(student).__name__} has none")
     layers = [(name, block) for block in blocks for name in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]
-    tokenizer = getattr(student, "tokenizer", None)
+    tokenizer = pointnet_of(student)
     if isinstance(tokenizer, FoldedPointNet):
         layers += [(name, tokenizer) for name, _ in tokenizer.named_children()]
     for name, parent in layers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -29,6 +30,14 @@ def subset(data: PointCloudDataset, count: int) -> PointCloudDataset:
         splits={k: v[rows][:count] for k, v in data.splits.items()},
         parts=None,
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What readers keep of data sets goes where the tests' other files are, not into the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FOUNDRY_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from torch import nn
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.distill import (
+from foundry_bench.distillation import (
     BUDGETS,
     Budget,
     distill,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.distill import shares_tokenizer
+from foundry_bench.distillation import shares_tokenizer
 from foundry_bench.encoder import Patches
 from foundry_bench.linears import (
     RIDGE,

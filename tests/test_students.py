@@ -15,14 +15,20 @@ from foundry_bench.registry import expand, parse_selector
 from foundry_bench.students import load_student, make_student, save_student
 from foundry_bench.teachers.transformer import PointTransformer
 
-ABOUT = {"variant": "fmd", "teacher": "small", "teacher_sha": "0"}
+
+def test_an_encoder_that_no_method_made_is_not_saved(tiny_teacher: PointTransformer, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="make_student"):
+        save_student(tiny_teacher, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_round_trip(tiny_teacher: PointTransformer, clouds: PointCloudDataset, tmp_path: Path) -> None:
     method = Foundry(supertokens=2, hidden_ratio=2.0)
     student = make_student(method, tiny_teacher, clouds, Context(seed=7))
-    save_student(student, tmp_path, method=method, **ABOUT)
-    loaded = load_student(tmp_path, tiny_teacher)
+    save_student(student, tmp_path)
+    loaded = load_student(tmp_path)
+    assert loaded.origin == student.origin
+    assert loaded.origin.method == method
     patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:2, :256]))
     with torch.no_grad():
         assert torch.equal(loaded(patches).features, student(patches).features)
@@ -32,21 +38,21 @@ def test_damaged_foreign_and_unfitting_folders(
     tiny_teacher: PointTransformer, clouds: PointCloudDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="cannot be read"):
-        load_student(tmp_path / "absent", tiny_teacher)
+        load_student(tmp_path / "absent")
     method = Foundry(supertokens=2)
-    save_student(make_student(method, tiny_teacher, clouds, Context()), tmp_path, method=method, **ABOUT)
+    save_student(make_student(method, tiny_teacher, clouds, Context()), tmp_path)
     config = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(config.replace('"supertokens": 2', '"supertokens": 3'))
     with pytest.raises(UserError, match="does not fit"):
-        load_student(tmp_path, tiny_teacher)
+        load_student(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="no student"):
-        load_student(tmp_path, tiny_teacher)
+        load_student(tmp_path)
     (tmp_path / "config.json").write_text(config)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:64])
     with pytest.raises(UserError, match="cannot be read"):
-        load_student(tmp_path, tiny_teacher)
+        load_student(tmp_path)
 
 
 def test_the_tokenizer_stays_the_teachers_through_training_mode(
@@ -77,9 +83,8 @@ def test_a_stack_is_saved_and_loaded_with_all_its_methods(
 ) -> None:
     ((method, variant), *_) = expand(parse_selector(selector), use_grid=False)
     student = make_student(method, tiny_teacher, clouds, Context(variant=variant))
-    save_student(student, tmp_path, method=method, variant=variant, teacher="tiny", teacher_sha="0")
-    loaded = load_student(tmp_path, tiny_teacher)
-    method.configure(loaded)
+    save_student(student, tmp_path)
+    loaded = load_student(tmp_path)
     patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:2, :256]))
     with torch.no_grad():
         assert torch.equal(loaded(patches).features, student(patches).features)

@@ -9,7 +9,7 @@ import torch
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.distill import Budget
+from foundry_bench.distillation import Budget
 from foundry_bench.errors import UserError
 from foundry_bench.methods.int8 import Int8Linear
 from foundry_bench.registry import expand, parse_selector

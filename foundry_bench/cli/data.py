@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from foundry_bench.datasets.dataset import PointCloudDataset
+    from foundry_bench.datasets.official.base import OfficialDataset
+
 NAMES = ("kicad", "furniture", "pretrain")
 
-#: Without a terminal, one line is printed per this share of the models.
+#: Without a terminal, one line is printed per this share of the work.
 _LINE_EVERY = 0.05
 
 #: Skipped models that are named on the command line; dataset.json lists all.
 _SKIPPED_SHOWN = 10
+
+#: Clouds read at a time to verify them.
+_BLOCK = 512
 
 
 @click.group()
@@ -23,8 +31,14 @@ def data() -> None:
 
 
 @data.command("list")
-def list_datasets() -> None:
-    """Show the data sets that ship with foundry-bench."""
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    help="Folder below which the official data sets lie.  [default: data]",
+)
+def list_datasets(root: Path | None) -> None:
+    """Show the data sets that ship with foundry-bench, and which official ones are there."""
+    from foundry_bench.datasets import catalog
     from foundry_bench.datasets.embedded_reader import EMBEDDED, embedded_folder, read_description
 
     for name in EMBEDDED:
@@ -32,9 +46,14 @@ def list_datasets() -> None:
         kind = f"{len(about['classes'])} classes" if about["classes"] else "unlabelled"
         parts = f", parts in {len(about['part_names'])} categories" if about["part_names"] else ""
         click.echo(
-            f"{name:<10} {about['objects']:>5} objects x {about['points']} points, {kind}{parts}; "
+            f"{name:<17} {about['objects']:>5} objects x {about['points']} points, {kind}{parts}; "
             f"{about['licence']}; sha256 {about['sha256'][:12]}"
         )
+    root = root or catalog.ROOT
+    for official in _officials():
+        there = f"found in {official.place(root)}"
+        how = f"missing below {root}: `foundry-bench data verify {official.name}` says how to get it"
+        click.echo(f"{official.name:<17} {there if official.present(root) else how}; {official.licence}")
 
 
 @data.command()
@@ -79,20 +98,104 @@ def prepare(name: str, source: Path, out: Path | None, points: int, jobs: int) -
 
 
 @data.command()
-@click.argument("name", type=click.Choice(NAMES))
+@click.argument("name")
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
-    help="Folder that `data prepare` wrote, or one that holds NAME.  [default: the embedded copy]",
+    help="The data set's folder, or one that holds it.  [default: the embedded copy; data for official sets]",
 )
-def verify(name: str, root: Path | None) -> None:
-    """Check every file of a data set against its SHA-256, and the counts against its index."""
+@click.pass_context
+def verify(context: click.Context, name: str, root: Path | None) -> None:
+    """Check a data set: an embedded or prepared one byte by byte, an official one against its layout.
+
+    For an official data set that is not whole, say what is missing, where to get it and how it must lie. NAME may also
+    be a folder of clouds.
+
+    \b
+    Examples:
+      foundry-bench data verify kicad
+      foundry-bench data verify modelnet40 --root /data
+    """
+    from foundry_bench.datasets import catalog
+    from foundry_bench.datasets.embedded_reader import EMBEDDED
+
+    if name in EMBEDDED:
+        _verify_embedded(name, root)
+    elif catalog.is_folder(name):
+        from foundry_bench.datasets.folder import load_folder
+
+        with _progress(f"checking {name}") as progress:
+            _show_counts(load_folder(Path(name), progress=lambda _, done, total: progress(done, total, "")))
+    elif not _verify_official(name, root or catalog.ROOT):
+        context.exit(2)
+
+
+def _verify_embedded(name: str, root: Path | None) -> None:
     from foundry_bench.datasets.verification import verify_folder
 
     report = verify_folder(name, root)
     for file in report.files:
         click.echo(f"ok  {file}")
     click.echo(f"ok  {report.objects} objects x {report.points} points, sha256 {report.sha256}")
+
+
+def _officials() -> list[OfficialDataset]:
+    """The official data sets of all installed distributions, by name; a broken plugin is left to ``foundry-bench list``."""
+    from foundry_bench import registry
+    from foundry_bench.datasets import catalog
+    from foundry_bench.errors import UserError
+
+    found = []
+    for name in registry.entries("datasets"):
+        try:
+            source = catalog.registered(name)
+        except UserError:
+            continue
+        if catalog.is_official(source):
+            found.append(source())
+    return found
+
+
+def _verify_official(name: str, root: Path) -> bool:
+    """Prints what is wrong with an official data set, or its counts after reading all of it."""
+    from foundry_bench.datasets import catalog
+    from foundry_bench.errors import UserError
+
+    source = catalog.registered(name)
+    if not catalog.is_official(source):
+        raise UserError(f"data set {name!r} has nothing to verify: its plugin makes it in memory")
+    official: OfficialDataset = source()
+    problems = official.problems(root)
+    if problems:
+        for line in problems:
+            click.echo(line)
+        click.echo(f"\nget {name} from {official.url}\nterms: {official.terms}\nexpected below {root}:")
+        click.echo(official.layout)
+        return False
+    with _progress(f"reading {name}") as progress:
+        dataset = official.load(root, lambda _, done, total: progress(done, total, ""))
+        for start in range(0, len(dataset.points), _BLOCK):
+            dataset.points[start : start + _BLOCK]
+            progress(min(start + _BLOCK, len(dataset.points)), len(dataset.points), "")
+    _show_counts(dataset, official.counts)
+    return True
+
+
+def _show_counts(dataset: PointCloudDataset, expected: dict[str, int] | None = None) -> None:
+    """Prints clouds a side, points, episodes and the hash; a count that is not the official one is pointed out."""
+    expected = expected or {}
+    for split, sides in dataset.splits.items():
+        for side in sorted(set(sides.tolist())):
+            count = int((sides == side).sum())
+            official = expected.get(side, count)
+            note = "" if count == official else f"  (the official data set has {official})"
+            click.echo(f"{split} {side:<5} {count} clouds{note}")
+    for name, episodes in dataset.episodes.items():
+        click.echo(f"episodes {name}: {len(episodes)} folds")
+    click.echo(
+        f"{len(dataset.points)} clouds x {dataset.points.shape[1]} points, {len(dataset.classes)} classes"
+    )
+    click.echo(f"sha256 {dataset.sha256}\nok")
 
 
 @contextmanager

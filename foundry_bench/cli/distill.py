@@ -7,41 +7,58 @@ from pathlib import Path
 
 import click
 
-from foundry_bench.cli.options import one_method, teacher_option, working_context
+from foundry_bench.cli.options import data_root_option, one_method, teacher_option, working_context
 from foundry_bench.errors import UserError
 
 
 @click.command()
-@click.argument("selector")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the student.")
-@click.option("--budget", default="quick", show_default=True, help="quick, standard or paper.")
-@click.option("--data", "data_name", default="pretrain", show_default=True, help="Unlabelled data set.")
-@click.option("--seed", default=0, show_default=True)
 @teacher_option
-def distill(selector: str, out: Path, budget: str, data_name: str, seed: int, teacher: str) -> int:
-    """Make the student of SELECTOR, train it and save it: on the teacher's tokens, or for one task (kd-expert).
+@click.option(
+    "--method", "selector", required=True, help="Selector of one method, such as foundry[supertokens=4]."
+)
+@click.option(
+    "--data",
+    default="pretrain",
+    show_default=True,
+    help="Unlabelled clouds: a data set, or a folder of cloud files.",
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the student.")
+@click.option("--budget", default="quick", show_default=True, help="quick, standard or paper.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")
+@data_root_option
+def distill(
+    teacher: str, selector: str, data: str, out: Path, budget: str, seed: int, device: str, data_root: str
+) -> int:
+    """Make the student of one method, train it on the teacher's tokens of your clouds, and save it.
+
+    The folder holds model.safetensors and config.json and is all that foundry_bench.load_student needs.
 
     \b
-    foundry-bench distill 'foundry[supertokens=4]' --out students/foundry-4
-    foundry-bench distill 'foundry[supertokens=4]+int8' --out students/foundry-4-int8
+    foundry-bench distill --method 'foundry[supertokens=4]' -o students/foundry-4
+    foundry-bench distill --teacher point_jepa.ckpt --method foundry --data scans/ -o students/mine
+    foundry-bench distill --method 'foundry[supertokens=4]+int8' -o students/foundry-4-int8
     """
+    import torch
+
     from foundry_bench import students
-    from foundry_bench.distill import get_budget
+    from foundry_bench.distillation import get_budget
     from foundry_bench.sweep import harness
     from foundry_bench.training import finished_student
     from foundry_bench.variants import FMD, OFF_THE_SHELF
 
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out} is not empty; choose another --out")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is not an empty folder; choose another --out")
     method, variant = one_method(selector, FMD)
     if variant == OFF_THE_SHELF:
         raise UserError(f"{method.name} has nothing to train: it is used off the shelf")
-    encoder, data = harness.load_teacher(teacher), harness.load_dataset(data_name)
-    with working_context(seed, budget) as ctx:
-        ctx = replace(ctx, variant=variant)
-        student, report = finished_student(method, encoder, data, ctx, get_budget(budget))
+    spent = get_budget(budget)
+    encoder = harness.load_teacher(teacher)
+    with working_context(seed, budget, data_root) as ctx:
+        clouds = harness.load_dataset(data, data_root, ctx.progress)
+        ctx = replace(ctx, variant=variant, device=torch.device(device))
+        student, report = finished_student(method, encoder, clouds, ctx, spent)
     assert report is not None, "every other variant trains"
-    sha = harness.teacher_sha256(teacher)
-    students.save_student(student, out, method=method, variant=variant, teacher=teacher, teacher_sha=sha)
+    students.save_student(student, out)
     click.echo(f"{out}: R2 {report.r2:.4f} after {report.steps} steps in {report.seconds:.0f} s")
     return 0

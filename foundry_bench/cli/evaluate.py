@@ -5,30 +5,39 @@ from __future__ import annotations
 import click
 
 from foundry_bench import registry
-from foundry_bench.cli.options import student_of, teacher_option, working_context
+from foundry_bench.cli.options import data_root_option, student_of, teacher_option, working_context
 
 
 @click.command()
 @click.argument("student")
-@click.option("--task", default="fewshot", show_default=True)
+@click.option(
+    "--task", default="fewshot", show_default=True, help="Such as 'classification[mode=finetune]:modelnet40'."
+)
 @click.option("--dataset", help="Data set. [the task's own]")
+@click.option(
+    "--budget", default="quick", show_default=True, help="Of tasks that train: quick, standard or paper."
+)
+@data_root_option
 @teacher_option
-def evaluate(student: str, task: str, dataset: str | None, teacher: str) -> int:
+def evaluate(student: str, task: str, dataset: str | None, budget: str, data_root: str, teacher: str) -> int:
     """Score STUDENT, a saved folder or the selector of an untrained one.
 
     \b
     foundry-bench evaluate students/foundry-4 --task fewshot --dataset kicad
+    foundry-bench evaluate students/foundry-4 --task 'classification:modelnet40' --data-root ~/data
     foundry-bench evaluate teacher
     """
     from foundry_bench.sweep import harness
 
-    protocol = registry.load("tasks", task)()
-    with working_context() as ctx:
+    with working_context(budget=budget, data_root=data_root) as ctx:
         encoder = student_of(student, harness.load_teacher(teacher), ctx)
-        for name in [dataset] if dataset else protocol.datasets:
-            data = harness.load_dataset(name)
-            harness.check_needs(task, protocol.needs, name, data)
-            for score in protocol.evaluate(encoder, data, ctx).values:
-                spread = "" if score.ci_low is None else f"  [{score.ci_low:.4f}, {score.ci_high:.4f}]"
-                click.echo(f"{task}:{name}:{score.metric}  {score.value:.4f}{spread}  n={score.n}")
+        for protocol, asked in registry.expand_task(task):
+            label = registry.selector_text(protocol.name, registry.shown_fields(protocol), None)
+            names = (asked,) if asked else (dataset,) if dataset else protocol.datasets
+            for name in names:
+                data = harness.load_dataset(name, data_root, ctx.progress)
+                harness.check_needs(protocol.name, protocol.needs, name, data)
+                for score in protocol.evaluate(encoder, data, ctx).values:
+                    spread = "" if score.ci_low is None else f"  [{score.ci_low:.4f}, {score.ci_high:.4f}]"
+                    click.echo(f"{label}:{name}:{score.metric}  {score.value:.4f}{spread}  n={score.n}")
     return 0

@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from foundry_bench import registry
-from foundry_bench.cli.show import console
 from foundry_bench.errors import UserError
+from foundry_bench.progress import console
 
 
 @click.command(name="list")

@@ -41,20 +41,35 @@ def one_method(selector: str, variant: str | None = None) -> tuple[Method, str]:
     return named[0]
 
 
+def data_root_option(command: Command) -> Command:
+    """``--data-root``, where official data sets lie."""
+    return click.option(
+        "--data-root", default="data", show_default=True, help="Folder that holds the official data sets."
+    )(command)
+
+
 def student_of(text: str, teacher: Encoder, ctx: Context) -> Encoder:
     """A saved student's folder, or an untrained student of a selector, off the shelf where the method can be."""
     from foundry_bench import students
 
     if Path(text).is_dir():
-        return students.load_student(Path(text), teacher)
+        return students.load_student(Path(text))
     method, variant = one_method(text)
     return students.make_student(method, teacher, None, replace(ctx, variant=variant))
 
 
 @contextmanager
-def working_context(seed: int = 0, budget: str = "quick") -> Iterator[Context]:
-    """A context whose scratch folder goes away with it."""
+def working_context(seed: int = 0, budget: str = "quick", data_root: str = "data") -> Iterator[Context]:
+    """A context whose scratch folder goes away with it, and which shows the progress of long work."""
     from foundry_bench.context import Context
+    from foundry_bench.progress import long_work
 
-    with TemporaryDirectory(prefix="foundry-bench-") as scratch:
-        yield Context(seed=seed, budget=budget, scratch=Path(scratch))
+    with TemporaryDirectory(prefix="foundry-bench-") as scratch, long_work() as (progress, log):
+        yield Context(
+            seed=seed,
+            budget=budget,
+            data_root=Path(data_root),
+            scratch=Path(scratch),
+            progress=progress,
+            log=log,
+        )

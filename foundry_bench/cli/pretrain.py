@@ -36,8 +36,8 @@ def pretrain(
     import torch
 
     from foundry_bench import registry
-    from foundry_bench.cli.show import long_work
     from foundry_bench.context import Context
+    from foundry_bench.progress import long_work
     from foundry_bench.teachers import save_teacher
     from foundry_bench.teachers.pretrain import pretrain as train
 

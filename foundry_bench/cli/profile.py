@@ -5,15 +5,16 @@ from __future__ import annotations
 import click
 from rich.table import Table
 
-from foundry_bench.cli.options import student_of, teacher_option, working_context
-from foundry_bench.cli.show import console
+from foundry_bench.cli.options import data_root_option, student_of, teacher_option, working_context
+from foundry_bench.progress import console
 
 
 @click.command()
 @click.argument("student")
 @click.option("--dataset", default="kicad", show_default=True, help="Clouds to measure on.")
+@data_root_option
 @teacher_option
-def profile(student: str, dataset: str, teacher: str) -> int:
+def profile(student: str, dataset: str, data_root: str, teacher: str) -> int:
     """Measure multiply-adds, parameters, latency and memory of STUDENT, a saved folder or a selector.
 
     \b
@@ -24,9 +25,9 @@ def profile(student: str, dataset: str, teacher: str) -> int:
     from foundry_bench.sweep import harness
 
     reference = harness.load_teacher(teacher)
-    with working_context() as ctx:
+    with working_context(data_root=data_root) as ctx:
         encoder = student_of(student, reference, ctx)
-        report = cost.profile(encoder, reference, harness.load_dataset(dataset), ctx)
+        report = cost.profile(encoder, reference, harness.load_dataset(dataset, data_root, ctx.progress), ctx)
     table = Table(title=f"{student} beside {teacher}", title_justify="left", header_style="bold")
     table.add_column("figure")
     table.add_column("value", justify="right")

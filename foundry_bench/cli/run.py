@@ -21,17 +21,24 @@ INTERRUPTED = 130
 @click.option(
     "--methods", help="Selectors such as 'teacher,foundry[supertokens=1,4],tome+fmd', or all. [all]"
 )
-@click.option("--tasks", help="Names of tasks, or all. [all]")
+@click.option("--tasks", help="Such as 'fewshot,classification[mode=finetune]:modelnet40', or all. [all]")
 @click.option("--teacher", help="Name of a teacher, or a file or folder with weights. [small]")
-@click.option("--dataset", help="Data sets to evaluate on. [each task's own]")
+@click.option("--dataset", help="Data sets to evaluate on, where a task names none. [each task's own]")
+@click.option("--distill-on", help="Unlabelled data set or folder that students are trained on. [pretrain]")
+@click.option("--data-root", help="Folder that holds the official data sets. [data]")
+@click.option("--device", help="cpu, cuda, cuda:1 ... [cpu]")
 @click.option("--budget", help="quick, standard or paper. [quick]")
 @click.option("--seeds", type=int, help="Number of seeds. [1]")
 @click.option("--engine", help="local or serial. [local]")
 @click.option("--jobs", type=int, help="Cells at a time. [2, or 1 on one core]")
 @click.option("--out", type=click.Path(path_type=Path), help="Results folder. [results/TASKS-BUDGET]")
 @click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="A sweep.yaml; options win over it."
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="A sweep.yaml, or embedded or paper; options win.",
 )
+@click.option("--tables", help="Some of the tables of a --config that makes several. [all]")
 @click.option("--timeout", type=float, help="Seconds after which a cell is stopped. [21600]")
 @click.option("--dry-run", is_flag=True, help="Print the cells, which are reused, and the estimated time.")
 def run(out: Path | None, config_file: Path | None, dry_run: bool, **options: Any) -> int:
@@ -44,6 +51,8 @@ def run(out: Path | None, config_file: Path | None, dry_run: bool, **options: An
     foundry-bench run --methods all --tasks fewshot
     foundry-bench run --methods 'foundry[supertokens=1,4,16]' --tasks fewshot --budget standard
     foundry-bench run --config results/fewshot-quick/sweep.yaml
+    foundry-bench run --config embedded --tables general-vs-experts
+    foundry-bench run --config paper --teacher point_jepa.ckpt --data-root ~/data --device cuda
     """
     config = SweepConfig.from_sources(config_file, options)
     folder = out or config.default_out

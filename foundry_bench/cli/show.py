@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rich.console import Console
-from rich.logging import RichHandler
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
+from foundry_bench.progress import console
 from foundry_bench.sweep.estimate import Estimate, human_time
 from foundry_bench.sweep.plan import EVALUATE, PROFILE, STUDENT, Cell
 from foundry_bench.sweep.store import FINISHED
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Progress as ProgressSink
-
-WIDE = 160
-"""Columns assumed where no terminal says how many there are, so that tables in files are not folded."""
-
-
-def console(*, stderr: bool = False) -> Console:
-    """A rich console that does not fold tables into 80 columns when its output goes to a file."""
-    found = Console(stderr=stderr, highlight=False, soft_wrap=False)
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=WIDE)
 
 
 class SweepDisplay(AbstractContextManager["SweepDisplay"]):
@@ -123,26 +106,3 @@ def key_result(record: dict[str, Any]) -> str:
         cost = record["cost"]
         return f"{cost['gmacs']:.4f} GMACs, latency ratio {cost['latency_ratio']:.2f}"
     return ""
-
-
-@contextmanager
-def long_work() -> Iterator[tuple[ProgressSink, logging.Logger]]:
-    """A progress sink and a logger for work outside a sweep: a bar on a terminal, log lines elsewhere."""
-    screen = console(stderr=True)
-    log = logging.getLogger("foundry_bench")
-    handler = RichHandler(console=screen, show_path=False)
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
-
-        try:
-            yield progress, log
-        finally:
-            log.removeHandler(handler)

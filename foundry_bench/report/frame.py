@@ -10,7 +10,7 @@ import pandas as pd
 
 from foundry_bench.errors import UserError
 from foundry_bench.sweep import snapshot
-from foundry_bench.sweep.plan import Cell
+from foundry_bench.sweep.plan import Cell, task_text
 from foundry_bench.sweep.store import Store
 
 COST = (
@@ -77,7 +77,7 @@ def _row(cell: Cell, record: dict[str, Any] | None, store: Store) -> dict[str, A
         "seed": inputs["seed"],
         "budget": (inputs["budget"] or {}).get("name"),
         "student": cell.parent,
-        "task": (inputs["task"] or {}).get("name"),
+        "task": task_text(inputs["task"]) if inputs["task"] else None,
         "dataset": (inputs["dataset"] or {}).get("name"),
     }
     if record is None:

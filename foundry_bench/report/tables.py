@@ -78,25 +78,40 @@ def rich_table(board: pd.DataFrame, title: str) -> Table:
     return table
 
 
-def markdown(board: pd.DataFrame, title: str, failures: list[str]) -> str:
-    """``leaderboard.md``: the table, how to read it, and what failed."""
+def markdown(board: pd.DataFrame, title: str, frame: pd.DataFrame, about: str = "") -> str:
+    """``leaderboard.md`` of the cells ``frame``: what it is ``about``, the table, how to read it, what failed or was
+    skipped."""
     text = text_table(board)
-    lines = [f"# {title}", "", _line(text.columns), _line(["---"] * len(text.columns))]
+    lines = [
+        f"# {title}",
+        "",
+        *([about.strip(), ""] if about else []),
+        _line(text.columns),
+        _line(["---"] * len(text.columns)),
+    ]
     lines += [_line(row) for row in text.itertuples(index=False)]
     lines += ["", *NOTES]
-    if failures:
-        lines += ["", "## Not finished", "", *(f"- {failure}" for failure in failures)]
+    for heading, found in (("Not finished", failure_lines(frame)), ("Skipped", skip_lines(frame))):
+        if found:
+            lines += ["", f"## {heading}", "", *(f"- {line}" for line in found)]
     return "\n".join(lines) + "\n"
 
 
 def failure_lines(frame: pd.DataFrame) -> list[str]:
     """One line per planned cell that is not finished, with its error."""
-    lines = []
-    for row in frame[~frame["status"].isin(["ok", "skipped"])].to_dict("records"):
-        place = f" on {row['task']}:{row['dataset']}" if row["kind"] == "evaluate" else ""
-        reason = f": {row['error_type']}: {row['message']}" if isinstance(row["message"], str) else ""
-        lines.append(f"{row['status']}: {row['kind']} {selector(row)}{place}{reason}")
-    return lines
+    return [_cell_line(row) for row in frame[~frame["status"].isin(["ok", "skipped"])].to_dict("records")]
+
+
+def skip_lines(frame: pd.DataFrame) -> list[str]:
+    """One line per cell that could not be asked for here, with the reason."""
+    return [_cell_line(row) for row in frame[frame["status"] == "skipped"].to_dict("records")]
+
+
+def _cell_line(row: Mapping[Any, Any]) -> str:
+    place = f" on {row['task']}:{row['dataset']}" if row["kind"] == "evaluate" else ""
+    error = f"{row['error_type']}: " if isinstance(row["error_type"], str) else ""
+    reason = f": {error}{row['message']}" if isinstance(row["message"], str) else ""
+    return f"{row['status']}: {row['kind']} {selector(row)}{place}{reason}"
 
 
 def _score(value: float, half: float) -> str:

@@ -36,10 +36,30 @@ def write_reports(folder: Path) -> pd.DataFrame:
     board = leaderboard.build(frame)
     failures = tables.failure_lines(frame)
     write_atomic(folder / "leaderboard.csv", board.to_csv(index=False).encode())
-    write_atomic(folder / "leaderboard.md", tables.markdown(board, folder.name, failures).encode())
+    write_atomic(folder / "leaderboard.md", tables.markdown(board, folder.name, frame).encode())
     write_json(folder / "summary.json", summary(frame, board, failures))
     plots.accuracy_vs_flops(board, folder / "figures")
+    _write_tables(folder, frame)
     return board
+
+
+def _write_tables(folder: Path, frame: pd.DataFrame) -> None:
+    """``tables/NAME.csv`` and ``.md`` of a sweep that makes several comparisons, and nothing of earlier ones."""
+    from foundry_bench.report import leaderboard, tables
+    from foundry_bench.sweep import snapshot
+    from foundry_bench.sweep.config import SweepConfig
+    from foundry_bench.sweep.store import Store
+
+    content = snapshot.read(Store(folder))
+    if content is None or not content["tables"]:
+        return
+    about = {table.name: table.about for table in SweepConfig.from_plain(content["resolved"]).tables}
+    for name, cells in content["tables"].items():
+        part = frame[frame["cell_id"].isin(cells)]
+        board = leaderboard.build(part)
+        text = tables.markdown(board, name, part, about[name])
+        write_atomic(folder / "tables" / f"{name}.csv", board.to_csv(index=False).encode())
+        write_atomic(folder / "tables" / f"{name}.md", text.encode())
 
 
 def summary(frame: pd.DataFrame, board: pd.DataFrame, failures: list[str]) -> dict[str, Any]:

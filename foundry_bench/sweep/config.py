@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,31 @@ import yaml
 from foundry_bench.errors import UserError
 from foundry_bench.registry import split_selectors, unknown
 
+SWEEPS = "sweeps"
+"""Folder of the package with ready-made sweep files; ``--config paper`` finds ``paper.yaml`` there."""
 SETTLED = ("teacher", "dataset", "budget", "distill_on", "device")
 """Keys that must stay the same in one results folder; the others may be widened by a later run."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One comparison of a sweep that makes several: its rows and columns. ``about`` says what it shows."""
+
+    name: str
+    methods: tuple[str, ...]
+    tasks: tuple[str, ...]
+    about: str = ""
 
 
 @dataclass(frozen=True)
 class SweepConfig:
     """One sweep. The command line wins over the YAML file, the file over these defaults.
 
-    ``methods`` are selectors and ``tasks`` names, or ``all``. An empty ``dataset`` means each task's own data
-    sets. ``distill_on`` is the unlabelled data set that students are trained on. ``timeout`` is in seconds
-    per cell.
+    ``methods`` are selectors such as ``foundry[supertokens=1,4]+fmd`` and ``tasks`` such as
+    ``classification[mode=finetune]:modelnet40``, or ``all``. ``dataset`` is for tasks that name none; empty means
+    each task's own data sets. ``distill_on`` is the unlabelled data set that students are trained on. Data sets are
+    registered names or folders; official ones lie below ``data_root``. ``tables`` are several comparisons in place
+    of one, which share their students. ``timeout`` is in seconds per cell.
     """
 
     methods: tuple[str, ...] = ("all",)
@@ -31,10 +47,12 @@ class SweepConfig:
     budget: str = "quick"
     seeds: int = 1
     distill_on: str = "pretrain"
+    data_root: str = "data"
     device: str = "cpu"
     engine: str = "local"
     jobs: int | None = None
     timeout: float = 6 * 3600.0
+    tables: tuple[Table, ...] = ()
 
     def __post_init__(self) -> None:
         for key, least in (("seeds", 1), ("jobs", 1), ("timeout", 1e-3)):
@@ -47,24 +65,49 @@ class SweepConfig:
         """Merge ``options`` (None: not given) over the YAML ``file``. Raises UserError for keys nobody
         knows.
         """
-        values = read_yaml(file) if file is not None else {}
+        values = read_yaml(packaged(file)) if file is not None else {}
+        chosen = options.pop("tables", None)
+        for key in ("methods", "tasks"):
+            if values.get("tables") and options.get(key) is not None:
+                raise UserError(f"{file} makes several tables; choose some with --tables instead of --{key}")
         known = [f.name for f in fields(cls)]
         for key in values:
             if key not in known:
                 raise unknown(f"key in {file}", key, known)
         values.update({k: v for k, v in options.items() if v is not None})
-        return cls.from_plain(values)
+        config = cls.from_plain(values)
+        return config if chosen is None else replace(config, tables=_chosen(config.tables, _items(chosen)))
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> SweepConfig:
         """Build from YAML or JSON values, in which a list of names may also be written as one text."""
         lists = ("methods", "tasks", "dataset")
-        return cls(**{k: _items(v) if k in lists else v for k, v in values.items()})  # type: ignore[arg-type]
+        made = {k: _items(v) if k in lists else v for k, v in values.items()}
+        if "tables" in values:
+            made["tables"] = _tables(values["tables"])
+        return cls(**made)  # type: ignore[arg-type]
 
     def to_yaml(self) -> str:
         """The text of ``sweep.yaml``."""
+        return yaml.safe_dump(self.to_plain(), sort_keys=False, width=110)
+
+    def to_plain(self) -> dict[str, Any]:
+        """JSON and YAML values that :meth:`from_plain` reads."""
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        return yaml.safe_dump(plain, sort_keys=False)
+        plain["tables"] = {
+            t.name: {"about": t.about, "methods": list(t.methods), "tasks": list(t.tasks)}
+            for t in self.tables
+        }
+        if self.tables:
+            del plain["methods"], plain["tasks"]
+        else:
+            del plain["tables"]
+        return plain
+
+    @property
+    def comparisons(self) -> tuple[Table, ...]:
+        """The tables, or the one that ``methods`` and ``tasks`` make."""
+        return self.tables or (Table("", self.methods, self.tasks),)
 
     def differing(self, other: SweepConfig) -> list[str]:
         """Keys in which ``other`` is a different sweep and not a wider one."""
@@ -72,8 +115,36 @@ class SweepConfig:
 
     @property
     def default_out(self) -> Path:
-        """``results/<tasks>-<budget>``."""
-        return Path("results") / f"{'-'.join(self.tasks)}-{self.budget}"
+        """``results/<tasks>-<budget>``, or ``results/tables-<budget>``."""
+        name = "tables" if self.tables else "-".join(self.tasks)
+        return Path("results") / f"{re.sub('[^A-Za-z0-9._-]+', '-', name).strip('-')}-{self.budget}"
+
+
+def packaged(file: Path) -> Path:
+    """``file``, or the sweep of that name that comes with the package."""
+    ready = Path(str(files("foundry_bench") / SWEEPS / file.with_suffix(".yaml").name))
+    return ready if not file.exists() and len(file.parts) == 1 and ready.exists() else file
+
+
+def _tables(content: object) -> tuple[Table, ...]:
+    """The tables of a sweep file: name -> methods, tasks and about."""
+    wanted = {"methods", "tasks"}
+    if not isinstance(content, dict) or not all(
+        isinstance(t, dict) and wanted <= set(t) <= wanted | {"about"} for t in content.values()
+    ):
+        raise UserError("tables must map names to methods, tasks and, if you like, about")
+    return tuple(
+        Table(str(name), _items(t["methods"]), _items(t["tasks"]), str(t.get("about", "")))
+        for name, t in content.items()
+    )
+
+
+def _chosen(tables: tuple[Table, ...], names: tuple[str, ...]) -> tuple[Table, ...]:
+    known = {table.name: table for table in tables}
+    for name in names:
+        if name not in known:
+            raise unknown("table", name, known)
+    return tuple(known[name] for name in dict.fromkeys(names))
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

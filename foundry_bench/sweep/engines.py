@@ -25,7 +25,7 @@ PRELOAD = [
     "sklearn.svm",
     "foundry_bench.cost",
     "foundry_bench.sweep.cell",
-    "foundry_bench.distill",
+    "foundry_bench.distillation",
     "foundry_bench.students",
 ]
 """Imported once by the fork server, so that a cell's process starts in milliseconds."""

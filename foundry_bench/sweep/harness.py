@@ -13,6 +13,7 @@ from foundry_bench import registry
 from foundry_bench.errors import UserError
 
 if TYPE_CHECKING:
+    from foundry_bench.context import Progress
     from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.encoder import TokenEncoder
 
@@ -48,28 +49,23 @@ def teacher_sha256(name: str) -> str:
     return teachers.teacher_sha256(name)
 
 
-def load_dataset(name: str) -> PointCloudDataset:
-    """A registered data set."""
-    return registry.load("datasets", name)()
+def load_dataset(name: str, root: str | Path, progress: Progress | None = None) -> PointCloudDataset:
+    """A data set by registered name or folder; official ones lie below ``root``."""
+    from foundry_bench.datasets import catalog
+
+    return catalog.load_dataset(name, Path(root), progress or catalog.silent)
 
 
-def dataset_sha256(name: str) -> str:
-    """Hash of a data set; the embedded ones tell it without their points being read."""
-    from foundry_bench.datasets import embedded_reader
+def dataset_sha256(name: str, root: str | Path) -> str:
+    """Hash of a data set."""
+    from foundry_bench.datasets import catalog
 
-    load = registry.load("datasets", name)
-    if name not in embedded_reader.EMBEDDED:
-        return load().sha256
-    description = embedded_reader.read_description(
-        embedded_reader.embedded_folder(name), "reinstall foundry-bench"
-    )
-    sums = {file: description["files"][file]["sha256"] for file in description["data_files"]}
-    return embedded_reader.data_hash(sums)
+    return catalog.dataset_sha256(name, Path(root))
 
 
 def resolve_budget(name: str) -> dict[str, Any]:
     """All values of a named budget."""
-    from foundry_bench.distill import BUDGETS, get_budget
+    from foundry_bench.distillation import BUDGETS, get_budget
 
     if name not in BUDGETS:
         raise registry.unknown("budget", name, BUDGETS)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from foundry_bench import registry
 from foundry_bench.errors import UserError
 from foundry_bench.sweep import harness
-from foundry_bench.sweep.config import SweepConfig
+from foundry_bench.sweep.config import SweepConfig, Table
 from foundry_bench.variants import EXPERT, OFF_THE_SHELF
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ PIPELINE_VERSION = 2
 the grouping, the cost counter."""
 
 STUDENT, EVALUATE, PROFILE = "student", "evaluate", "profile"
+Place = tuple["Task", dict[str, str]]
+"""A task and the name and hash of the data set it is run on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +57,13 @@ class Cell:
 class Plan:
     """The cells in an order in which every parent comes before its children.
 
-    ``config`` has ``all`` replaced by names. ``sources`` are the plugin files that the identities were hashed
-    from.
+    ``config`` has ``all`` replaced by names. ``tables`` are the ids of each comparison's cells, by its name.
+    ``sources`` are the plugin files that the identities were hashed from.
     """
 
     config: SweepConfig
     cells: list[Cell]
+    tables: dict[str, list[str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     sources: list[Path] = field(default_factory=list)
 
@@ -88,8 +91,13 @@ def title(kind: str, inputs: dict[str, Any]) -> str:
     """The name of a cell for people, from a cell's or a record's inputs."""
     row = registry.selector_text(inputs["method"]["name"], inputs["shown"], inputs["variant"])
     seed = f" seed {inputs['seed']}" if inputs["seed"] else ""
-    place = f" on {inputs['task']['name']}:{inputs['dataset']['name']}" if kind == EVALUATE else ""
+    place = f" on {task_text(inputs['task'])}:{inputs['dataset']['name']}" if kind == EVALUATE else ""
     return f"{kind} {row}{seed}{place}"
+
+
+def task_text(task: dict[str, Any]) -> str:
+    """A task as the command line takes it, from its block in a cell's or a record's inputs."""
+    return registry.selector_text(task["name"], task.get("shown", ""), None)
 
 
 def plan(config: SweepConfig) -> Plan:
@@ -97,12 +105,12 @@ def plan(config: SweepConfig) -> Plan:
     together.
     """
     planner = _Planner(config)
-    for selector in planner.selectors():
-        planner.add_method(selector)
+    tables = {table.name: planner.add_table(table) for table in planner.resolve()}
     if not planner.cells:
         raise UserError("nothing to run: no method is selected; see 'foundry-bench list methods'")
     cells = sorted(planner.cells.values(), key=lambda cell: (STUDENT, EVALUATE, PROFILE).index(cell.kind))
-    return Plan(planner.config, cells, planner.warnings, sorted(planner.sources))
+    tables.pop("", None)
+    return Plan(planner.config, cells, tables, planner.warnings, sorted(planner.sources))
 
 
 class _Planner:
@@ -114,23 +122,37 @@ class _Planner:
         self.sources: set[Path] = set()
         self.budget = harness.resolve_budget(config.budget)
         self.teacher = {"name": config.teacher, "sha256": harness.teacher_sha256(config.teacher)}
-        self.tasks = self._load_tasks(config.tasks)
-        self.config = replace(
-            config,
-            methods=self._names("methods", config.methods),
-            tasks=tuple(task.name for task in self.tasks),
-        )
-        self.places = [
-            (task, _dataset(name)) for task in self.tasks for name in config.dataset or task.datasets
-        ]
-        self.unlabelled = _dataset(config.distill_on)
+        self.config = config
+        self.every_task = any("all" in table.tasks for table in config.comparisons)
+        self.unlabelled = self._dataset(config.distill_on)
+        self.clouds: dict[str, str] | None = None
+        self.places: list[Place] = []
+        self.members: set[str] = set()
 
-    def selectors(self) -> list[registry.Selector]:
-        """The sweep's selectors, checked for names nobody registered before anything else is loaded."""
-        found = [registry.parse_selector(text) for text in self.config.methods]
-        for selector in found:
-            registry.check_names(selector)
+    def resolve(self) -> tuple[Table, ...]:
+        """The comparisons with ``all`` replaced by names, kept in :attr:`config`; names that nobody registered raise
+        before anything is loaded."""
+        found = tuple(
+            replace(t, methods=self._names("methods", t.methods), tasks=self._names("tasks", t.tasks))
+            for t in self.config.comparisons
+        )
+        for text in (text for table in found for text in table.methods):
+            registry.check_names(registry.parse_selector(text))
+        if self.config.tables:
+            self.config = replace(self.config, tables=found)
+        else:
+            self.config = replace(self.config, methods=found[0].methods, tasks=found[0].tasks)
         return found
+
+    def add_table(self, table: Table) -> list[str]:
+        """Add the cells of one comparison and return their ids."""
+        self.members = set()
+        self.places = self._places(table.tasks)
+        if self.clouds is None:
+            self.clouds = self.places[0][1] if self.places else self.unlabelled
+        for text in table.methods:
+            self.add_method(registry.parse_selector(text))
+        return sorted(self.members)
 
     def add_method(self, selector: registry.Selector) -> None:
         """Add the cells of every method, variant, parameter and seed of one selector.
@@ -155,9 +177,8 @@ class _Planner:
         for task, dataset in self.places:
             place = {"task": _task_inputs(task), "protocol": task.protocol(), "dataset": dataset}
             self._cell(EVALUATE, {**common, **place}, student.id)
-        clouds = self.places[0][1] if self.places else self.unlabelled
         protocol = {"device": self.config.device, "fidelity_on": self.unlabelled}
-        self._cell(PROFILE, {**common, "dataset": clouds, "protocol": protocol}, student.id)
+        self._cell(PROFILE, {**common, "dataset": self.clouds, "protocol": protocol}, student.id)
 
     def _student(self, method: Method, variant: str, seed: int) -> Cell:
         """The cell that makes a method's student; a stack starts from the student of its first method."""
@@ -176,10 +197,10 @@ class _Planner:
             parent = self._student(method.parts[0], variant, seed).id
             inputs["student"] = parent
         if variant == EXPERT:
-            inputs.update(self._supervision(method))
+            inputs.update(self._lesson(method))
         return self._cell(STUDENT, inputs, parent)
 
-    def _supervision(self, method: Method) -> dict[str, Any]:
+    def _lesson(self, method: Method) -> dict[str, Any]:
         """The task and labels that an expert is trained for."""
         from foundry_bench.training import expert_of
 
@@ -187,7 +208,7 @@ class _Planner:
         task = registry.load("tasks", expert.task)()
         return {
             "task": _task_inputs(task),
-            "protocol": {**task.protocol(), "labels": _dataset(expert.dataset)},
+            "protocol": {**task.protocol(), "labels": self._dataset(expert.dataset)},
         }
 
     def _inputs(self, method: Method, variant: str, seed: int) -> dict[str, Any]:
@@ -212,6 +233,7 @@ class _Planner:
     def _cell(self, kind: str, inputs: dict[str, Any], parent: str | None = None) -> Cell:
         # JSON first: tuples become lists, so that the cell in memory equals the one read back from a record.
         cell = Cell(kind, json.loads(json.dumps(inputs)), parent)
+        self.members.add(cell.id)
         return self.cells.setdefault(cell.id, cell)
 
     def _add_broken(self, name: str, reason: str) -> None:
@@ -226,20 +248,28 @@ class _Planner:
             **nothing,
         }
         cell = Cell(STUDENT, inputs, broken=reason)
+        self.members.add(cell.id)
         self.cells[cell.id] = cell
 
-    def _load_tasks(self, names: tuple[str, ...]) -> list[Task]:
-        """Instances of the tasks; with ``all`` a broken one is a warning, by name it is an error."""
-        loaded = []
-        for name in self._names("tasks", names):
+    def _places(self, texts: tuple[str, ...]) -> list[Place]:
+        """Tasks and the data sets they are run on. With ``all`` a broken task is a warning, by name it is an error."""
+        places = []
+        for text in texts:
             try:
-                loaded.append(registry.load("tasks", name)())
+                tasks = registry.expand_task(text)
             except UserError as error:
-                if "all" not in names:
+                if not self.every_task:
                     raise
                 self.warnings.append(str(error))
-        self.sources.update(file for task in loaded for file in harness.source_files([type(task)]))
-        return loaded
+                continue
+            for task, asked in tasks:
+                self.sources.update(harness.source_files([type(task)]))
+                names = (asked,) if asked else self.config.dataset or task.datasets
+                places += [(task, self._dataset(name)) for name in names]
+        return places
+
+    def _dataset(self, name: str) -> dict[str, str]:
+        return {"name": name, "sha256": harness.dataset_sha256(name, self.config.data_root)}
 
     @staticmethod
     def _names(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -250,8 +280,5 @@ class _Planner:
 
 
 def _task_inputs(task: Task) -> dict[str, Any]:
-    return {"name": task.name, "version": task.version, "code_sha256": harness.code_sha256([type(task)])}
-
-
-def _dataset(name: str) -> dict[str, str]:
-    return {"name": name, "sha256": harness.dataset_sha256(name)}
+    about = {"name": task.name, "version": task.version, "shown": registry.shown_fields(task)}
+    return {**about, "code_sha256": harness.code_sha256([type(task)])}

@@ -111,6 +111,7 @@ def _run_cells(outcome: Outcome, store: Store, reporter: Reporter) -> None:
                 environment.describe(),
                 budget=config.budget,
                 device=config.device,
+                data_root=config.data_root,
                 done=reporter.finished,
             )
             engine.run(schedule)

@@ -35,13 +35,14 @@ class Schedule:
         *,
         budget: str,
         device: str,
+        data_root: str,
         done: Done,
     ) -> None:
         self.store = store
         self._waiting = list(todo)
         self._unborn = {cell.id for cell in todo if cell.kind == STUDENT}
         self._environment = environment
-        self._settings = {"budget": budget, "device": device}
+        self._settings = {"budget": budget, "device": device, "data_root": data_root}
         self._done = done
         self._specs: dict[str, dict[str, Any]] = {}
         for cell in [cell for cell in todo if cell.broken is not None]:

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from foundry_bench import registry
+from foundry_bench.datasets.embedded_reader import EMBEDDED
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.plan import Cell, Plan
 from foundry_bench.sweep.store import Store, write_json
+from foundry_bench.teachers.checkpoints.names import split_name
 
 OWN = "foundry-bench"
 PACKAGES = ("foundry_bench", "foundry_bench.methods", "foundry_bench.tasks")
@@ -33,8 +35,9 @@ def save(store: Store, asked: SweepConfig, plan: Plan) -> None:
     content = {
         "fingerprint": fingerprint(asked, plan.sources, plan.cells),
         "sources": [str(path) for path in plan.sources],
-        "resolved": asdict(plan.config),
+        "resolved": plan.config.to_plain(),
         "warnings": plan.warnings,
+        "tables": plan.tables,
         "cells": cells,
     }
     if not _same(store, content):
@@ -53,7 +56,7 @@ def load(store: Store, asked: SweepConfig) -> Plan | None:
         return None
     resolved = SweepConfig.from_plain(content["resolved"])
     config = replace(resolved, engine=asked.engine, jobs=asked.jobs, timeout=asked.timeout)
-    return Plan(config, planned, [], sources)
+    return Plan(config, planned, content["tables"], [], sources)
 
 
 def read(store: Store) -> dict[str, Any] | None:
@@ -77,13 +80,12 @@ def fingerprint(asked: SweepConfig, sources: list[Path], cells: list[Cell]) -> d
     ignored = ("engine", "jobs", "timeout")
     entries = {kind: registry.entries(kind) for kind in registry.KINDS}
     files = list(sources)
-    if Path(asked.teacher).exists():
-        files += _tree(Path(asked.teacher))
+    teacher = Path(split_name(asked.teacher)[0])
+    if teacher.exists():
+        files += _tree(teacher)
     elif not _own(entries["teachers"].get(asked.teacher)):
         return None
-    if not all(
-        _own(entries["datasets"].get(cell.inputs["dataset"]["name"])) for cell in cells if not cell.broken
-    ):
+    if not all(cell.inputs["dataset"]["name"] in EMBEDDED for cell in cells if not cell.broken):
         return None
     for package in PACKAGES:
         spec = find_spec(package)

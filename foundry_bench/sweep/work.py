@@ -15,13 +15,14 @@ from foundry_bench import registry
 from foundry_bench.storage import write_atomic
 from foundry_bench.sweep import harness
 from foundry_bench.sweep.store import Store
+from foundry_bench.variants import EXPERT
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
     from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.encoder import Encoder, TokenEncoder
     from foundry_bench.method import Method
-    from foundry_bench.task import Scores
+    from foundry_bench.task import Scores, Task
 
 LOG = logging.getLogger(__name__)
 
@@ -48,6 +49,10 @@ class Job:
         """The cell's method with its parameters."""
         return registry.build_method(self.inputs["method"]["name"], self.inputs["params"])
 
+    def data(self, name: str) -> PointCloudDataset:
+        """A data set by name or folder."""
+        return harness.load_dataset(name, self.spec["data_root"])
+
     def context(self, seed: int) -> Context:
         """What the method or task is handed."""
         import torch
@@ -59,16 +64,17 @@ class Job:
             seed=seed,
             variant=self.inputs["variant"],
             budget=self.spec["budget"],
+            data_root=Path(self.spec["data_root"]),
             scratch=self.scratch,
             cache=Path(self.spec["cache"]),
             log=LOG,
         )
 
-    def student(self, teacher: Encoder) -> Encoder:
+    def student(self) -> Encoder:
         """The parent's trained student, configured with this cell's inference-time parameters."""
         from foundry_bench import students
 
-        student = students.load_student(self.store.student_folder(self.inputs["student"]), teacher)
+        student = students.load_student(self.store.student_folder(self.inputs["student"]))
         self.method().configure(student)
         return student.eval()
 
@@ -77,7 +83,7 @@ def run_student(job: Job) -> dict[str, Any]:
     """Make a student, train it where its variant says so, save it; the record's ``fidelity`` block."""
     from foundry_bench import students
     from foundry_bench.context import derive_seed
-    from foundry_bench.distill import get_budget
+    from foundry_bench.distillation import get_budget
     from foundry_bench.stack import Stack
     from foundry_bench.training import train
 
@@ -85,7 +91,7 @@ def run_student(job: Job) -> dict[str, Any]:
     job.stage = "load"
     teacher, data, method = (
         harness.load_teacher(inputs["teacher"]["name"]),
-        harness.load_dataset(inputs["dataset"]["name"]),
+        job.data(inputs["dataset"]["name"]),
         job.method(),
     )
     job.stage = "compress"
@@ -93,7 +99,8 @@ def run_student(job: Job) -> dict[str, Any]:
     # The trainer gets the sweep's seed itself: all students of a seed see the same views in the same order.
     ctx = job.context(inputs["seed"])
     if isinstance(method, Stack):
-        student = method.finish(job.student(teacher), data, compressing).eval()
+        student = method.finish(job.student(), data, compressing).eval()
+        students.mark(student, method, inputs["variant"], teacher)
         fidelity = _untrained(student, teacher, data, job, ctx, _parent_fidelity(job))
     else:
         student = students.make_student(method, teacher, data, compressing)
@@ -102,7 +109,7 @@ def run_student(job: Job) -> dict[str, Any]:
         report = train(student, teacher, data, method=method, ctx=ctx, budget=budget)
         fidelity = asdict(report) if report else _untrained(student, teacher, data, job, ctx, {})
     job.stage = "save"
-    _save(student, method, job)
+    _save(student, job)
     return {"fidelity": fidelity}
 
 
@@ -115,10 +122,10 @@ def _untrained(
     training: dict[str, Any],
 ) -> dict[str, Any]:
     """The fidelity block of a student that was not trained here; ``training``: what its parent's training took."""
-    from foundry_bench import distill
+    from foundry_bench import distillation
 
     job.stage = "fidelity"
-    r2 = distill.heldout_r2(student, teacher, data, ctx, job.spec["budget"])
+    r2 = distillation.heldout_r2(student, teacher, data, ctx, job.spec["budget"])
     return {"curve": [], "steps": 0, "samples": 0, "seconds": 0.0, **training, "r2": r2}
 
 
@@ -127,16 +134,14 @@ def _parent_fidelity(job: Job) -> dict[str, Any]:
     return dict(record["fidelity"]) if record is not None else {}
 
 
-def _save(student: Encoder, method: Method, job: Job) -> None:
+def _save(student: Encoder, job: Job) -> None:
     """Save into a temporary folder and rename it, so that a student exists whole or not at all."""
     from foundry_bench import students
 
-    inputs = job.inputs
     folder = job.store.student_folder(job.spec["cell_id"])
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    about = {"teacher": inputs["teacher"]["name"], "teacher_sha": inputs["teacher"]["sha256"]}
-    students.save_student(student, temporary, method=method, variant=inputs["variant"], **about)
+    students.save_student(student, temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
 
@@ -149,32 +154,50 @@ def run_evaluate(job: Job) -> dict[str, Any]:
     reason = job.method().skip(teacher, inputs["task"]["name"])
     if reason is not None:
         raise SkipCellError(reason)
-    student = job.student(teacher)
+    student = job.student()
     task = _instance("tasks", inputs["task"]["name"], inputs["protocol"])
-    data = harness.load_dataset(inputs["dataset"]["name"])
+    data = job.data(inputs["dataset"]["name"])
     harness.check_needs(task.name, task.needs, data.name, data)
+    _refuse_seen(job, task, data)
     job.stage = "evaluate"
     # Seed 0 for every method and sweep seed: the same episodes, so that outcomes can be compared in pairs.
     return {"scores": _scores_block(task.evaluate(student, data, job.context(0)), job)}
 
 
+def _refuse_seen(job: Job, task: Task, data: PointCloudDataset) -> None:
+    """Skip the cell of an expert that was trained on labels of objects that ``task`` scores."""
+    from foundry_bench.training import expert_of, lesson_task
+
+    scored = task.scored(data)
+    if job.inputs["variant"] != EXPERT or scored is None:
+        return
+    pupil = expert_of(job.method())
+    supervision = (
+        lesson_task(pupil).supervision(data) if pupil.dataset == job.inputs["dataset"]["name"] else None
+    )
+    if supervision is not None and (seen := np.intersect1d(supervision.rows, scored)).size:
+        raise SkipCellError(
+            f"an expert of {pupil.task} was trained on labels of {len(seen)} objects of {data.name} that {task.name} scores"
+        )
+
+
 def run_profile(job: Job) -> dict[str, Any]:
     """Measure a student's cost; the record's ``cost`` block, and ``fidelity`` where inference-time parameters changed it."""
-    from foundry_bench import cost, distill
+    from foundry_bench import cost, distillation
 
     inputs = job.inputs
     job.stage = "load"
     teacher = harness.load_teacher(inputs["teacher"]["name"])
-    student = job.student(teacher)
-    data = harness.load_dataset(inputs["dataset"]["name"])
+    student = job.student()
+    data = job.data(inputs["dataset"]["name"])
     job.stage = "cost"
     block = cost.profile(student, teacher, data, job.context(0)).to_dict()
     if job.method() == job.method().trained():
         return {"cost": block}  # the student's own record holds its R2
     job.stage = "fidelity"
-    unlabelled = harness.load_dataset(inputs["protocol"]["fidelity_on"]["name"])
+    unlabelled = job.data(inputs["protocol"]["fidelity_on"]["name"])
     ctx = job.context(inputs["seed"])
-    r2 = distill.heldout_r2(student, teacher, unlabelled, ctx, job.spec["budget"])
+    r2 = distillation.heldout_r2(student, teacher, unlabelled, ctx, job.spec["budget"])
     return {"cost": block, "fidelity": {"r2": r2}}
 
 

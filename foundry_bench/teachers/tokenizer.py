@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+CHUNK = 1024
+"""Points that a CPU works on at a time, so that what lies between two layers stays in its cache. Outputs are the same."""
 
 
 class PointNetTokenizer(nn.Module):
@@ -26,15 +32,48 @@ class PointNetTokenizer(nn.Module):
 
     def forward(self, neighborhoods: Tensor) -> Tensor:
         """(B, T, K, 3) -> (B, T, D)."""
-        batch, groups, size, _ = neighborhoods.shape
-        local = self.first_conv(neighborhoods.reshape(-1, 3))
+        groups = neighborhoods.flatten(0, 1)
+        if self.training or not groups.is_cpu:  # batch norms learn from all points at once
+            tokens = self.tokens(groups)
+        else:
+            tokens = torch.cat([self.tokens(part) for part in groups.split(max(1, CHUNK // groups.shape[1]))])
+        return tokens.unflatten(0, neighborhoods.shape[:2])
+
+    def tokens(self, groups: Tensor) -> Tensor:
+        """Groups (G, K, 3) -> (G, D)."""
+        count, size, _ = groups.shape
+        local = self.first_conv(groups.reshape(-1, 3))
         expand, *rest = self.second_conv
         assert isinstance(expand, nn.Linear)
         width = local.shape[-1]
-        pooled = local.unflatten(0, (batch * groups, size)).amax(dim=1)
+        pooled = local.unflatten(0, (count, size)).amax(dim=1)
         from_group = F.linear(pooled, expand.weight[:, :width], expand.bias)
         from_point = F.linear(local, expand.weight[:, width:])
-        x = (from_point.unflatten(0, (batch * groups, size)) + from_group[:, None]).flatten(0, 1)
+        x = (from_point.unflatten(0, (count, size)) + from_group[:, None]).flatten(0, 1)
         for layer in rest:
             x = layer(x)
-        return x.reshape(batch, groups, size, -1).amax(dim=2)
+        return x.unflatten(0, (count, size)).amax(dim=1)
+
+
+class ReducedTokenizer(nn.Module):
+    """A PointNet of ``width`` channels and a linear layer to D, as Point-BERT has it (``reduce_dim``, 256 to 384).
+
+    The layer follows the last max-pool, which no other linear layer can be merged across.
+    """
+
+    pointnet: nn.Module
+
+    def __init__(self, widths: tuple[int, int, int], width: int, dim: int) -> None:
+        super().__init__()
+        self.pointnet = PointNetTokenizer(widths, width)
+        self.reduce = nn.Linear(width, dim)
+
+    def forward(self, neighborhoods: Tensor) -> Tensor:
+        """(B, T, K, 3) -> (B, T, D)."""
+        return self.reduce(self.pointnet(neighborhoods))
+
+
+def make_tokenizer(widths: Sequence[int], dim: int) -> PointNetTokenizer | ReducedTokenizer:
+    """The tokenizer of ``widths``: three of a PointNet that gives D, or four of one that gives the fourth, which is reduced."""
+    w0, w1, w2, *narrow = widths
+    return ReducedTokenizer((w0, w1, w2), narrow[0], dim) if narrow else PointNetTokenizer((w0, w1, w2), dim)

@@ -1,4 +1,7 @@
-"""Reading and writing teachers: a folder with ``model.safetensors`` (half precision) and ``config.json``."""
+"""Reading and writing teachers: a folder with ``model.safetensors`` (half precision) and ``config.json``.
+
+Public checkpoints are read by :mod:`foundry_bench.teachers.checkpoints`.
+"""
 
 from __future__ import annotations
 
@@ -12,41 +15,64 @@ from typing import TYPE_CHECKING, Any
 from foundry_bench import registry
 from foundry_bench.errors import UserError
 from foundry_bench.storage import atomic_path
+from foundry_bench.teachers.checkpoints.names import Options, TeacherSource, join_name, split_name
 
 if TYPE_CHECKING:
     from foundry_bench.teachers.transformer import PointTransformer
 
 FORMAT = "foundry-bench teacher 1"
+CHUNK = 1 << 20
 
 
 def teacher_folder(name_or_path: str | Path) -> Path:
-    """The folder of a registered teacher or of a path. Raises UserError for an unknown name or a missing folder."""
-    path = Path(name_or_path)
+    """The folder of a registered teacher or of a path, or a checkpoint file, whose options after ``?`` are left out.
+
+    Raises UserError for an unknown name or option and for a missing folder or file.
+    """
+    return _locate(name_or_path)[0]
+
+
+def _locate(name_or_path: str | Path) -> tuple[Path, Options]:
+    name, options = split_name(str(name_or_path))
+    path = Path(name)
     if path.is_dir():
-        return path
-    if str(name_or_path) in registry.entries("teachers"):
-        return Path(registry.load("teachers", str(name_or_path))())
+        return path, options
+    if name in registry.entries("teachers"):
+        return Path(registry.load("teachers", name)()), options
+    if path.is_file():
+        return path, options
     if len(path.parts) > 1 or path.suffix:
         raise UserError(
-            f"teacher folder {path} does not exist; give a folder with model.safetensors and config.json"
+            f"teacher {path} does not exist; give a folder with model.safetensors and config.json, or a checkpoint file"
         )
-    raise registry.unknown("teacher", str(name_or_path), registry.entries("teachers"))
+    raise registry.unknown("teacher", name, registry.entries("teachers"))
 
 
 def teacher_sha256(name_or_path: str | Path) -> str:
-    """SHA-256 of a teacher's weights file, without importing torch. Raises UserError when the file is missing."""
-    path = teacher_folder(name_or_path) / "model.safetensors"
+    """SHA-256 of a teacher's weights file, without importing torch; of a checkpoint with options, of both.
+
+    Raises UserError when the file is missing.
+    """
+    path, options = _locate(name_or_path)
+    weights = path if path.is_file() else path / "model.safetensors"
     try:
-        return _sha256(path, path.stat().st_mtime_ns)
+        digest = _sha256(weights, weights.stat().st_mtime_ns)
     except OSError as error:
         raise UserError(
-            f"teacher weights {path} cannot be read ({error.strerror}); reinstall or pre-train again"
+            f"teacher weights {weights} cannot be read ({error.strerror}); reinstall or pre-train again"
         ) from error
+    if not options.query:
+        return digest
+    return hashlib.sha256(f"{digest}?{options.query}".encode()).hexdigest()
 
 
 @lru_cache
 def _sha256(path: Path, _modified: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while chunk := handle.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def save_teacher(model: PointTransformer, folder: Path, provenance: dict[str, Any]) -> None:
@@ -62,23 +88,50 @@ def save_teacher(model: PointTransformer, folder: Path, provenance: dict[str, An
         path.write_text(json.dumps(config, indent=2) + "\n")
 
 
-def load_teacher(name_or_path: str | Path, branch: str = "student") -> PointTransformer:
-    """A frozen teacher in eval mode, single precision.
+def load_teacher(
+    name_or_path: str | Path,
+    branch: str | None = None,
+    *,
+    heads: int | None = None,
+    groups: int | None = None,
+    group_size: int | None = None,
+    points: int | None = None,
+    up: str | None = None,
+) -> PointTransformer:
+    """A frozen teacher in eval mode, single precision, with its ``source``.
 
-    ``branch`` chooses between the two encoders of checkpoints that hold two; ours hold one. Raises UserError for a missing
-    or truncated file (both SHA-256 named), an unknown format or weights that do not fit the sizes.
+    ``name_or_path``: a registered name, a folder of ours, or a public checkpoint of Point-JEPA, point2vec, Point-MAE, ACT or
+    Point-BERT, pre-trained or fine-tuned (``.ckpt``, ``.pth``, ``.pt``, or their weights as ``.safetensors``). The other
+    arguments are for checkpoints and may also stand in the name, ``FILE?branch=ema&groups=128``: ``branch`` chooses between
+    the two encoders of checkpoints that hold two, ``student`` (default) or ``ema``; ``heads`` of attention, ``groups`` of
+    ``group_size`` points and ``points`` a cloud are what the weights do not tell. They were trained on clouds with y up; here
+    z is up in all data sets, and the encoder is turned accordingly. ``up="y"`` leaves it as it was trained.
+
+    Raises UserError for a missing or truncated file, for an unknown format or layout, for weights that do not fit and for a
+    file that holds more than weights. Nothing in a file is run.
     """
+    path, named = _locate(name_or_path)
+    options = named.merged(branch=branch, heads=heads, groups=groups, group_size=group_size, points=points, up=up)
+    name = join_name(split_name(str(name_or_path))[0], options)
+    if path.is_file():
+        from foundry_bench.teachers.checkpoints.building import load_checkpoint
+
+        return load_checkpoint(path, options, name, teacher_sha256(name))
+    if options.query:
+        raise UserError(
+            f"teacher {name}: this teacher has one encoder of known sizes; branch, heads, groups, group_size, points and up are "
+            "for public checkpoint files, leave them out"
+        )
+    return _read_folder(path, name)
+
+
+def _read_folder(folder: Path, name: str) -> PointTransformer:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from foundry_bench.encoder import EncoderConfig
     from foundry_bench.teachers.transformer import PointTransformer
 
-    if branch != "student":
-        raise UserError(
-            f"this teacher has one encoder; branch {branch!r} exists only in Point-JEPA checkpoints"
-        )
-    folder = teacher_folder(name_or_path)
     try:
         config = json.loads((folder / "config.json").read_text())
     except (OSError, json.JSONDecodeError) as error:
@@ -105,4 +158,5 @@ def load_teacher(name_or_path: str | Path, branch: str = "student") -> PointTran
         raise UserError(
             f"{folder}/model.safetensors does not fit its config.json: {str(error).splitlines()[0]}"
         ) from error
+    model.source = TeacherSource(name, "foundry-bench", "student", found)
     return model.eval().requires_grad_(False)

@@ -37,7 +37,8 @@ def test_a_distilled_student_can_be_evaluated_and_profiled(
     student = str(tmp_path / "student")
     with_teacher = ("--teacher", teacher)
     out = call(
-        capsys, "distill", "foundry[supertokens=2]", "--out", student, "--data", "furniture", *with_teacher
+        *(capsys, "distill", "--method", "foundry[supertokens=2]", "-o", student, "--data", "furniture"),
+        *with_teacher,
     )
     assert "R2 " in out
     out = call(capsys, "evaluate", student, "--task", "fewshot", "--dataset", "furniture", *with_teacher)
@@ -50,8 +51,8 @@ def test_a_distilled_student_can_be_evaluated_and_profiled(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("distill", "teacher"), "teacher has nothing to train"),
-        (("distill", "foundry[supertokens=1,4]"), "stands for 2 students"),
+        (("distill", "--method", "teacher"), "teacher has nothing to train"),
+        (("distill", "--method", "foundry[supertokens=1,4]"), "stands for 2 students"),
         (("evaluate", "foundry[supertokens=1,4]"), "stands for 2 students"),
     ],
 )

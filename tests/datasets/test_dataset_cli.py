@@ -22,7 +22,7 @@ def invoke(*arguments: object) -> Result:
 
 
 def test_list_shows_every_embedded_set_with_its_hash() -> None:
-    lines = invoke("list").output.splitlines()
+    lines = invoke("list").output.splitlines()[: len(EMBEDDED)]
     assert [line.split()[0] for line in lines] == list(EMBEDDED)
     for name, line in zip(EMBEDDED, lines, strict=True):
         assert load_embedded(name).sha256[:12] in line

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from foundry_bench import registry
 from foundry_bench.context import Context
-from foundry_bench.datasets import PointCloudDataset, load_furniture
+from foundry_bench.datasets import PointCloudDataset, load_furniture, load_kicad
 from foundry_bench.encoder import Encoder, EncoderConfig, Patches, Tokens
 from foundry_bench.errors import UserError
 from foundry_bench.method import OFF_THE_SHELF, Method
@@ -61,9 +62,21 @@ def test_method_conforms(
     check_method(method, teacher, data, Context(variant=variant))
 
 
+@pytest.fixture(scope="module")
+def labelled() -> PointCloudDataset:
+    """Two classes of KiCad with parts, on one of its splits."""
+    data = load_kicad()
+    rows = np.flatnonzero(np.isin(data.labels, [data.classes.index(name) for name in ("so", "dsub")]))
+    kept = {name: getattr(data, name)[rows] for name in ("points", "labels", "series", "paths", "parts")}
+    return replace(data, **kept, splits={"seed0": data.splits["seed0"][rows]}, sha256="two classes")
+
+
 @pytest.mark.parametrize("name", registry.entries("tasks"))
-def test_task_conforms(name: str, teacher: PointTransformer, data: PointCloudDataset) -> None:
-    check_task(registry.load("tasks", name)(), teacher, data, Context())
+def test_task_conforms(
+    name: str, teacher: PointTransformer, data: PointCloudDataset, labelled: PointCloudDataset
+) -> None:
+    task = registry.load("tasks", name)()
+    check_task(task, teacher, labelled if "splits" in task.needs else data, Context())
 
 
 class Altered(Encoder):

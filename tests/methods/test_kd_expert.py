@@ -13,15 +13,16 @@ import torch
 from foundry_bench import expert
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset, load_furniture, load_kicad
-from foundry_bench.distill import Budget
+from foundry_bench.distillation import Budget
 from foundry_bench.encoder import EncoderConfig, pool
 from foundry_bench.errors import UserError
-from foundry_bench.expert import fit_head, hinton_loss
+from foundry_bench.expert import Lesson, fit_head, hinton_loss
 from foundry_bench.methods.kd import FeatureKD
 from foundry_bench.methods.kd_expert import ExpertKD
 from foundry_bench.methods.kd_logit import LogitKD
 from foundry_bench.students import make_student
 from foundry_bench.tasks.fewshot import FewShot
+from foundry_bench.tasks.partseg import PartSegmentation
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.token_cache import token_cache
 
@@ -100,7 +101,7 @@ def test_the_teachers_head_knows_the_classes(
 ) -> None:
     labels = np.unique(labelled.labels, return_inverse=True)[1]
     cache = token_cache(tiny_teacher, labelled, 2, Context(cache=tmp_path))
-    head = fit_head(cache, labels)
+    head = fit_head(Lesson(labelled, labels, labelled, labelled), cache)
     with torch.no_grad():
         logits = head(pool(cache.target(np.arange(60), np.ones(60, int)).features))
     assert float((logits.argmax(-1).numpy() == labels).mean()) > 0.6  # chance is 1/3
@@ -123,6 +124,47 @@ def test_training_for_a_task_lowers_its_loss_and_moves_the_student(
     assert report.steps == 6
     assert np.isfinite(report.r2)
     assert not torch.equal(student.blocks[0].mlp.fc1.weight, before)
+    assert report.curve[-1]["loss"] < report.curve[0]["loss"] + 0.5
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_head_has_an_output_per_class_also_for_two(
+    classes: int, tiny_teacher: PointTransformer, labelled: PointCloudDataset, tmp_path: Path
+) -> None:
+    labels = np.unique(labelled.labels, return_inverse=True)[1] % classes
+    cache = token_cache(tiny_teacher, labelled, 1, Context(cache=tmp_path))
+    head = fit_head(Lesson(labelled, labels, labelled, labelled), cache)
+    assert head.out_features == classes
+    with torch.no_grad():
+        found = head(pool(cache.target(np.arange(60), np.zeros(60, int)).features)).argmax(-1).numpy()
+    assert float((found == labels).mean()) > 0.75
+
+
+def test_an_expert_for_parts_learns_the_part_of_every_patch(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, tmp_path: Path
+) -> None:
+    method, data, ctx = (
+        ExpertKD(depth=1, task="partseg"),
+        load_kicad(),
+        Context(cache=tmp_path, variant="expert"),
+    )
+    few = np.flatnonzero(data.labels == data.classes.index("so"))[:40]
+    fields = {name: getattr(data, name)[few] for name in ("points", "labels", "series", "paths", "parts")}
+    small = replace(data, **fields, sha256="forty", splits={k: v[few] for k, v in data.splits.items()})
+    lesson = expert.prepare(method, PartSegmentation(), small, clouds)
+    assert lesson.labels is None
+    cache = token_cache(tiny_teacher, lesson.labelled, BUDGET.views, ctx)
+    rows = np.arange(len(lesson.labelled.points))
+    known = lesson.labels_of(cache, rows, rows * 0)
+    parts = np.unique(known)
+    assert len(parts) == 2
+    head = fit_head(lesson, cache)
+    with torch.no_grad():
+        found = head(lesson.read(cache.target(rows, rows * 0).features)).argmax(-1)
+    majority = max(float((known == part).float().mean()) for part in parts)
+    assert float((found == known).float().mean()) > majority + 0.05
+    student = make_student(method, tiny_teacher, clouds, ctx)
+    report = expert.train(student, tiny_teacher, lesson, method=method, ctx=ctx, budget=BUDGET)
     assert report.curve[-1]["loss"] < report.curve[0]["loss"] + 0.5
 
 

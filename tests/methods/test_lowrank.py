@@ -10,7 +10,7 @@ from torch import nn
 from foundry_bench.context import Context
 from foundry_bench.cost import count_macs
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.distill import shares_tokenizer
+from foundry_bench.distillation import shares_tokenizer
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.linears import linears
 from foundry_bench.methods.foundry import Foundry

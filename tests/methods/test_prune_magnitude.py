@@ -8,7 +8,7 @@ import torch
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.distill import shares_tokenizer
+from foundry_bench.distillation import shares_tokenizer
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.linears import linears
 from foundry_bench.methods.prune_magnitude import MagnitudePruning, magnitude_mask

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.distill import shares_tokenizer
+from foundry_bench.distillation import shares_tokenizer
 from foundry_bench.encoder import EncoderConfig, Patches
 from foundry_bench.linears import linears
 from foundry_bench.methods.foundry import Foundry

@@ -12,7 +12,7 @@ from scipy import stats
 from foundry_bench.errors import UserError
 from foundry_bench.report.frame import load_results
 from foundry_bench.report.leaderboard import build
-from foundry_bench.report.tables import failure_lines, markdown, rank_texts
+from foundry_bench.report.tables import markdown, rank_texts
 
 DESIGNED = [
     *("rank", "method", "variant", "params", "teacher"),
@@ -100,7 +100,7 @@ def test_different_budgets_are_not_put_into_one_table(tmp_path: Path) -> None:
 
 def test_the_page_names_what_failed_and_escapes_nothing_away(tmp_path: Path) -> None:
     table = frame(cells("foundry", tmp_path, level=0.7, params="supertokens=4", failed=("kicad",)))
-    page = markdown(build(table), "sweep", failure_lines(table))
+    page = markdown(build(table), "sweep", table)
     assert "foundry[supertokens=4]+fmd" in page
     assert "failed: evaluate foundry[supertokens=4]+fmd on fewshot:kicad: ValueError: no" in page
 

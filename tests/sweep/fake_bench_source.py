@@ -206,10 +206,14 @@ class Spread(Task):
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("spread", primary=True),)
     datasets: ClassVar[tuple[str, ...]] = ("blobs",)
     clouds: int = 20
+    strict: bool = False
 
     def supervision(self, data: PointCloudDataset) -> Supervision | None:
         rows = np.flatnonzero(data.splits["seed0"] == "train") if data.splits else np.arange(0)
         return Supervision(rows, data.labels[rows])
+
+    def scored(self, data: PointCloudDataset) -> np.ndarray | None:
+        return np.arange(self.clouds) if self.strict else None
 
     def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
         with torch.no_grad():

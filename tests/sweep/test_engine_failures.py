@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sweep_helpers import Sweep
 
-from foundry_bench import distill
+from foundry_bench import distillation
 
 
 @pytest.mark.parametrize("engine", ["serial", "local"])
@@ -80,8 +80,8 @@ def test_engines_agree_on_every_number(sweep: Sweep) -> None:
 def test_a_distilled_student_records_its_fidelity_and_curve(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = distill.Budget("quick", steps=4, batch_size=8, views=1, curve=2)
-    monkeypatch.setitem(distill.BUDGETS, "quick", short)
+    short = distillation.Budget("quick", steps=4, batch_size=8, views=1, curve=2)
+    monkeypatch.setitem(distillation.BUDGETS, "quick", short)
     outcome, notes = sweep("distilled")
     fidelity = notes.records[0]["fidelity"]
     assert (fidelity["steps"], fidelity["samples"], len(fidelity["curve"])) == (4, 32, 2)

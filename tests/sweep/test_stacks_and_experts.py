@@ -11,16 +11,19 @@ import torch
 from safetensors.torch import load_file
 from sweep_helpers import Sweep, config_of
 
-from foundry_bench import distill
+from foundry_bench import distillation
 from foundry_bench.report.frame import load_results
 from foundry_bench.report.leaderboard import build
+from foundry_bench.report.writer import write_reports
 from foundry_bench.sweep.plan import plan
 from foundry_bench.sweep.store import Store
 
 
 @pytest.fixture(autouse=True)
 def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(distill.BUDGETS, "quick", distill.Budget("quick", steps=4, batch_size=8, views=2))
+    monkeypatch.setitem(
+        distillation.BUDGETS, "quick", distillation.Budget("quick", steps=4, batch_size=8, views=2)
+    )
 
 
 def weights(folder: Path, cell: str) -> dict[str, torch.Tensor]:
@@ -91,3 +94,15 @@ def test_an_expert_without_a_task_fails_alone(sweep: Sweep) -> None:
     assert outcome.exit_code == 1
     assert notes.statuses["evaluate teacher-copy"] == "ok"
     assert "has no task to be an expert of" in outcome.failed[0]["identity"]["message"]
+
+
+def test_an_expert_is_not_scored_on_objects_whose_labels_it_was_trained_on(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    outcome, notes = sweep("schooled,teacher-copy", tasks="spread,spread[strict=true]")
+    skipped = [record for record in notes.records if record["identity"]["status"] == "skipped"]
+    assert [record["inputs"]["method"]["name"] for record in skipped] == ["schooled"]
+    assert "trained on labels of 10 objects of blobs that spread scores" in skipped[0]["identity"]["message"]
+    assert outcome.exit_code == 0
+    write_reports(tmp_path / "out")
+    assert "## Skipped" in (tmp_path / "out" / "leaderboard.md").read_text()

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from foundry_bench.classifier import Finetuning
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset, load_furniture, load_kicad
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.errors import UserError
+from foundry_bench.finetuning import Recipe
+from foundry_bench.tasks import fewshot
 from foundry_bench.tasks.fewshot import SHOTS, Episode, FewShot, episode_accuracy
 from foundry_bench.teachers.transformer import PointTransformer
 
@@ -135,3 +138,39 @@ def test_scores_are_pure_above_chance_and_keep_their_outcomes(load, encoder: Poi
         assert score.ci_low < score.value < score.ci_high
         assert (outcomes == again.outcomes[score.metric]).all()
         assert score.value > {"acc_5w10s": 0.3, "acc_10w10s": 0.15}[score.metric]
+
+
+def test_drawn_episodes_have_no_other_metrics_than_before(kicad: PointCloudDataset) -> None:
+    assert FewShot.version == "1"
+    drawn = {metric.name for data in (kicad, load_furniture()) for metric in FewShot().metrics_for(data)}
+    assert drawn == {"acc_5w10s", "acc_10w10s"}
+    assert FewShot().protocol()["classifier"] == "linear SVM, C=10.0"
+
+
+def test_every_row_that_an_episode_may_draw_counts_as_scored(kicad: PointCloudDataset) -> None:
+    scored = set(TASK.scored(kicad))
+    drawn = [rows for way in (5, 10) for e in TASK.episodes(kicad, way) for rows in (e.support, e.query)]
+    assert set(np.concatenate(drawn)) <= scored
+    assert {kicad.classes[label] for label in kicad.labels[list(scored)]} <= set(kicad.novel_classes)
+    supervision = TASK.supervision(kicad)
+    assert supervision is not None
+    assert not scored & set(supervision.rows)
+
+
+def test_fine_tuning_scores_the_same_episodes(
+    kicad: PointCloudDataset, encoder: PointTransformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        fewshot, "FINETUNING", {"quick": Finetuning(Recipe(10, lr=3e-3, frozen=0.8), views=1)}
+    )
+    task = FewShot(episodes_per_way=2, mode="finetune")
+    scores = task.evaluate(encoder, kicad, Context())
+    assert [score.n for score in scores.values] == [2, 2]
+    assert scores.values[0].value > 0.25
+    with pytest.raises(UserError, match="unknown budget"):
+        task.evaluate(encoder, kicad, Context(budget="slow"))
+
+
+def test_an_unknown_mode_is_refused() -> None:
+    with pytest.raises(ValueError, match="svm, finetune"):
+        FewShot(mode="knn")

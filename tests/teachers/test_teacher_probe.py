@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from foundry_bench import probing
 from foundry_bench.datasets import PointCloudDataset, load_furniture, load_kicad
 from foundry_bench.errors import UserError
 from foundry_bench.features import turned
-from foundry_bench.teachers import probe as probe_module
+from foundry_bench.probing import split_sides
 from foundry_bench.teachers.classical import classical_features
-from foundry_bench.teachers.probe import linear_probe, probe, split_sides
+from foundry_bench.teachers.probe import linear_probe, probe
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +55,14 @@ def test_series_stay_on_one_side(kicad: PointCloudDataset) -> None:
 
 def test_the_test_side_decides_nothing(kicad: PointCloudDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Changing test features and labels changes neither the chosen C nor what the choice looked at."""
-    choose = probe_module._choose_cost
+    choose = probing._choose_cost
     seen: list[tuple[float, float]] = []
 
     def spy(gram: np.ndarray, *rest: object) -> float:
         seen.append((float(gram.sum()), choose(gram, *rest)))
         return seen[-1][1]
 
-    monkeypatch.setattr(probe_module, "_choose_cost", spy)
+    monkeypatch.setattr(probing, "_choose_cost", spy)
     features = classical_features(kicad.points[:, :256], "histograms")
     test = split_sides(kicad, "seed0")[1]
     data = replace(kicad, splits={"seed0": kicad.splits["seed0"]})

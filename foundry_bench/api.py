@@ -1,0 +1,171 @@
+"""The library's front door: what ``import foundry_bench as fb`` offers, see the README.
+
+Every function is a thin line to the module that does the work; the command line goes the same ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from foundry_bench import registry
+from foundry_bench.context import Context
+from foundry_bench.cost import CostReport
+from foundry_bench.cost import profile as measure
+from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.datasets.catalog import ROOT, load_dataset
+from foundry_bench.distillation import get_budget
+from foundry_bench.encoder import Encoder, TokenEncoder
+from foundry_bench.errors import UserError
+from foundry_bench.hub import pull_student, push_student
+from foundry_bench.points import normalize
+from foundry_bench.progress import long_work
+from foundry_bench.report.frame import load_results
+from foundry_bench.stack import Stack
+from foundry_bench.students import Origin, load_student, make_student, save_student
+from foundry_bench.sweep.harness import check_needs
+from foundry_bench.task import Scores, Task
+from foundry_bench.teachers import load_teacher, save_teacher
+from foundry_bench.training import finished_student, train
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "distill",
+    "evaluate",
+    "load_dataset",
+    "load_results",
+    "load_student",
+    "load_teacher",
+    "make_student",
+    "normalize",
+    "profile",
+    "pull_student",
+    "push_student",
+    "run_sweep",
+    "save_student",
+    "save_teacher",
+]
+
+Data = str | Path | PointCloudDataset
+"""A registered data set, a folder of cloud files, or a data set in memory."""
+
+
+def distill(
+    student: Encoder,
+    teacher: TokenEncoder,
+    data: Data = "pretrain",
+    *,
+    budget: str = "quick",
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    data_root: Path | str = ROOT,
+) -> Encoder:
+    """Train ``student`` in place as its variant says, on the teacher's tokens of the unlabelled ``data``, and return it.
+
+    A stack of methods comes back as a new encoder: its first student is trained and the other methods then applied. What
+    training came to is ``student.report``: held-out R2, its curve, steps and seconds. Raises UserError for an encoder that
+    no method made, for off-the-shelf students and for an unknown ``budget`` (quick, standard, paper).
+    """
+    origin = _origin(student)
+    spent = get_budget(budget)
+    with _context(seed, budget, device, data_root, origin.variant) as ctx:
+        clouds = _dataset(data, ctx)
+        if isinstance(origin.method, Stack):
+            student, report = finished_student(origin.method, teacher, clouds, ctx, spent)
+        else:
+            report = train(student, teacher, clouds, method=origin.method, ctx=ctx, budget=spent)
+    if report is None:
+        raise UserError(f"{origin.method.name} was made {origin.variant}, which has no training; choose +fmd")
+    student.report = report
+    return student.cpu().eval()
+
+
+def evaluate(
+    encoder: Encoder,
+    task: str | Task = "fewshot",
+    dataset: Data | None = None,
+    *,
+    budget: str = "quick",
+    device: str | torch.device = "cpu",
+    data_root: Path | str = ROOT,
+) -> Scores:
+    """Score a teacher or student on one task, such as ``classification[mode=finetune]``; by default on its first data set.
+
+    ``budget`` is for tasks that train a head. Raises UserError for unknown names and for data that lacks what the task needs.
+    """
+    if isinstance(task, str):
+        (protocol, named), *more = registry.expand_task(task)
+        if more:
+            raise UserError(f"{task!r} stands for several tasks; give every parameter one value")
+        dataset = named or dataset
+    else:
+        protocol = task
+    with _context(0, budget, device, data_root) as ctx:
+        data = _dataset(protocol.datasets[0] if dataset is None else dataset, ctx)
+        check_needs(protocol.name, protocol.needs, data.name, data)
+        return protocol.evaluate(encoder, data, ctx)
+
+
+def profile(
+    encoder: Encoder,
+    reference: Encoder,
+    dataset: Data = "kicad",
+    *,
+    device: str | torch.device = "cpu",
+    data_root: Path | str = ROOT,
+    measure_memory: bool = False,
+) -> CostReport:
+    """What ``encoder`` costs beside its teacher ``reference``: multiply-adds, parameters, bytes, latency timed in pairs."""
+    with _context(0, "quick", device, data_root) as ctx:
+        return measure(encoder, reference, _dataset(dataset, ctx), ctx, measure_memory=measure_memory)
+
+
+def run_sweep(out: Path | str, config: Path | str | None = None, **options: Any) -> pd.DataFrame:
+    """Run what is missing of a sweep in the folder ``out``, write its reports and return the leaderboard.
+
+    ``config`` is a YAML file or the name of one that comes with the package (``embedded``, ``paper``); ``options`` are the
+    keys of a sweep and win over it: ``methods="teacher,foundry[supertokens=4]"``, ``tasks="fewshot"``, ``budget="quick"``.
+    """
+    from foundry_bench.cli.show import SweepDisplay
+    from foundry_bench.report.writer import write_reports
+    from foundry_bench.sweep import runner
+    from foundry_bench.sweep.config import SweepConfig
+
+    settings = SweepConfig.from_sources(Path(config) if config else None, dict(options))
+    with SweepDisplay() as display:
+        runner.run_sweep(settings, Path(out), display)
+    return write_reports(Path(out))
+
+
+def _origin(student: Encoder) -> Origin:
+    if student.origin is None:
+        raise UserError("this encoder is no student; make one with make_student(selector, teacher)")
+    return student.origin
+
+
+def _dataset(data: Data, ctx: Context) -> PointCloudDataset:
+    return load_dataset(str(data), ctx.data_root, ctx.progress) if isinstance(data, str | Path) else data
+
+
+@contextmanager
+def _context(
+    seed: int, budget: str, device: str | torch.device, data_root: Path | str, variant: str = "fmd"
+) -> Iterator[Context]:
+    with TemporaryDirectory(prefix="foundry-bench-") as scratch, long_work() as (progress, log):
+        yield Context(
+            device=torch.device(device),
+            seed=seed,
+            variant=variant,
+            budget=budget,
+            data_root=Path(data_root),
+            scratch=Path(scratch),
+            log=log,
+            progress=progress,
+        )

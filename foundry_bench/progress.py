@@ -1,0 +1,47 @@
+"""Progress of long work outside a sweep, and the console that all output goes through."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from foundry_bench.context import Progress as ProgressSink
+
+WIDE = 160
+"""Columns assumed where no terminal says how many there are, so that tables in files are not folded."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console that does not fold tables into 80 columns when its output goes to a file."""
+    found = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=WIDE)
+
+
+@contextmanager
+def long_work() -> Iterator[tuple[ProgressSink, logging.Logger]]:
+    """A progress sink and a logger for work outside a sweep: a bar on a terminal, log lines elsewhere."""
+    screen = console(stderr=True)
+    log = logging.getLogger("foundry_bench")
+    handler = RichHandler(console=screen, show_path=False)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        try:
+            yield progress, log
+        finally:
+            log.removeHandler(handler)

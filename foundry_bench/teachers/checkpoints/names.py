@@ -1,0 +1,102 @@
+"""How a teacher is named: a registered name, a folder of ours, or a file, ``FILE`` or ``FILE?branch=ema&groups=128``.
+
+The part after ``?`` says what a checkpoint's weights do not tell. It belongs to the name, so that a sweep's records and a
+student's folder hold all that is needed to load the same teacher again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from foundry_bench.errors import UserError
+from foundry_bench.registry import unknown
+
+STUDENT, EMA = "student", "ema"
+BRANCHES = (STUDENT, EMA)
+Z, Y = "z", "y"
+CHOICES = {"branch": BRANCHES, "up": (Z, Y)}
+
+
+@dataclass(frozen=True)
+class Options:
+    """``branch``: which of a checkpoint's encoders, the one that was trained or its moving average. ``heads`` of attention,
+    ``groups`` of ``group_size`` points, ``points`` a cloud; None is what the file's hyper-parameters say, else what was
+    published with the weights. ``up``: the axis that is up in the clouds that the encoder will be given: ``z``, as in all data
+    sets here, or ``y``, as it was trained. Raises UserError for values that cannot be."""
+
+    branch: str = STUDENT
+    heads: int | None = None
+    groups: int | None = None
+    group_size: int | None = None
+    points: int | None = None
+    up: str = Z
+
+    def __post_init__(self) -> None:
+        for key, values in CHOICES.items():
+            if getattr(self, key) not in values:
+                raise unknown(f"{key} of a teacher", str(getattr(self, key)), values)
+        for key, value in self.given.items():
+            if key not in CHOICES and (not isinstance(value, int) or value < 1):
+                raise UserError(
+                    f"teacher option {key}={value} must be a whole number of at least 1, as in FILE?{key}=64"
+                )
+
+    @classmethod
+    def parse(cls, query: str) -> Options:
+        """Options from ``branch=ema&groups=128``. Raises UserError for an unknown key, a repeated one or a bad value."""
+        known = [f.name for f in fields(cls)]
+        values: dict[str, Any] = {}
+        for item in filter(None, query.split("&")):
+            key, _, value = item.partition("=")
+            if key not in known:
+                raise unknown("teacher option", key, known)
+            if key in values:
+                raise UserError(f"teacher option {key} is given twice in {query!r}; keep one")
+            values[key] = int(value) if value.isdecimal() else value
+        return cls(**values)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Those that are not at their default, in a fixed order."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
+
+    @property
+    def query(self) -> str:
+        """The text after the ``?``, empty where nothing is given; the same for the same options."""
+        return "&".join(f"{key}={value}" for key, value in self.given.items())
+
+    def merged(self, **values: Any) -> Options:
+        """These options with ``values`` that are not None in their place."""
+        return replace(self, **{key: value for key, value in values.items() if value is not None})
+
+
+def split_name(text: str) -> tuple[str, Options]:
+    """The name or path in ``text`` and the options after its ``?``. A path that exists as it is written has none."""
+    name, mark, query = text.rpartition("?")
+    if not mark or Path(text).exists():
+        return text, Options()
+    return name, Options.parse(query)
+
+
+def join_name(name: str, options: Options) -> str:
+    """The one text that stands for a teacher, the inverse of :func:`split_name`."""
+    return f"{name}?{options.query}" if options.query else name
+
+
+@dataclass(frozen=True)
+class TeacherSource:
+    """Where a teacher's weights come from, kept as ``teacher.source``.
+
+    ``name`` loads the same teacher again, and ``sha256`` is its hash, of the file and of the options in the name. ``layout`` is
+    the public layout that was recognised and ``branch`` the encoder that was taken. ``notes`` say what the weights did not tell
+    and what of the file was left out.
+    """
+
+    name: str
+    layout: str
+    branch: str
+    sha256: str
+    notes: tuple[str, ...] = ()
