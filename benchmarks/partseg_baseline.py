@@ -23,8 +23,9 @@ from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset, load_kicad
 from foundry_bench.encoder import Encoder, EncoderConfig, Patches, Tokens
 from foundry_bench.finetuning import Recipe
-from foundry_bench.segmentation import PartObjects, instance_iou, stratified_mean
-from foundry_bench.tasks.partseg import Lesson, PartSegmentation
+from foundry_bench.probing import level_weights
+from foundry_bench.segmentation import PartObjects, instance_iou
+from foundry_bench.tasks.partseg import PartSegmentation, PartTraining
 from foundry_bench.teachers import PointTransformer, load_teacher
 from foundry_bench.teachers.probe import never_tested
 
@@ -47,14 +48,14 @@ class Blind(Encoder):
 
 @dataclass(frozen=True)
 class Trial(PartSegmentation):
-    """The task with a lesson of its own."""
+    """The task with a training of its own."""
 
     epochs: int = 8
     lr: float = 1e-3
     points: int = 16
 
-    def lesson(self, budget: str) -> Lesson:
-        return Lesson(Recipe(self.epochs, lr=self.lr), self.points)
+    def training(self, budget: str) -> PartTraining:
+        return PartTraining(Recipe(self.epochs, lr=self.lr), self.points)
 
 
 def majority(data: PointCloudDataset) -> tuple[float, float]:
@@ -72,7 +73,7 @@ def majority(data: PointCloudDataset) -> tuple[float, float]:
             parts = objects.parts_of(int(category))
             ious += [instance_iou(guess, true, parts) for true in tested]
             categories += [category] * len(tested)
-    return float(np.mean(ious)), stratified_mean(np.array(ious), np.array(categories))
+    return float(np.mean(ious)), float(level_weights(np.array(categories))[0] @ np.array(ious))
 
 
 def controls(name: str) -> dict[str, Encoder]:

@@ -6,7 +6,7 @@ Head: point2vec (github.com/kabouzeid/point2vec, models/part_segmentation.py, mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,18 +18,37 @@ from torch import Tensor, nn
 from foundry_bench.errors import UserError
 from foundry_bench.features import turn_angles
 from foundry_bench.points import rotate_about_up
+from foundry_bench.probing import cluster_outcomes, level_weights, split_sides
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
+    from foundry_bench.encoder import Encoder
 
 NEIGHBORS = 3
+CATEGORY_WIDTH = 64
 NO_PART = -1
 """Label of a point without a part; neither trained on nor scored."""
+
+Dense = tuple[Tensor, Tensor, Tensor | None]
+"""Tokens (B, T, D), their centres (B, T, 3) and the student's own penalty."""
+Source = Callable[[np.ndarray, Tensor], Dense]
+"""Gives them for some rows, whose clouds are (B, P, 3)."""
 
 
 def average_levels(levels: Sequence[Tensor]) -> Tensor:
     """Mean of hidden states (B, T, D), each layer-normed without weights, (B, T, D)."""
     return torch.stack([F.layer_norm(level, level.shape[-1:]) for level in levels]).mean(dim=0)
+
+
+def live_tokens(encoder: Encoder) -> Source:
+    """Tokens from the encoder as it is, with gradients where they are on."""
+
+    def source(rows: np.ndarray, clouds: Tensor) -> Dense:
+        patches = encoder.tokenize(clouds[:, : encoder.config.points])
+        tokens = encoder(patches, levels=True)
+        return average_levels(tokens.levels), patches.centers, tokens.penalty
+
+    return source
 
 
 @torch.no_grad()
@@ -56,17 +75,17 @@ class PartHead(nn.Module):
         self, dim: int, categories: int, parts: int, hidden: int = 512, dropout: float = 0.5
     ) -> None:
         super().__init__()
-        self.dim, self.category_width = dim, 64
+        self.dim, self.categories = dim, categories
         self.category = nn.Sequential(
-            nn.Linear(categories, self.category_width, bias=False),
-            nn.BatchNorm1d(self.category_width),
+            nn.Linear(categories, CATEGORY_WIDTH, bias=False),
+            nn.BatchNorm1d(CATEGORY_WIDTH),
             nn.LeakyReLU(0.2),
         )
         self.propagate = nn.Linear(dim + 3, dim, bias=False)
         self.refine = nn.Sequential(
             nn.BatchNorm1d(dim), nn.ReLU(), nn.Linear(dim, dim, bias=False), nn.BatchNorm1d(dim), nn.ReLU()
         )
-        self.join = nn.Linear(dim + 2 * dim + self.category_width, hidden, bias=False)
+        self.join = nn.Linear(3 * dim + CATEGORY_WIDTH, hidden, bias=False)
         self.classify = nn.Sequential(
             nn.BatchNorm1d(hidden),
             nn.ReLU(),
@@ -84,7 +103,7 @@ class PartHead(nn.Module):
         """
         carried = torch.cat([interpolation(points, centers) @ tokens, points], dim=-1)
         local = self.refine(self.propagate(carried.flatten(0, 1)))
-        category = self.category(F.one_hot(categories, self.category[0].in_features).to(tokens))
+        category = self.category(F.one_hot(categories, self.categories).to(tokens))
         whole = torch.cat([tokens.amax(dim=1), tokens.mean(dim=1), category], dim=-1)
         by_point, by_object = self.join.weight.split((self.dim, whole.shape[-1]), dim=1)
         joined = (
@@ -122,36 +141,25 @@ def instance_iou(predicted: np.ndarray, labels: np.ndarray, parts: Sequence[int]
     return float(np.mean(ious))
 
 
-def stratified_mean(values: np.ndarray, strata: np.ndarray) -> float:
-    """Mean over strata of the mean of ``values`` (n,) in each; ``strata`` (n,) are anything that NumPy can sort."""
-    return float(values @ _weights(strata))
+def cluster_robust(values: np.ndarray, clusters: np.ndarray, *levels: np.ndarray) -> np.ndarray:
+    """One outcome per cluster (m,), in sorted order, whose plain mean is the mean of ``values`` (n,) over ``levels``
+    (:func:`foundry_bench.probing.level_weights`).
 
-
-def cluster_outcomes(
-    values: np.ndarray, clusters: np.ndarray, strata: np.ndarray | None = None
-) -> np.ndarray:
-    """One outcome per cluster (m,), in sorted order, whose plain mean is the mean of ``values`` (n,), or their
-    :func:`stratified_mean`.
-
-    Items of a cluster (near-twins, or one object in several splits) are not independent; clusters are. An outcome is the
-    metric plus m times the cluster's share of the deviations from it, so that Student's t over outcomes is the
-    cluster-robust interval of a mean of clusters of unequal size, and the difference of two encoders' outcomes that of a
-    paired comparison. An outcome may leave [0, 1].
+    An outcome is the metric plus the cluster's share of the deviations from it: clusters of unequal size alone make no
+    spread, so that Student's t over outcomes is the cluster-robust interval, and over differences of two encoders' outcomes
+    the paired one. An outcome may leave [0, 1].
     """
-    strata = np.zeros(len(values)) if strata is None else strata
-    weights = _weights(strata)
-    number = np.unique(strata, return_inverse=True)[1]
-    means = np.bincount(number, values) / np.bincount(number)
-    shares = np.bincount(np.unique(clusters, return_inverse=True)[1], weights * (values - means[number]))
-    return float(values @ weights) + len(shares) * shares
+    weights, cell = level_weights(*levels)
+    means = np.bincount(cell, values) / np.bincount(cell)
+    return float(weights @ values) + cluster_outcomes(values - means[cell], clusters, weights)
 
 
 def bootstrap(
     values: np.ndarray, clusters: np.ndarray, strata: np.ndarray, resamples: int = 1000, seed: int = 0
 ) -> np.ndarray:
-    """:func:`stratified_mean` of ``resamples`` (resamples,) draws of whole clusters, with replacement, in each stratum.
+    """Mean over ``strata`` (n,) of the means of ``values`` (n,), in ``resamples`` draws (resamples,) of whole clusters.
 
-    A cluster must lie in one stratum. The strata stay: categories are not drawn at random.
+    Clusters are drawn with replacement within their stratum, and must lie in one. Categories are not a random sample.
     """
     rng = np.random.default_rng(seed)
     means = np.zeros((resamples, len(np.unique(strata))))
@@ -162,12 +170,6 @@ def bootstrap(
         drawn = rng.integers(0, len(sizes), (resamples, len(sizes)))
         means[:, column] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     return means.mean(axis=1)
-
-
-def _weights(strata: np.ndarray) -> np.ndarray:
-    """Weight of each item in :func:`stratified_mean`, (n,)."""
-    number, sizes = np.unique(strata, return_inverse=True, return_counts=True)[1:]
-    return 1.0 / (sizes[number] * len(sizes))
 
 
 @dataclass(frozen=True)
@@ -212,25 +214,13 @@ class PartObjects:
 
         Raises UserError where one of them is empty.
         """
-        side = np.asarray(self.data.splits[split])
-        known = self.category >= 0
-        train, test = (np.flatnonzero(known & np.isin(side, on)) for on in (("train", "val"), ("test",)))
+        train, test = (rows[self.category[rows] >= 0] for rows in split_sides(self.data, split))
         if not (len(train) and len(test)):
             raise UserError(
                 f"split {split!r} of data set {self.data.name!r} has {len(train)} objects with parts to train on and "
                 f"{len(test)} to score; choose a data set with parts on both sides"
             )
         return train, test
-
-    def clusters(self, rows: np.ndarray) -> np.ndarray:
-        """What is independent: category and series of each row, or the row itself where it has no series."""
-        series = np.asarray(self.data.series)[rows]
-        return np.array(
-            [
-                f"{self.category[row]}/{name if name else f'row {row}'}"
-                for row, name in zip(rows, series, strict=True)
-            ]
-        )
 
     def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Clouds (B, P, 3) in their pose, parts (B, P) int64 and categories (B,) int64; the rows must have parts."""

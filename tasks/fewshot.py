@@ -43,8 +43,8 @@ COST = 10.0
 """The SVM's C, fixed in advance for every method; the kernel is scaled so that a typical k(x, x) is 1."""
 MODES = ("svm", "finetune")
 FINETUNING = {
-    "quick": Finetuning(Recipe(20, frozen=0.9), views=4),
-    "standard": Finetuning(Recipe(50, frozen=0.8), views=8),
+    "quick": Finetuning(Recipe(100, frozen=0.98), views=8),
+    "standard": Finetuning(Recipe(150, frozen=0.9), views=16),
     "paper": Finetuning(Recipe(150, frozen=0.0, clip=math.inf)),
 }
 """By budget. ``paper`` is Point-JEPA's configs/Point-JEPA/classification/modelnet_fewshot.yaml: 150 epochs, the encoder trained
@@ -66,8 +66,8 @@ class FewShot(Task):
     episodes the other fields say nothing, and there are 20-shot metrics too.
 
     ``mode``: ``svm`` is a linear SVM on frozen features, ``finetune`` Point-JEPA's head and recipe on a copy of the encoder
-    for each episode, scored after its last epoch: 20 epochs of which 2 with the encoder in the budget ``quick``, 50 and 10 in
-    ``standard``, 150 in ``paper``.
+    for each episode, scored after its last epoch: 100 epochs of which 2 with the encoder in the budget ``quick``, 150 and 15 in
+    ``standard``, 150 and all in ``paper``.
     """
 
     name = "fewshot"

@@ -19,19 +19,21 @@ from torch import Tensor
 from foundry_bench.context import derive_seed
 from foundry_bench.finetuning import Recipe, fit, seeded
 from foundry_bench.points import normalize, random_angles, rotate_about_up
+from foundry_bench.probing import clustered_score, groups_of
 from foundry_bench.registry import unknown
 from foundry_bench.segmentation import (
+    Dense,
     PartHead,
     PartObjects,
-    average_levels,
+    Source,
     bootstrap,
-    cluster_outcomes,
+    cluster_robust,
     instance_iou,
+    live_tokens,
     part_loss,
     predict,
-    stratified_mean,
 )
-from foundry_bench.task import Metric, Score, Scores, Supervision, Task, score_from_outcomes
+from foundry_bench.task import Metric, Scores, Supervision, Task
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class PartTraining:
     """How a head is trained, and on how many random points of an object per step."""
 
     recipe: Recipe
@@ -50,16 +52,16 @@ class Lesson:
 OFFICIAL = Recipe(300, batch_size=16, lr=2e-4, weight_decay=0.05, warmup=10 / 300, frozen=0.0, clip=10.0)
 """Point-JEPA on ShapeNetPart (configs/Point-JEPA/segmentation/shapenetpart.yaml): the encoder is trained from the start, on
 2,048 points drawn with replacement."""
-LESSONS = {
+TRAININGS = {
     "frozen": {
-        "quick": Lesson(Recipe(32, lr=4e-3), points=16),
-        "standard": Lesson(Recipe(80, lr=4e-3), points=32),
-        "paper": Lesson(replace(OFFICIAL, frozen=1.0), points=2048),
+        "quick": PartTraining(Recipe(32, lr=4e-3), points=16),
+        "standard": PartTraining(Recipe(80, lr=4e-3), points=32),
+        "paper": PartTraining(replace(OFFICIAL, frozen=1.0), points=2048),
     },
     "finetune": {
-        "quick": Lesson(Recipe(3, lr=1e-3, frozen=0.0), points=256),
-        "standard": Lesson(Recipe(40, lr=5e-4, frozen=0.0), points=512),
-        "paper": Lesson(OFFICIAL, points=2048),
+        "quick": PartTraining(Recipe(3, lr=1e-3, frozen=0.0), points=256),
+        "standard": PartTraining(Recipe(40, lr=5e-4, frozen=0.0), points=512),
+        "paper": PartTraining(OFFICIAL, points=2048),
     },
 }
 """Epochs, rate and points of the quick budget on frozen tokens were chosen for the shipped teacher on objects that no split
@@ -69,11 +71,6 @@ SCALE = (0.8, 1.25)
 BATCH = 32
 IN_MEMORY = 2**30
 """Bytes of cached tokens above which they lie in a temporary file."""
-
-Dense = tuple[Tensor, Tensor, Tensor | None]
-"""Tokens (B, T, D), their centres (B, T, 3) and the student's own penalty."""
-Source = Callable[[np.ndarray, Tensor], Dense]
-"""Gives them for some rows, whose clouds are (B, P, 3)."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class PartSegmentation(Task):
     points standard error. Objects are scored on their first ``eval_points`` points; the encoder reads as many as it was
     pre-trained on.
 
-    How the head is trained follows from the budget (``LESSONS``) and is the same for every encoder. Intervals are over
+    How the head is trained follows from the budget (``TRAININGS``) and is the same for every encoder. Intervals are over
     clusters: a category's series, or an object without one.
     """
 
@@ -102,8 +99,8 @@ class PartSegmentation(Task):
     eval_points: int = 2048
 
     def __post_init__(self) -> None:
-        if self.mode not in LESSONS:
-            raise ValueError(f"mode must be one of {', '.join(LESSONS)}, got {self.mode!r}")
+        if self.mode not in TRAININGS:
+            raise ValueError(f"mode must be one of {', '.join(TRAININGS)}, got {self.mode!r}")
         if min(self.splits, self.eval_points) < 1:
             raise ValueError(f"splits and eval_points must be >= 1, got {self.splits} and {self.eval_points}")
 
@@ -127,16 +124,16 @@ class PartSegmentation(Task):
         rows = np.flatnonzero(allowed)
         return Supervision(rows, objects.batch(rows)[1].numpy()) if len(rows) else None
 
-    def lesson(self, budget: str) -> Lesson:
+    def training(self, budget: str) -> PartTraining:
         """How the head is trained under a budget. Raises UserError for an unknown one."""
-        lessons = LESSONS[self.mode]
-        if budget not in lessons:
-            raise unknown("budget", budget, lessons)
-        return lessons[budget]
+        trainings = TRAININGS[self.mode]
+        if budget not in trainings:
+            raise unknown("budget", budget, trainings)
+        return trainings[budget]
 
     def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
         """Score an encoder, which stays as it is; raises UserError for a split without objects to train on or to score."""
-        lesson = self.lesson(ctx.budget)
+        training = self.training(ctx.budget)
         objects = PartObjects.of(data, self.rotate)
         sides = {name: objects.sides(name) for name in self.used(data)}
         rows = np.unique(np.concatenate([side for pair in sides.values() for side in pair]))
@@ -147,18 +144,15 @@ class PartSegmentation(Task):
             own = replace(ctx, seed=derive_seed(0, self.name, self.version, data.sha256, name))
             tuned = None if cache else copy.deepcopy(encoder)
             source = cache or live_tokens(encoder if tuned is None else tuned)
-            head = self._head(encoder.config.dim, objects, own)
-            loss = self._loss(head, source, objects, lesson.points, own, augmented=tuned is not None)
-            fit(head, tuned, loss, train, lesson.recipe, own, what=f"train part head, {name}")
+            with seeded(own, "part head"):
+                head = PartHead(encoder.config.dim, len(objects.names), sum(objects.sizes)).to(ctx.device)
+            loss = self._loss(head, source, objects, training.points, own, augmented=tuned is not None)
+            fit(head, tuned, loss, train, training.recipe, own, what=f"train part head, {name}")
             if tuned is not None:
                 tuned.eval()
             ious.append(self._ious(head, source, objects, test, ctx))
         tested = np.concatenate([test for _, test in sides.values()])
         return self._scores(objects, tested, np.concatenate(ious))
-
-    def _head(self, dim: int, objects: PartObjects, ctx: Context) -> PartHead:
-        with seeded(ctx, "part head"):
-            return PartHead(dim, len(objects.names), sum(objects.sizes)).to(ctx.device)
 
     def _loss(
         self,
@@ -209,39 +203,19 @@ class PartSegmentation(Task):
         return np.array(ious)
 
     def _scores(self, objects: PartObjects, rows: np.ndarray, ious: np.ndarray) -> Scores:
-        clusters, categories = objects.clusters(rows), objects.category[rows]
-        by_object, by_category = self.metrics
-        outcomes = {
-            by_object.name: cluster_outcomes(ious, clusters),
-            by_category.name: cluster_outcomes(ious, clusters, categories),
-        }
-        count = len(outcomes[by_object.name])
-        first = score_from_outcomes(by_object, outcomes[by_object.name])
-        if first.ci_method is not None:
-            first = replace(first, ci_method="student-t over clusters (a category's series), 95 %")
+        clusters, categories = groups_of(objects.data)[rows], objects.category[rows]
+        levels = {"miou_i": np.zeros(len(rows)), "miou_c": categories}
+        first, second = (clustered_score(m, ious, clusters, levels[m.name])[0] for m in self.metrics)
         drawn = bootstrap(ious, clusters, categories)
-        second = Score(
-            by_category.name,
-            stratified_mean(ious, categories),
-            count,
-            float(drawn.std(ddof=1)),
-            *(float(bound) for bound in np.percentile(drawn, (2.5, 97.5))),
-            "bootstrap of clusters (a category's series) within categories, 1,000 draws, 95 %",
-            by_category.higher_is_better,
-            by_category.primary,
+        second = replace(
+            second,
+            stderr=float(drawn.std(ddof=1)),
+            ci_low=float(np.percentile(drawn, 2.5)),
+            ci_high=float(np.percentile(drawn, 97.5)),
+            ci_method=f"bootstrap of clusters (category and series), {len(drawn):,} draws, 95 %",
         )
+        outcomes = {name: cluster_robust(ious, clusters, level) for name, level in levels.items()}
         return Scores((first, second), outcomes)
-
-
-def live_tokens(encoder: Encoder) -> Source:
-    """Tokens from the encoder as it is, with gradients where they are on."""
-
-    def source(rows: np.ndarray, clouds: Tensor) -> Dense:
-        patches = encoder.tokenize(clouds[:, : encoder.config.points])
-        tokens = encoder(patches, levels=True)
-        return average_levels(tokens.levels), patches.centers, tokens.penalty
-
-    return source
 
 
 def cached_tokens(encoder: Encoder, objects: PartObjects, rows: np.ndarray, ctx: Context) -> Source:

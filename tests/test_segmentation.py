@@ -12,18 +12,18 @@ import torch.nn.functional as F
 from foundry_bench.datasets import PointCloudDataset, load_kicad
 from foundry_bench.errors import UserError
 from foundry_bench.features import turned
+from foundry_bench.probing import groups_of
 from foundry_bench.segmentation import (
     NO_PART,
     PartHead,
     PartObjects,
     average_levels,
     bootstrap,
-    cluster_outcomes,
+    cluster_robust,
     instance_iou,
     interpolation,
     part_loss,
     predict,
-    stratified_mean,
 )
 
 
@@ -140,8 +140,8 @@ def test_points_without_a_part_are_not_scored() -> None:
     assert iou([0, 0, 1, 1, 0], [0, 0, 1, NO_PART, NO_PART]) == 1
 
 
-def test_category_mean_weighs_categories_not_objects() -> None:
-    assert stratified_mean(np.array([1.0, 1.0, 1.0, 0.0]), np.array([4, 4, 4, 7])) == pytest.approx(0.5)
+ALL = np.zeros(40)
+"""One stratum."""
 
 
 def items() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -152,31 +152,31 @@ def items() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_the_mean_over_clusters_is_the_metric() -> None:
     values, clusters, strata = items()
-    assert len(cluster_outcomes(values, clusters)) == 10
-    assert cluster_outcomes(values, clusters).mean() == pytest.approx(values.mean())
-    assert cluster_outcomes(values, clusters, strata).mean() == pytest.approx(stratified_mean(values, strata))
+    assert len(cluster_robust(values, clusters, ALL)) == 10
+    assert cluster_robust(values, clusters, ALL).mean() == pytest.approx(values.mean())
+    by_stratum = np.mean([values[strata == stratum].mean() for stratum in (0, 1)])
+    assert cluster_robust(values, clusters, strata).mean() == pytest.approx(by_stratum)
 
 
 def test_items_of_their_own_are_their_outcomes() -> None:
     values = items()[0]
-    assert cluster_outcomes(values, np.arange(40)) == pytest.approx(values)
+    assert cluster_robust(values, np.arange(40), ALL) == pytest.approx(values)
 
 
 def test_unequal_clusters_alone_make_no_spread() -> None:
     values, clusters, strata = items()
-    assert cluster_outcomes(np.full(40, 0.8), clusters).std() == pytest.approx(0)
-    assert cluster_outcomes(np.where(strata, 0.3, 0.9), clusters, strata).std() == pytest.approx(0)
+    assert cluster_robust(np.full(40, 0.8), clusters, ALL).std() == pytest.approx(0)
+    assert cluster_robust(np.where(strata, 0.3, 0.9), clusters, strata).std() == pytest.approx(0)
     # one encoder is better everywhere by the same amount: the paired comparison must not doubt it
-    assert (
-        cluster_outcomes(values, clusters) - cluster_outcomes(values - 0.1, clusters)
-    ).std() == pytest.approx(0)
+    pair = (cluster_robust(better, clusters, ALL) for better in (values, values - 0.1))
+    assert np.subtract(*pair).std() == pytest.approx(0)
 
 
 def test_twins_widen_the_interval() -> None:
     """Ten copies of each object are no more evidence than the object."""
     values = items()[0][:10]
-    once = cluster_outcomes(values, np.arange(10)).std(ddof=1) / np.sqrt(10)
-    copies = cluster_outcomes(np.repeat(values, 10), np.repeat(np.arange(10), 10))
+    once = cluster_robust(values, np.arange(10), np.zeros(10)).std(ddof=1) / np.sqrt(10)
+    copies = cluster_robust(np.repeat(values, 10), np.repeat(np.arange(10), 10), np.zeros(100))
     assert copies.std(ddof=1) / np.sqrt(len(copies)) == pytest.approx(once)
 
 
@@ -190,12 +190,12 @@ def test_the_bootstrap_draws_whole_clusters_and_keeps_strata() -> None:
     assert (drawn == bootstrap(values, clusters, strata)).all()
 
 
-def test_the_bootstrap_agrees_with_the_cluster_outcomes() -> None:
+def test_the_bootstrap_agrees_with_the_cluster_robust() -> None:
     rng = np.random.default_rng(0)
     clusters = np.repeat(np.arange(200), rng.integers(1, 6, 200))
     values = rng.random(200)[clusters]
     strata = clusters % 2
-    outcomes = cluster_outcomes(values, clusters, strata)
+    outcomes = cluster_robust(values, clusters, strata)
     error = outcomes.std(ddof=1) / np.sqrt(len(outcomes))
     assert bootstrap(values, clusters, strata).std() == pytest.approx(error, rel=0.15)
 
@@ -229,7 +229,7 @@ def test_objects_of_classes_without_parts_are_left_out(kicad: PointCloudDataset)
     for name in kicad.splits:
         train, test = objects.sides(name)
         assert not set(train) & set(test)
-        assert not set(objects.clusters(train)) & set(objects.clusters(test))
+        assert not set(groups_of(objects.data)[train]) & set(groups_of(objects.data)[test])
 
 
 def test_validation_objects_train_where_a_split_has_them(kicad: PointCloudDataset) -> None:
@@ -251,10 +251,3 @@ def test_poses_are_those_of_the_other_tasks(kicad: PointCloudDataset) -> None:
     rows = np.flatnonzero(objects.category >= 0)[:5]
     assert np.allclose(objects.batch(rows)[0], turned(kicad.points[rows], kicad.paths[rows]), atol=1e-6)
     assert np.allclose(upright.batch(rows)[0], kicad.points[rows])
-
-
-def test_objects_without_a_series_are_clusters_of_their_own(kicad: PointCloudDataset) -> None:
-    rows = np.flatnonzero(PartObjects.of(kicad, rotate=False).category >= 0)
-    plain = PartObjects.of(replace(kicad, series=np.full(len(kicad.labels), "")), rotate=False)
-    assert len(set(plain.clusters(rows))) == len(rows)
-    assert len(set(PartObjects.of(kicad, rotate=False).clusters(rows))) < len(rows)

@@ -111,7 +111,9 @@ def load_teacher(
     file that holds more than weights. Nothing in a file is run.
     """
     path, named = _locate(name_or_path)
-    options = named.merged(branch=branch, heads=heads, groups=groups, group_size=group_size, points=points, up=up)
+    options = named.merged(
+        branch=branch, heads=heads, groups=groups, group_size=group_size, points=points, up=up
+    )
     name = join_name(split_name(str(name_or_path))[0], options)
     if path.is_file():
         from foundry_bench.teachers.checkpoints.building import load_checkpoint
@@ -119,8 +121,8 @@ def load_teacher(
         return load_checkpoint(path, options, name, teacher_sha256(name))
     if options.query:
         raise UserError(
-            f"teacher {name}: this teacher has one encoder of known sizes; branch, heads, groups, group_size, points and up are "
-            "for public checkpoint files, leave them out"
+            f"teacher {name}: this teacher has one encoder of known sizes; leave {', '.join(options.given)} out, which is for "
+            "public checkpoint files"
         )
     return _read_folder(path, name)
 

@@ -16,6 +16,7 @@ from foundry_bench.datasets import PointCloudDataset, load_kicad
 from foundry_bench.encoder import Encoder, Patches, Tokens
 from foundry_bench.errors import UserError
 from foundry_bench.finetuning import fit
+from foundry_bench.probing import groups_of
 from foundry_bench.segmentation import PartObjects, instance_iou
 from foundry_bench.tasks import partseg
 from foundry_bench.tasks.partseg import PartSegmentation
@@ -112,7 +113,7 @@ def test_training_and_test_side_share_no_object_and_no_series(
     for name, rows in zip(data.splits, recorder.rows, strict=True):
         test = objects.sides(name)[1]
         assert not set(rows) & set(test)
-        assert not set(objects.clusters(rows)) & set(objects.clusters(test))
+        assert not set(groups_of(objects.data)[rows]) & set(groups_of(objects.data)[test])
     scored = np.unique(np.concatenate([objects.sides(name)[1] for name in data.splits]))
     assert (task.scored(data) == scored).all()
     assert set(TASK.scored(data)) < set(scored)
@@ -132,7 +133,7 @@ def test_objects_of_one_series_are_one_outcome(
     scores = replace(TASK, splits=3).evaluate(tiny_teacher, data, Context())
     objects = PartObjects.of(data, rotate=True)
     tested = np.concatenate([objects.sides(name)[1] for name in data.splits])
-    clusters = len(set(objects.clusters(tested)))
+    clusters = len(set(groups_of(objects.data)[tested]))
     assert clusters < len(set(tested)) < len(tested)
     for score in scores.values:
         assert len(scores.outcomes[score.metric]) == score.n == clusters
@@ -141,7 +142,7 @@ def test_objects_of_one_series_are_one_outcome(
         assert score.ci_high is not None
         assert score.ci_low < score.value < score.ci_high
         assert score.ci_method is not None
-        assert "clusters" in score.ci_method
+        assert "cluster" in score.ci_method
 
 
 class OnDisk:
@@ -233,11 +234,11 @@ def test_nonsense_is_refused(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("mode", ["frozen", "finetune"])
-def test_every_budget_has_a_lesson_and_others_do_not(mode: str) -> None:
+def test_every_budget_has_a_training_and_others_do_not(mode: str) -> None:
     task = PartSegmentation(mode=mode)
-    epochs = [task.lesson(budget).recipe.epochs for budget in ("quick", "standard", "paper")]
+    epochs = [task.training(budget).recipe.epochs for budget in ("quick", "standard", "paper")]
     assert epochs == sorted(epochs)
     assert epochs[-1] == 300
-    assert (task.lesson("paper").recipe.frozen_epochs == 0) == (mode == "finetune")
+    assert (task.training("paper").recipe.frozen_epochs == 0) == (mode == "finetune")
     with pytest.raises(UserError, match="unknown budget"):
-        task.lesson("lavish")
+        task.training("lavish")

@@ -613,7 +613,7 @@ def test_options_that_do_not_fit_the_file_are_refused() -> None:
     refused(path, "heads", "FILE?heads=")
     refused(f"{path}?heads=5", "do not divide")
     refused(f"{path}{SIZES}&branch=ema", "Point-MAE has one encoder")
-    refused("small?groups=32", "branch, heads, groups")
+    refused("small?groups=32", "leave groups out")
 
 
 def test_options_survive_their_own_text() -> None:
