@@ -5,10 +5,7 @@ Every function is a thin line to the module that does the work; the command line
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +21,7 @@ from foundry_bench.encoder import Encoder, TokenEncoder
 from foundry_bench.errors import UserError
 from foundry_bench.hub import pull_student, push_student
 from foundry_bench.points import normalize
-from foundry_bench.progress import long_work
+from foundry_bench.progress import working_context
 from foundry_bench.report.frame import load_results
 from foundry_bench.stack import Stack
 from foundry_bench.students import Origin, load_student, make_student, save_student
@@ -75,7 +72,7 @@ def distill(
     """
     origin = _origin(student)
     spent = get_budget(budget)
-    with _context(seed, budget, device, data_root, origin.variant) as ctx:
+    with working_context(seed, budget, data_root, origin.variant, device) as ctx:
         clouds = _dataset(data, ctx)
         if isinstance(origin.method, Stack):
             student, report = finished_student(origin.method, teacher, clouds, ctx, spent)
@@ -107,7 +104,7 @@ def evaluate(
         dataset = named or dataset
     else:
         protocol = task
-    with _context(0, budget, device, data_root) as ctx:
+    with working_context(0, budget, data_root, device=device) as ctx:
         data = _dataset(protocol.datasets[0] if dataset is None else dataset, ctx)
         check_needs(protocol.name, protocol.needs, data.name, data)
         return protocol.evaluate(encoder, data, ctx)
@@ -123,7 +120,7 @@ def profile(
     measure_memory: bool = False,
 ) -> CostReport:
     """What ``encoder`` costs beside its teacher ``reference``: multiply-adds, parameters, bytes, latency timed in pairs."""
-    with _context(0, "quick", device, data_root) as ctx:
+    with working_context(data_root=data_root, device=device) as ctx:
         return measure(encoder, reference, _dataset(dataset, ctx), ctx, measure_memory=measure_memory)
 
 
@@ -152,20 +149,3 @@ def _origin(student: Encoder) -> Origin:
 
 def _dataset(data: Data, ctx: Context) -> PointCloudDataset:
     return load_dataset(str(data), ctx.data_root, ctx.progress) if isinstance(data, str | Path) else data
-
-
-@contextmanager
-def _context(
-    seed: int, budget: str, device: str | torch.device, data_root: Path | str, variant: str = "fmd"
-) -> Iterator[Context]:
-    with TemporaryDirectory(prefix="foundry-bench-") as scratch, long_work() as (progress, log):
-        yield Context(
-            device=torch.device(device),
-            seed=seed,
-            variant=variant,
-            budget=budget,
-            data_root=Path(data_root),
-            scratch=Path(scratch),
-            log=log,
-            progress=progress,
-        )

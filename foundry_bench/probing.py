@@ -189,20 +189,21 @@ def cluster_outcomes(
 def clustered_score(
     metric: Metric, values: np.ndarray, clusters: np.ndarray, *levels: np.ndarray
 ) -> tuple[Score, np.ndarray]:
-    """Mean of ``values`` (n,) over ``levels`` as in :func:`level_weights`, and its outcomes by :func:`cluster_outcomes`.
+    """Mean of ``values`` (n,) over ``levels`` as in :func:`level_weights`, and one outcome per cluster with the same mean.
 
-    The standard error is cluster-robust (linearised: what each cluster's deviations from the means of the innermost groups
-    add up to); the 95 % interval is Student's t with one degree of freedom less than there are clusters. It speaks of other
-    objects of these classes, not of other training runs.
+    An outcome is the metric plus what the cluster's deviations from the means of the innermost groups add up to: clusters of
+    unequal size alone make no spread, so that Student's t over outcomes, with one degree of freedom less than there are
+    clusters, is the cluster-robust 95 % interval, and over differences of two encoders' outcomes the paired one. An outcome
+    may leave [0, 1]. The interval speaks of other objects of these classes, not of other training runs.
     """
     weights, cell = level_weights(*levels)
-    outcomes = cluster_outcomes(values, clusters, weights)
-    value, count = float(weights @ values), len(outcomes)
+    means = np.bincount(cell, weights=values) / np.bincount(cell)
+    deviations = cluster_outcomes(values - means[cell], clusters, weights)
+    value, count = float(weights @ values), len(deviations)
+    outcomes = value + deviations
     kind = (metric.higher_is_better, metric.primary)
     if count < 2:
         return Score(metric.name, value, count, None, None, None, None, *kind), outcomes
-    means = np.bincount(cell, weights=values) / np.bincount(cell)
-    deviations = cluster_outcomes(values - means[cell], clusters, weights)
     stderr = float(np.sqrt(np.square(deviations).sum() / (count * (count - 1))))
     half = float(stats.t.ppf(0.975, count - 1)) * stderr
     interval = (value - half, value + half, "cluster-robust (class and series, across splits), 95 %")

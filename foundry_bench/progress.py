@@ -5,13 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from foundry_bench.variants import FMD
+
 if TYPE_CHECKING:
+    import torch
+
+    from foundry_bench.context import Context
     from foundry_bench.context import Progress as ProgressSink
 
 WIDE = 160
@@ -45,3 +52,29 @@ def long_work() -> Iterator[tuple[ProgressSink, logging.Logger]]:
             yield progress, log
         finally:
             log.removeHandler(handler)
+
+
+@contextmanager
+def working_context(
+    seed: int = 0,
+    budget: str = "quick",
+    data_root: Path | str = "data",
+    variant: str = FMD,
+    device: str | torch.device = "cpu",
+) -> Iterator[Context]:
+    """A context for work outside a sweep: it shows its progress, and its scratch folder goes away with it."""
+    import torch
+
+    from foundry_bench.context import Context
+
+    with TemporaryDirectory(prefix="foundry-bench-") as scratch, long_work() as (progress, log):
+        yield Context(
+            device=torch.device(device),
+            seed=seed,
+            variant=variant,
+            budget=budget,
+            data_root=Path(data_root),
+            scratch=Path(scratch),
+            log=log,
+            progress=progress,
+        )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from foundry_bench.cli.options import data_root_option, one_method, teacher_option, working_context
+from foundry_bench.cli.options import data_root_option, one_method, teacher_option
 from foundry_bench.errors import UserError
+from foundry_bench.progress import working_context
 
 
 @click.command()
@@ -39,8 +39,6 @@ def distill(
     foundry-bench distill --teacher point_jepa.ckpt --method foundry --data scans/ -o students/mine
     foundry-bench distill --method 'foundry[supertokens=4]+int8' -o students/foundry-4-int8
     """
-    import torch
-
     from foundry_bench import students
     from foundry_bench.distillation import get_budget
     from foundry_bench.sweep import harness
@@ -54,9 +52,8 @@ def distill(
         raise UserError(f"{method.name} has nothing to train: it is used off the shelf")
     spent = get_budget(budget)
     encoder = harness.load_teacher(teacher)
-    with working_context(seed, budget, data_root) as ctx:
+    with working_context(seed, budget, data_root, variant, device) as ctx:
         clouds = harness.load_dataset(data, data_root, ctx.progress)
-        ctx = replace(ctx, variant=variant, device=torch.device(device))
         student, report = finished_student(method, encoder, clouds, ctx, spent)
     assert report is not None, "every other variant trains"
     students.save_student(student, out)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -56,20 +54,3 @@ def student_of(text: str, teacher: Encoder, ctx: Context) -> Encoder:
         return students.load_student(Path(text))
     method, variant = one_method(text)
     return students.make_student(method, teacher, None, replace(ctx, variant=variant))
-
-
-@contextmanager
-def working_context(seed: int = 0, budget: str = "quick", data_root: str = "data") -> Iterator[Context]:
-    """A context whose scratch folder goes away with it, and which shows the progress of long work."""
-    from foundry_bench.context import Context
-    from foundry_bench.progress import long_work
-
-    with TemporaryDirectory(prefix="foundry-bench-") as scratch, long_work() as (progress, log):
-        yield Context(
-            seed=seed,
-            budget=budget,
-            data_root=Path(data_root),
-            scratch=Path(scratch),
-            progress=progress,
-            log=log,
-        )

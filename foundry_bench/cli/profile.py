@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 from rich.table import Table
 
-from foundry_bench.cli.options import data_root_option, student_of, teacher_option, working_context
-from foundry_bench.progress import console
+from foundry_bench.cli.options import data_root_option, student_of, teacher_option
+from foundry_bench.progress import console, working_context
 
 
 @click.command()

@@ -175,7 +175,8 @@ class _Planner:
         student = self._student(method, variant, seed)
         common = {**self._inputs(method, variant, seed), "student": student.id}
         for task, dataset in self.places:
-            place = {"task": _task_inputs(task), "protocol": task.protocol(), "dataset": dataset}
+            protocol = {**task.protocol(), "budget": self.config.budget}  # of tasks that train a head
+            place = {"task": _task_inputs(task), "protocol": protocol, "dataset": dataset}
             self._cell(EVALUATE, {**common, **place}, student.id)
         protocol = {"device": self.config.device, "fidelity_on": self.unlabelled}
         self._cell(PROFILE, {**common, "dataset": self.clouds, "protocol": protocol}, student.id)

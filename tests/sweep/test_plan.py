@@ -41,6 +41,11 @@ def test_the_budget_matters_to_distilled_students_only() -> None:
     assert students("distilled", "quick") != students("distilled", "standard")
 
 
+def test_the_budget_matters_to_every_evaluation_because_tasks_may_train_a_head() -> None:
+    quick, standard = (plan(config_of("teacher-copy", budget=name)) for name in ("quick", "standard"))
+    assert set(ids(quick, EVALUATE)).isdisjoint(ids(standard, EVALUATE))
+
+
 def test_editing_the_source_of_a_method_makes_new_cells(
     plugins: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,11 +111,19 @@ def test_the_data_sets_own_labels_and_drawn_episodes_play_no_part(
     assert all(np.array_equal(scores.outcomes[name], again.outcomes[name]) for name in scores.outcomes)
 
 
-def test_queries_count_alike_as_in_the_official_code() -> None:
-    episode = Episode(0, np.arange(2), np.arange(2), np.arange(2, 12), np.array([0] * 9 + [1]))
-    answers = np.zeros(10)
-    assert overall_accuracy(episode, answers) == 0.9
+def test_queries_count_alike_as_in_the_official_code(
+    official: PointCloudDataset, tiny_teacher: PointTransformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine queries of the right class and one of another are 90 %, where drawn episodes would have 50 %."""
+    given = official.episodes["5w10s"][0]
+    labels = np.array([0] * 9 + [1])
+    episode = replace(given, query=given.query[:10], query_labels=labels)
+    answers = np.zeros(10, np.int64)
     assert balanced_accuracy(episode, answers) == 0.5
+    monkeypatch.setattr(fewshot, "svm_answers", lambda features, episode: answers)
+    scores = TASK.evaluate(tiny_teacher, replace(official, episodes={"5w10s": (episode,)}), Context())
+    assert scores.values[0].value == overall_accuracy(episode, answers) == 0.9
+    assert scores.values[0].ci_method is None, "one fold has no interval"
 
 
 def test_scored_rows_are_the_queries_and_experts_get_no_labels(official: PointCloudDataset) -> None:

@@ -119,6 +119,14 @@ def test_training_and_test_side_share_no_object_and_no_series(
     assert set(TASK.scored(data)) < set(scored)
 
 
+def test_experts_learn_from_objects_that_are_never_scored(data: PointCloudDataset) -> None:
+    supervision = TASK.supervision(data)
+    assert supervision is not None
+    assert len(supervision.rows)
+    assert not set(supervision.rows) & set(replace(TASK, splits=3).scored(data))
+    assert supervision.labels.shape == data.points[supervision.rows].shape[:2]
+
+
 def test_every_encoder_gets_the_same_batches(
     tiny_teacher: PointTransformer, data: PointCloudDataset, recorder: Recorder
 ) -> None:
