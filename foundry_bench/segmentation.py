@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from foundry_bench.errors import UserError
 from foundry_bench.features import turn_angles
 from foundry_bench.points import rotate_about_up
-from foundry_bench.probing import cluster_outcomes, level_weights, split_sides
+from foundry_bench.probing import split_sides
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
@@ -139,19 +139,6 @@ def instance_iou(predicted: np.ndarray, labels: np.ndarray, parts: Sequence[int]
         union = np.count_nonzero(found | true)
         ious.append(np.count_nonzero(found & true) / union if union else 1.0)
     return float(np.mean(ious))
-
-
-def cluster_robust(values: np.ndarray, clusters: np.ndarray, *levels: np.ndarray) -> np.ndarray:
-    """One outcome per cluster (m,), in sorted order, whose plain mean is the mean of ``values`` (n,) over ``levels``
-    (:func:`foundry_bench.probing.level_weights`).
-
-    An outcome is the metric plus the cluster's share of the deviations from it: clusters of unequal size alone make no
-    spread, so that Student's t over outcomes is the cluster-robust interval, and over differences of two encoders' outcomes
-    the paired one. An outcome may leave [0, 1].
-    """
-    weights, cell = level_weights(*levels)
-    means = np.bincount(cell, values) / np.bincount(cell)
-    return float(weights @ values) + cluster_outcomes(values - means[cell], clusters, weights)
 
 
 def bootstrap(

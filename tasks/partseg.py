@@ -27,7 +27,6 @@ from foundry_bench.segmentation import (
     PartObjects,
     Source,
     bootstrap,
-    cluster_robust,
     instance_iou,
     live_tokens,
     part_loss,
@@ -208,7 +207,8 @@ class PartSegmentation(Task):
     def _scores(self, objects: PartObjects, rows: np.ndarray, ious: np.ndarray) -> Scores:
         clusters, categories = groups_of(objects.data)[rows], objects.category[rows]
         levels = {"miou_i": np.zeros(len(rows)), "miou_c": categories}
-        first, second = (clustered_score(m, ious, clusters, levels[m.name])[0] for m in self.metrics)
+        scored = [clustered_score(metric, ious, clusters, levels[metric.name]) for metric in self.metrics]
+        (first, _), (second, _) = scored
         drawn = bootstrap(ious, clusters, categories)
         second = replace(
             second,
@@ -217,7 +217,7 @@ class PartSegmentation(Task):
             ci_high=float(np.percentile(drawn, 97.5)),
             ci_method=f"bootstrap of clusters (category and series), {len(drawn):,} draws, 95 %",
         )
-        outcomes = {name: cluster_robust(ious, clusters, level) for name, level in levels.items()}
+        outcomes = {score.metric: outcomes for score, outcomes in scored}
         return Scores((first, second), outcomes)
 
 

@@ -12,19 +12,19 @@ import torch.nn.functional as F
 from foundry_bench.datasets import PointCloudDataset, load_kicad
 from foundry_bench.errors import UserError
 from foundry_bench.features import turned
-from foundry_bench.probing import groups_of
+from foundry_bench.probing import clustered_score, groups_of
 from foundry_bench.segmentation import (
     NO_PART,
     PartHead,
     PartObjects,
     average_levels,
     bootstrap,
-    cluster_robust,
     instance_iou,
     interpolation,
     part_loss,
     predict,
 )
+from foundry_bench.task import Metric
 
 
 @pytest.fixture(scope="module")
@@ -150,33 +150,37 @@ def items() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.random.default_rng(0).random(40), clusters, (clusters > 5).astype(int)
 
 
+def outcomes_of(values: np.ndarray, clusters: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    return clustered_score(Metric("miou"), values, clusters, strata)[1]
+
+
 def test_the_mean_over_clusters_is_the_metric() -> None:
     values, clusters, strata = items()
-    assert len(cluster_robust(values, clusters, ALL)) == 10
-    assert cluster_robust(values, clusters, ALL).mean() == pytest.approx(values.mean())
+    assert len(outcomes_of(values, clusters, ALL)) == 10
+    assert outcomes_of(values, clusters, ALL).mean() == pytest.approx(values.mean())
     by_stratum = np.mean([values[strata == stratum].mean() for stratum in (0, 1)])
-    assert cluster_robust(values, clusters, strata).mean() == pytest.approx(by_stratum)
+    assert outcomes_of(values, clusters, strata).mean() == pytest.approx(by_stratum)
 
 
 def test_items_of_their_own_are_their_outcomes() -> None:
     values = items()[0]
-    assert cluster_robust(values, np.arange(40), ALL) == pytest.approx(values)
+    assert outcomes_of(values, np.arange(40), ALL) == pytest.approx(values)
 
 
 def test_unequal_clusters_alone_make_no_spread() -> None:
     values, clusters, strata = items()
-    assert cluster_robust(np.full(40, 0.8), clusters, ALL).std() == pytest.approx(0)
-    assert cluster_robust(np.where(strata, 0.3, 0.9), clusters, strata).std() == pytest.approx(0)
+    assert outcomes_of(np.full(40, 0.8), clusters, ALL).std() == pytest.approx(0)
+    assert outcomes_of(np.where(strata, 0.3, 0.9), clusters, strata).std() == pytest.approx(0)
     # one encoder is better everywhere by the same amount: the paired comparison must not doubt it
-    pair = (cluster_robust(better, clusters, ALL) for better in (values, values - 0.1))
+    pair = (outcomes_of(better, clusters, ALL) for better in (values, values - 0.1))
     assert np.subtract(*pair).std() == pytest.approx(0)
 
 
 def test_twins_widen_the_interval() -> None:
     """Ten copies of each object are no more evidence than the object."""
     values = items()[0][:10]
-    once = cluster_robust(values, np.arange(10), np.zeros(10)).std(ddof=1) / np.sqrt(10)
-    copies = cluster_robust(np.repeat(values, 10), np.repeat(np.arange(10), 10), np.zeros(100))
+    once = outcomes_of(values, np.arange(10), np.zeros(10)).std(ddof=1) / np.sqrt(10)
+    copies = outcomes_of(np.repeat(values, 10), np.repeat(np.arange(10), 10), np.zeros(100))
     assert copies.std(ddof=1) / np.sqrt(len(copies)) == pytest.approx(once)
 
 
@@ -190,12 +194,12 @@ def test_the_bootstrap_draws_whole_clusters_and_keeps_strata() -> None:
     assert (drawn == bootstrap(values, clusters, strata)).all()
 
 
-def test_the_bootstrap_agrees_with_the_cluster_robust() -> None:
+def test_the_bootstrap_agrees_with_the_outcomes_of() -> None:
     rng = np.random.default_rng(0)
     clusters = np.repeat(np.arange(200), rng.integers(1, 6, 200))
     values = rng.random(200)[clusters]
     strata = clusters % 2
-    outcomes = cluster_robust(values, clusters, strata)
+    outcomes = outcomes_of(values, clusters, strata)
     error = outcomes.std(ddof=1) / np.sqrt(len(outcomes))
     assert bootstrap(values, clusters, strata).std() == pytest.approx(error, rel=0.15)
 

@@ -2,9 +2,9 @@
 
 Reading it: ``mean_score`` is the mean over (task, data set) of the primary metric, ``retained`` its share of
 the teacher's. Only rows that did every task have a ``rank`` and a ``mean_score``. ``rank`` is 1 + the number
-of rows that are separably better (paired t over episodes, Holm-corrected over all pairs), so rows that the
-data cannot tell apart share it; the order of the file is that of ``mean_score``. ``_ci95`` is the half width
-of the 95 % interval over episodes, after averaging seeds.
+of rows that are separably better (paired t over episodes, or over clusters of objects, Holm-corrected over all
+pairs), so rows that the data cannot tell apart share it; the order of the file is that of ``mean_score``. ``_ci95``
+is the half width of the 95 % interval over these, after averaging seeds.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from rich.table import Table
 from foundry_bench.registry import selector_text
 
 NOTES = (
-    "Scores in percent, with the 95 % confidence interval over episodes. Rank: 1 + the number of rows that "
-    "are separably better (paired t over episodes, Holm-corrected over all pairs); rows with `=` share it.",
+    "Scores in percent, with the 95 % confidence interval over episodes or clusters of objects. Rank: 1 + the number "
+    "of rows that are separably better (paired t over these, Holm-corrected over all pairs); rows with `=` share it.",
     "GMACs are multiply-adds of one cloud / 1e9 (GFLOPs are twice that); latency is student / teacher, "
     "timed in pairs; R2 is the share of the teacher's token variance on held-out clouds; * is on the "
     "accuracy-cost front.",
