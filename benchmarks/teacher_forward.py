@@ -168,7 +168,7 @@ def main() -> None:
     published = PublishedEncoder(VIT_S).eval()
     perturb(published)
     with TemporaryDirectory() as folder:
-        ours = load_teacher(point_mae_file(published, Path(folder) / "pretrain.pth"))
+        ours = load_teacher(point_mae_file(published, Path(folder) / "pretrain.pth"), up="y")
     clouds = torch.from_numpy(load_kicad().points[:64, : VIT_S.points]).float()
     patches = ours.tokenize(clouds[:16])
     with torch.inference_mode():
