@@ -9,6 +9,7 @@ import yaml
 from sweep_helpers import Notes, config_of
 
 from foundry_bench.errors import UserError
+from foundry_bench.registry import expand, expand_task, parse_selector
 from foundry_bench.report.writer import write_reports
 from foundry_bench.sweep.config import SweepConfig, packaged
 from foundry_bench.sweep.plan import EVALUATE, STUDENT, plan
@@ -95,3 +96,6 @@ def test_the_sweeps_that_come_with_the_package_can_be_read(name: str) -> None:
     config = SweepConfig.from_sources(Path(name), {})
     assert packaged(Path(name)).name == f"{name}.yaml"
     assert {"general-vs-experts", "supertokens", "gate"} <= {table.name for table in config.tables}
+    for table in config.tables:
+        assert all(expand(parse_selector(text)) for text in table.methods)
+        assert all(expand_task(text) for text in table.tasks)
