@@ -74,7 +74,9 @@ IN_MEMORY = 2**30
 
 @dataclass(frozen=True)
 class PartSegmentation(Task):
-    """``mode``: ``frozen`` trains the head on cached tokens of one pose per object; ``finetune`` then the encoder along, on
+    """Parts of clouds: instance and category mIoU by the rules of ShapeNetPart.
+
+    ``mode``: ``frozen`` trains the head on cached tokens of one pose per object; ``finetune`` then the encoder along, on
     clouds that are scaled and turned anew at every step: in the last 4 of 32 epochs in the budget ``quick``, 16 of 80 in
     ``standard``, in all 300 in ``paper``.
 
