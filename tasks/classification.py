@@ -52,7 +52,7 @@ class Classification(Task):
     """Classes of whole clouds: overall and class-mean accuracy, on frozen features or fine-tuned.
 
     ``mode``: ``svm`` and ``logistic`` read frozen features, ``finetune`` trains a head and then the encoder.
-    A linear SVM or a multinomial logistic regression on mean and max tokens; C is chosen by cross-validation on the training
+    The former are a linear SVM and a multinomial logistic regression on mean + max tokens; C is cross-validated on the training
     side, by series. ``finetune`` is Point-JEPA's head and recipe: 80 epochs of which 4 with the encoder in the budget
     ``quick``, 100 and 20 in ``standard``, 150 and 50 in ``paper``. Its last epoch is scored; the official code reports its best
     on the test side.
