@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from foundry_bench.context import Context, derive_seed
+from foundry_bench.context import REHEARSAL, Context, derive_seed
 from foundry_bench.encoder import Embedding, Encoder, Patches, TokenEncoder, Tokens
 from foundry_bench.token_cache import TokenCache, token_cache
 from foundry_bench.tokens import set_fused_attention
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Budget:
     """What one distillation may spend, counted in optimisation steps and samples. ``views``: augmented views cached per
-    object; ``curve``: how many points the held-out curve has."""
+    object; ``curve``: how many points the held-out curve has; ``clouds``: read no more than so many, 0 for all."""
 
     name: str
     steps: int
@@ -38,12 +38,14 @@ class Budget:
     weight_decay: float = 0.05
     warmup: float = 0.1
     curve: int = 4
+    clouds: int = 0
 
 
 BUDGETS = {
     "quick": Budget("quick", steps=200, batch_size=64, views=4),
     "standard": Budget("standard", steps=1200, batch_size=128, views=8, curve=6),
     "paper": Budget("paper", steps=0, batch_size=512, views=16, lr=1e-3, warmup=0.2, curve=15),
+    REHEARSAL: Budget(REHEARSAL, steps=2, batch_size=4, views=1, curve=1, clouds=48),
 }
 """``paper``: 150 epochs (Foundry) with Point-JEPA's published optimiser settings; its steps follow from the data's size."""
 PAPER_EPOCHS = 150

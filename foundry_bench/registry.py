@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from foundry_bench.method import Method
     from foundry_bench.task import Task
 
-KINDS = ("methods", "tasks", "teachers", "datasets", "engines")
+KINDS = ("methods", "tasks", "teachers", "datasets", "engines", "trackers")
 
 
 def entries(kind: str) -> dict[str, EntryPoint]:
@@ -231,6 +231,20 @@ def _instances(part: Part, use_grid: bool) -> list[Method]:
     grid = {k: v for k, v in cls.grid.items() if k not in part.values} if use_grid else {}
     grid.update(part.values)
     return _product(cls, part.name, grid)
+
+
+def instance(kind: str, text: str, **common: Any) -> Any:
+    """An engine or tracker from its selector, such as ``ray[address=10.0.0.1:6379]``; ``common`` are values all of a kind get.
+
+    Raises UserError for an unknown name, parameter or value, or a parameter with several values.
+    """
+    part = _parse_part(text)
+    cls = load(kind, part.name)
+    _check_parameters(part, cls)
+    several = [key for key, values in part.values.items() if len(values) > 1]
+    if several:
+        raise UserError(f"{text!r} gives {several[0]} several values; give it one")
+    return _product(cls, part.name, {k: (v,) for k, v in common.items()} | part.values)[0]
 
 
 def build_method(name: str, params: dict[str, Any]) -> Method:

@@ -2,28 +2,61 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a full disk and of a used-up quota."""
+
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success flush it to disk and rename it, on failure remove it."""
+def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success rename it to ``path``, on failure remove it.
+
+    With ``durable`` its content is on the disk before its name is: for what a power cut must not take, at some milliseconds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
+        if durable:
+            with temporary.open("rb+") as handle:
+                os.fsync(handle.fileno())
         temporary.chmod(0o644)  # some writers make private files
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write ``content`` to ``path``, whole or not at all."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable=durable) as temporary:
         temporary.write_bytes(content)
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether ``error``, or what caused it, is a full disk; libraries that are not Python's tell it in words only."""
+    seen: BaseException | None = error
+    while seen is not None:
+        text = str(seen)
+        if isinstance(seen, OSError) and seen.errno in FULL:
+            return True
+        if "No space left on device" in text or "Disk quota exceeded" in text:
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def reserve(file: int, size: int) -> None:
+    """Give the open ``file`` its ``size`` in bytes on the disk, so that writing through a memory map cannot fail.
+
+    Raises OSError where the disk has not that much left. File systems that cannot reserve are left as they are.
+    """
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno in FULL:
+            raise

@@ -83,6 +83,18 @@ class Task(ABC):
     needs: ClassVar[tuple[str, ...]] = ("labels",)
     """Attributes a data set must have: ``labels``, ``parts``, ``splits``."""
 
+    @property
+    def uses_budget(self) -> bool:
+        """Whether ``ctx.budget`` changes the scores, as where a head is trained; only then is it part of a cell's identity."""
+        return True
+
+    def rehearsal(self, data: PointCloudDataset) -> tuple[Task, PointCloudDataset]:
+        """This task and ``data`` made as small as they can be, for the rehearsal before a sweep; by default neither is changed.
+
+        The scores mean nothing. A rehearsal that takes longer than a minute is given up without complaint.
+        """
+        return self, data
+
     @abstractmethod
     def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
         """Score a frozen encoder. Must be a pure function of its arguments (``ctx.seed`` included)."""

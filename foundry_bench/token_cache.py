@@ -18,8 +18,9 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from foundry_bench.context import Context, derive_seed
-from foundry_bench.encoder import Embedding, Encoder, Patches, TokenEncoder, Tokens
+from foundry_bench.encoder import Embedding, Encoder, EncoderConfig, Patches, TokenEncoder, Tokens
 from foundry_bench.errors import UserError
+from foundry_bench.storage import reserve
 from foundry_bench.teachers.views import ViewBank, turn
 
 if TYPE_CHECKING:
@@ -106,6 +107,20 @@ def _weights_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _array_on_disk(file: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
+    """A new array in a file that has all its bytes: a full disk is an error here and not a signal later."""
+    array = np.lib.format.open_memmap(file, "w+", dtype, shape)
+    with file.open("rb+") as handle:
+        reserve(handle.fileno(), array.offset + array.nbytes)
+    return array
+
+
+def cache_bytes(config: EncoderConfig, clouds: int, views: int) -> int:
+    """Bytes that :func:`token_cache` writes for so many clouds."""
+    patch = 3 * config.group_size + 3 + 2 * config.dim
+    return 2 * clouds * views * config.groups * patch
+
+
 @torch.inference_mode()
 def _fill_cache(
     folder: Path, teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx: Context
@@ -121,11 +136,10 @@ def _fill_cache(
         "features": (*each, config.dim),
     }
     arrays = {
-        name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float16, shape)
-        for name, shape in shapes.items()
+        name: _array_on_disk(folder / f"{name}.npy", np.float16, shape) for name, shape in shapes.items()
     }
     if data.parts is not None:
-        arrays["parts"] = np.lib.format.open_memmap(folder / "parts.npy", "w+", np.int16, each)
+        arrays["parts"] = _array_on_disk(folder / "parts.npy", np.int16, each)
     # On disk from the start, so that a data set larger than memory is cached too.
     bank = ViewBank(
         **{name: torch.from_numpy(a) for name, a in arrays.items() if name not in ("tokens", "features")}

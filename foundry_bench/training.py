@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from foundry_bench import expert, registry
 from foundry_bench.datasets.catalog import load_dataset
+from foundry_bench.datasets.few import spread
 from foundry_bench.distillation import Budget, DistillReport, distill
 from foundry_bench.encoder import Encoder, TokenEncoder
 from foundry_bench.errors import UserError
@@ -51,7 +52,10 @@ def train(
     if ctx.variant == FMD:
         return distill(student, teacher, data, method=method, ctx=ctx, budget=budget)
     pupil = expert_of(method)
-    lesson = expert.prepare(pupil, lesson_task(pupil), load_dataset(pupil.dataset, ctx.data_root), data)
+    labelled = load_dataset(pupil.dataset, ctx.data_root)
+    if budget.clouds:
+        labelled = spread(labelled, 4 * budget.clouds)  # some are on test sides, some in classes that are not taught
+    lesson = expert.prepare(pupil, lesson_task(pupil), labelled, data)
     return expert.train(student, teacher, lesson, method=pupil, ctx=ctx, budget=budget)
 
 

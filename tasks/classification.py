@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foundry_bench.classifier import FinetunedClassifier, Finetuning, for_budget
+from foundry_bench.context import REHEARSAL
+from foundry_bench.datasets.few import few_of_each_side
 from foundry_bench.errors import UserError
 from foundry_bench.finetuning import Recipe
 from foundry_bench.probing import (
@@ -37,6 +39,7 @@ FINETUNING = {
     "quick": Finetuning(Recipe(80, frozen=0.95), views=8),
     "standard": Finetuning(Recipe(100, frozen=0.8), views=16),
     "paper": Finetuning(Recipe(150, frozen=2 / 3)),
+    REHEARSAL: Finetuning(Recipe(2, frozen=0.5), views=1),
 }
 """By budget. ``paper`` is Point-JEPA's configs/Point-JEPA/classification/scanobjectnn.yaml: 150 epochs, the encoder frozen for
 100, batches of 32, AdamW at 1e-3 with weight decay 0.05, 10 epochs of warm-up, gradients clipped at 10, label smoothing 0.2.
@@ -116,6 +119,15 @@ class Classification(Task):
     def scored(self, data: PointCloudDataset) -> np.ndarray:
         """Rows on the test side of any split."""
         return np.unique(np.concatenate([split_sides(data, name)[1] for name in data.splits]))
+
+    @property
+    def uses_budget(self) -> bool:
+        return self.mode == "finetune"
+
+    def rehearsal(self, data: PointCloudDataset) -> tuple[Classification, PointCloudDataset]:
+        """Two epochs at most, on a few objects of five classes in one split."""
+        shorter = replace(self, epochs=2, frozen_epochs=1) if self.epochs else self
+        return shorter, few_of_each_side(data, np.asarray(data.labels) >= 0)
 
     def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
         """Score an encoder, which stays as it is, with one outcome per cluster. Raises UserError for a split with an empty test

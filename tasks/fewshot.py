@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from foundry_bench.classifier import FinetunedClassifier, Finetuning, for_budget
-from foundry_bench.context import derive_seed
+from foundry_bench.context import REHEARSAL, derive_seed
 from foundry_bench.datasets.dataset import Episode
 from foundry_bench.errors import UserError
 from foundry_bench.finetuning import Recipe
@@ -46,6 +46,7 @@ FINETUNING = {
     "quick": Finetuning(Recipe(100, frozen=0.98), views=8),
     "standard": Finetuning(Recipe(150, frozen=0.9), views=16),
     "paper": Finetuning(Recipe(150, frozen=0.0, clip=math.inf)),
+    REHEARSAL: Finetuning(Recipe(2, frozen=0.5), views=1),
 }
 """By budget. ``paper`` is Point-JEPA's configs/Point-JEPA/classification/modelnet_fewshot.yaml: 150 epochs, the encoder trained
 from the first, batches of 32, AdamW at 1e-3 with weight decay 0.05, 10 epochs of warm-up, no clipping, label smoothing 0.2."""
@@ -136,6 +137,15 @@ class FewShot(Task):
         if data.episodes:
             return _rows_of(e.query for folds in data.episodes.values() for e in folds)
         return np.flatnonzero(np.isin(data.labels, self.eligible_classes(data)))
+
+    @property
+    def uses_budget(self) -> bool:
+        return self.mode == "finetune"
+
+    def rehearsal(self, data: PointCloudDataset) -> tuple[FewShot, PointCloudDataset]:
+        """One episode of each kind."""
+        episodes = {name: folds[:1] for name, folds in data.episodes.items()}
+        return replace(self, episodes_per_way=1), replace(data, episodes=episodes)
 
     def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
         """Score an encoder, which stays as it is; raises UserError if the data set has too few classes for any metric, and for

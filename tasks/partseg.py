@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foundry_bench.context import derive_seed
+from foundry_bench.context import REHEARSAL, derive_seed
+from foundry_bench.datasets.few import few_of_each_side
 from foundry_bench.finetuning import Recipe, fit, seeded
 from foundry_bench.points import normalize, random_angles, rotate_about_up
 from foundry_bench.probing import clustered_score, groups_of
@@ -56,11 +57,13 @@ TRAININGS = {
         "quick": PartTraining(Recipe(32, lr=4e-3), points=16),
         "standard": PartTraining(Recipe(80, lr=4e-3), points=32),
         "paper": PartTraining(replace(OFFICIAL, frozen=1.0), points=2048),
+        REHEARSAL: PartTraining(Recipe(2, lr=4e-3), points=16),
     },
     "finetune": {
         "quick": PartTraining(Recipe(32, lr=4e-3, frozen=28 / 32), points=32),
         "standard": PartTraining(Recipe(80, lr=4e-3, frozen=0.8), points=64),
         "paper": PartTraining(OFFICIAL, points=2048),
+        REHEARSAL: PartTraining(Recipe(2, lr=4e-3, frozen=0.5), points=16),
     },
 }
 """Epochs, rate and points of the quick budget on frozen tokens were chosen for the shipped teacher on objects that no split
@@ -132,6 +135,10 @@ class PartSegmentation(Task):
         if budget not in trainings:
             raise unknown("budget", budget, trainings)
         return trainings[budget]
+
+    def rehearsal(self, data: PointCloudDataset) -> tuple[PartSegmentation, PointCloudDataset]:
+        """Two epochs on a few objects of five categories in one split."""
+        return self, few_of_each_side(data, PartObjects.of(data, rotate=False).category >= 0)
 
     def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
         """Score an encoder, which stays as it is; raises UserError for a split without objects to train on or to score."""

@@ -26,7 +26,8 @@ def leaderboard(results: tuple[Path, ...], output: Path | None) -> int:
     from foundry_bench.report.tables import rich_table
 
     board = build(pd.concat([load_results(folder) for folder in results], ignore_index=True))
-    console().print(rich_table(board, ", ".join(map(str, results))))
+    rest = f"in {output}" if output is not None else "with -o FILE"
+    console().print(rich_table(board, ", ".join(map(str, results)), rest))
     if output is not None:
         write_atomic(output, board.to_csv(index=False).encode())
     return 0

@@ -9,6 +9,7 @@ import click
 
 from foundry_bench.cli.show import SweepDisplay
 from foundry_bench.report import writer
+from foundry_bench.sweep import index
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.estimate import Estimate, human_time
 from foundry_bench.sweep.runner import InterruptedSweepError, Outcome, prepare, run_sweep
@@ -29,8 +30,12 @@ INTERRUPTED = 130
 @click.option("--device", help="cpu, cuda, cuda:1 ... [cpu]")
 @click.option("--budget", help="quick, standard or paper. [quick]")
 @click.option("--seeds", type=int, help="Number of seeds. [1]")
-@click.option("--engine", help="local or serial. [local]")
-@click.option("--jobs", type=int, help="Cells at a time. [2, or 1 on one core]")
+@click.option("--engine", help="local, serial, ray or ray[address=HOST:PORT]. [local]")
+@click.option("--jobs", type=int, help="Cells at a time. [2, one per GPU, or what the cluster holds]")
+@click.option(
+    "--threads", type=int, help="Threads of a cell; the same number gives the same scores. [cores / jobs]"
+)
+@click.option("--memory", type=float, help="GB of memory after which a cell is stopped. [no limit]")
 @click.option("--out", type=click.Path(path_type=Path), help="Results folder. [results/TASKS-BUDGET]")
 @click.option(
     "--config",
@@ -40,12 +45,25 @@ INTERRUPTED = 130
 )
 @click.option("--tables", help="Some of the tables of a --config that makes several. [all]")
 @click.option("--timeout", type=float, help="Seconds after which a cell is stopped. [21600]")
+@click.option(
+    "--track", help="Trackers that hear of every cell: mlflow, wandb[project=NAME], tensorboard. [none]"
+)
+@click.option("--retry", is_flag=True, help="Run cells again that failed, were killed or took too long.")
+@click.option("--no-rehearsal", is_flag=True, help="Start without trying every method and task in small.")
 @click.option("--dry-run", is_flag=True, help="Print the cells, which are reused, and the estimated time.")
-def run(out: Path | None, config_file: Path | None, dry_run: bool, **options: Any) -> int:
+def run(
+    out: Path | None,
+    config_file: Path | None,
+    retry: bool,
+    no_rehearsal: bool,
+    dry_run: bool,
+    **options: Any,
+) -> int:
     """Compare methods on tasks and write a leaderboard.
 
-    Every finished cell is kept: the same command completes an interrupted sweep, and one with more methods,
-    tasks or seeds widens it. The leaderboard shows the cells of the last command.
+    Every recorded cell is kept: the same command completes an interrupted sweep, and one with more methods,
+    tasks or seeds widens it. Cells that failed are run again with --retry. Several commands may work in one folder at
+    the same time. The leaderboard shows the cells of the last command.
 
     \b
     foundry-bench run --methods all --tasks fewshot
@@ -58,10 +76,10 @@ def run(out: Path | None, config_file: Path | None, dry_run: bool, **options: An
     folder = out or config.default_out
     with SweepDisplay() as display:
         if dry_run:
-            _dry_run(prepare(config, Store(folder), display), folder, display)
+            _dry_run(prepare(config, Store(folder), display, retry=retry), folder, display)
             return 0
         try:
-            outcome = run_sweep(config, folder, display)
+            outcome = run_sweep(config, folder, display, retry=retry, rehearse=not no_rehearsal)
         except InterruptedSweepError as interruption:
             click.echo(str(interruption), err=True)
             return INTERRUPTED
@@ -73,7 +91,7 @@ def _dry_run(outcome: Outcome, folder: Path, display: SweepDisplay) -> None:
     todo = {cell.id for cell in outcome.todo}
     for cell in outcome.plan.cells:
         display.note(f"{'run  ' if cell.id in todo else 'reuse'} {cell.id[:12]} {cell.title}")
-    estimate = Estimate(Store(folder))
+    estimate = Estimate(index.load(Store(folder)))
     seconds = human_time(estimate.total(outcome.todo, outcome.plan.config.jobs or 2))
     reused = len(outcome.plan.cells) - len(todo)
     line = f"{len(todo)} cells to run, {reused} reused"
@@ -83,7 +101,8 @@ def _dry_run(outcome: Outcome, folder: Path, display: SweepDisplay) -> None:
 def _report(outcome: Outcome, folder: Path, display: SweepDisplay) -> None:
     """Write what is missing or out of date, and show the leaderboard when something has changed."""
     if not outcome.todo:
-        display.note(f"nothing is left to do: all {len(outcome.plan.cells)} cells are finished")
+        how = "recorded" if outcome.failed else "finished"
+        display.note(f"nothing is left to do: all {len(outcome.plan.cells)} cells are {how}")
     if outcome.todo or writer.outdated(folder):
         board = writer.write_reports(folder)
         from foundry_bench.report.tables import rich_table
@@ -91,7 +110,7 @@ def _report(outcome: Outcome, folder: Path, display: SweepDisplay) -> None:
         display.console.print(rich_table(board, str(folder)))
     if outcome.failed:
         display.warn(
-            f"{len(outcome.failed)} cells are not finished, see the end of {folder / 'leaderboard.md'}"
+            f"{len(outcome.failed)} cells failed, see the end of {folder / 'leaderboard.md'}; --retry runs them again"
         )
         for record in (r for r in outcome.failed if r["identity"]["stage"] != ORPHAN):
             display.note(f"  {failure(record, Store(folder))}")

@@ -11,6 +11,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -22,7 +23,7 @@ from foundry_bench.sweep.store import FINISHED
 
 
 class SweepDisplay(AbstractContextManager["SweepDisplay"]):
-    """The reporter of a sweep: one line per finished cell, and a bar with the time left on a terminal."""
+    """The reporter of a sweep: one line per finished cell; on a terminal a bar with the time left and the running cells."""
 
     def __init__(self) -> None:
         self.console = console()
@@ -31,13 +32,14 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]} left"),
+            TextColumn("{task.fields[left]}"),
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._task = self._bar.add_task("cells", total=0, left="?", visible=False)
+        self._task = self._bar.add_task("cells", total=0, left="", visible=False)
+        self._running: dict[str, TaskID] = {}
         self._todo: dict[str, Cell] = {}
-        self._total = 0
+        self._total = self._failed = 0
         self._estimate: Estimate | None = None
         self._jobs = 1
         self._expected = self._spent = 0.0
@@ -48,6 +50,8 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for task in self._running.values():
+            self._bar.remove_task(task)
         self._bar.stop()
 
     def note(self, line: str) -> None:
@@ -64,21 +68,29 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
         self._total, self._estimate, self._jobs = len(todo), estimate, jobs
         left = human_time(estimate.total(todo, jobs))
         self.note(f"{len(todo)} cells to run, {jobs} at a time, about {left} ({estimate.basis})")
-        self._bar.update(self._task, total=len(todo), left=left, visible=True)
+        self._bar.update(self._task, total=len(todo), left=f"{left} left", visible=True)
         self._bar.start()
+
+    def started(self, cell: Cell) -> None:
+        """Show a running cell below the bar."""
+        if not self._bar.disable and cell.id not in self._running:
+            self._running[cell.id] = self._bar.add_task(f"  {escape(cell.title)}", total=None, left="")
 
     def finished(self, cell: Cell, record: dict[str, Any]) -> None:
         """One line for a finished cell."""
+        if cell.id in self._running:
+            self._bar.remove_task(self._running.pop(cell.id))
         self._todo.pop(cell.id, None)
         done = self._total - len(self._todo)
         status, seconds = record["identity"]["status"], record["environment"].get("seconds")
+        self._failed += status not in FINISHED
         colour = "green" if status in FINISHED else "red"
         took = "" if seconds is None else f"{seconds:7.1f} s  "
         line = f"[{colour}]{status:8}[/{colour}]{took}{escape(cell.title)}  {escape(key_result(record))}"
         self.console.print(f"{escape(f'[{done:3}/{self._total}]')} {line}", soft_wrap=True)
-        self._bar.update(
-            self._task, completed=done, left=self._time_left(cell, seconds if status == "ok" else None)
-        )
+        left = f"{self._time_left(cell, seconds if status == 'ok' else None)} left"
+        failed = f", [red]{self._failed} failed[/red]" if self._failed else ""
+        self._bar.update(self._task, completed=done, left=left + failed)
 
     def _time_left(self, cell: Cell, seconds: float | None) -> str:
         """Estimated time of what is left, corrected by how the estimate did so far."""

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from foundry_bench.errors import UserError
-from foundry_bench.sweep import snapshot
+from foundry_bench.sweep import index, snapshot
 from foundry_bench.sweep.plan import Cell, task_text
 from foundry_bench.sweep.store import Store
 
@@ -49,20 +49,27 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     """
     store = Store(Path(folder))
     content = snapshot.read(store)
-    if content is not None:
-        rows = [_row(cell, store.read(cell.kind, cell.id), store) for cell in snapshot.cells_of(content)]
-    else:
-        rows = [_row(_cell(record), record, store) for record in store.records()]
+    recorded = index.load(store)
+    cells = snapshot.cells_of(content) if content is not None else _cells(recorded, store)
+    rows = [_row(cell, recorded.get(cell.id), store) for cell in cells]
     if not rows:
         raise UserError(f"{folder} holds no results; make some with 'foundry-bench run --out {folder}'")
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _cell(record: dict[str, Any]) -> Cell:
-    return Cell(record["identity"]["kind"], record["inputs"], record["inputs"].get("student"))
+def _cells(recorded: index.Entries, store: Store) -> list[Cell]:
+    """The cells of a folder without a plan, from their records."""
+    found = []
+    for cell_id, entry in recorded.items():
+        record = store.read(entry["identity"]["kind"], cell_id)
+        if record is not None:
+            inputs = record["inputs"]
+            found.append(Cell(entry["identity"]["kind"], inputs, inputs.get("student"), id=cell_id))
+    return found
 
 
 def _row(cell: Cell, record: dict[str, Any] | None, store: Store) -> dict[str, Any]:
+    """One row from the short record of a cell."""
     inputs = cell.inputs
     row: dict[str, Any] = {
         "cell_id": cell.id,

@@ -5,7 +5,9 @@ level.
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
 OFF_THE_SHELF = "off-the-shelf"
 CROWD = 30
-"""Most rows that can all be labelled."""
+"""Most rows that can all be labelled, and most labels along the front where there are more rows."""
+SWARM = 300
+"""Most rows that are drawn at full strength; beyond, those without a label are a background of small faint marks."""
 MARKERS = {OFF_THE_SHELF: "o", "fmd": "s", "expert": "^"}
 
 
@@ -65,14 +69,17 @@ def points_of(board: pd.DataFrame) -> list[Point]:
 
 
 def named_points(points: list[Point]) -> list[Point]:
-    """The rows that get a label and an error bar: all where there is room, else the front and the best of each method."""
+    """The rows that get a label and an error bar: all where there is room, else the best of each method and the front, of
+    which at most :data:`CROWD` evenly spaced ones."""
     if len(points) <= CROWD:
         return points
     best: dict[str, Point] = {}
     for point in points:
         if point.method not in best or point.score > best[point.method].score:
             best[point.method] = point
-    return [point for point in points if point.front or point in best.values()]
+    front = [point for point in points if point.front]
+    chosen = {*best.values(), *front[:: max(math.ceil(len(front) / CROWD), 1)]}
+    return [point for point in points if point in chosen]
 
 
 def accuracy_vs_flops(board: pd.DataFrame, folder: Path) -> list[Path]:
@@ -90,13 +97,20 @@ def accuracy_vs_flops(board: pd.DataFrame, folder: Path) -> list[Path]:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # labels are placed in pixels, so nothing may move from here on
         colours = _colours(points)
-        named = named_points(points)
+        named, others = _split(points)
         dark = [_darker(colours[point.method]) for point in named]
-        others = [replace(point, half=0.0) for point in points if point not in named]
         if others:  # no room for more than the name
             named = [point if point.front else replace(point, params="") for point in named]
-        place_labels(axes, named, dark, [point for point in points if point.front], others)
+        bare = [replace(point, half=0.0) for point in others]
+        place_labels(axes, named, dark, [point for point in points if point.front], bare)
         return _save(figure, folder / "accuracy-vs-flops")
+
+
+def _split(points: list[Point]) -> tuple[list[Point], list[Point]]:
+    """Rows with and without a label."""
+    named = named_points(points)
+    chosen = set(named)
+    return named, [point for point in points if point not in chosen]
 
 
 def _draw(axes: Axes, points: list[Point]) -> None:
@@ -104,15 +118,16 @@ def _draw(axes: Axes, points: list[Point]) -> None:
     from seaborn import despine
 
     colours = _colours(points)
-    named = named_points(points)
-    for point in points:
+    named, others = _split(points)
+    _draw_unnamed(axes, others, colours)
+    for point in named:
         colour = colours[point.method]
         axes.errorbar(
             point.gflops,
             point.score,
-            yerr=point.half if point in named else None,
+            yerr=point.half,
             fmt=MARKERS.get(point.variant, "D"),
-            markersize=10 if point.method == BASELINE else 7 if point in named else 4,
+            markersize=10 if point.method == BASELINE else 7,
             color=colour,
             ecolor=(*colour, 0.45),
             markerfacecolor="white" if point.variant == OFF_THE_SHELF else colour,
@@ -128,6 +143,25 @@ def _draw(axes: Axes, points: list[Point]) -> None:
     axes.grid(color="0.93", zorder=0)
     axes.margins(x=0.12, y=0.12)
     despine(ax=axes)
+
+
+def _draw_unnamed(axes: Axes, points: list[Point], colours: dict[str, Colour]) -> None:
+    """Rows without a label and an error bar, one artist for each method and variant: thousands would take minutes."""
+    faint = len(points) > SWARM
+    ordered = sorted(points, key=lambda point: (point.method, point.variant))
+    for (method, variant), group in groupby(ordered, key=lambda point: (point.method, point.variant)):
+        alike = list(group)
+        axes.plot(
+            [point.gflops for point in alike],
+            [point.score for point in alike],
+            MARKERS.get(variant, "D"),
+            color=colours[method],
+            markerfacecolor="white" if variant == OFF_THE_SHELF else colours[method],
+            markersize=2.5 if faint else 4,
+            markeredgewidth=0.8 if faint else 1.6,
+            alpha=0.45 if faint else 1.0,
+            zorder=1.8 if faint else 3,
+        )
 
 
 def _colours(points: list[Point]) -> dict[str, Colour]:

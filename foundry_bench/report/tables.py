@@ -20,6 +20,9 @@ NOTES = (
     "accuracy-cost front.",
 )
 
+SHOWN = 40
+"""Most rows that the terminal shows; pages and files hold all of them."""
+
 Format = Callable[[Any], str]
 
 
@@ -66,14 +69,24 @@ def rank_texts(board: pd.DataFrame) -> list[str]:
     return ["" if pd.isna(rank) else f"{rank}{'=' if counts[rank] > 1 else ''}" for rank in board["rank"]]
 
 
-def rich_table(board: pd.DataFrame, title: str) -> Table:
-    """The leaderboard for the terminal."""
-    text = text_table(board)
-    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+def rich_table(board: pd.DataFrame, title: str, rest: str = "in leaderboard.csv") -> Table:
+    """The leaderboard for the terminal: its first rows, and a line that says how many more there are and where,
+    ``rest``."""
+    text = text_table(board).head(SHOWN)
+    left = len(board) - len(text)
+    caption = f"{left} more row{'s' if left > 1 else ''} {rest}" if left else None
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        header_style="bold",
+        pad_edge=False,
+    )
     for column in text.columns:
         justify: JustifyMethod = "left" if column == "method" else "right"
         table.add_column(column, justify=justify, overflow="fold", min_width=text[column].str.len().max())
-    for row, ranked in zip(text.itertuples(index=False), board["rank"].notna(), strict=True):
+    for row, ranked in zip(text.itertuples(index=False), board["rank"].notna().head(SHOWN), strict=True):
         table.add_row(*map(escape, row), style=None if ranked else "dim")
     return table
 

@@ -6,43 +6,71 @@ from __future__ import annotations
 
 import json
 import math
+import random
+import resource
 import shutil
-import tempfile
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from foundry_bench.storage import write_atomic
-from foundry_bench.sweep.environment import utc_now
+from foundry_bench.context import derive_seed
+from foundry_bench.storage import disk_is_full, write_atomic
+from foundry_bench.sweep.environment import here, utc_now
+from foundry_bench.sweep.marks import Notice
 from foundry_bench.sweep.store import SCHEMA_VERSION, Store
 from foundry_bench.sweep.work import RUNNERS, Job, SkipCellError
 
 
 def run_cell(spec_path: Path) -> Path:
-    """Run the cell of one spec file and return the path of its record, whatever happened."""
+    """Run the cell of one spec file and return the path of its record, whatever happened.
+
+    A cell that another process is running is waited for, and not run again once it is finished. Raises OSError, and leaves no
+    record, only when the disk is full.
+    """
     spec = json.loads(spec_path.read_bytes())
     store = Store(Path(spec["results"]))
+    notice = Notice(spec["kind"], spec["title"], spec["attempt"], spec["engine"])
+    with store.marks.held(spec["cell_id"], notice):
+        if store.finished(spec["kind"], spec["cell_id"]):
+            return store.record_path(spec["kind"], spec["cell_id"])
+        return store.write(_plain(_record(spec, store)))
+
+
+def _record(spec: dict[str, Any], store: Store) -> dict[str, Any]:
+    """Do the work and tell what came of it."""
     started, clock = utc_now(), time.perf_counter()
     record = blank_record(spec)
-    scratch = Path(tempfile.mkdtemp(prefix="foundry-bench-"))
+    scratch = store.cache / "scratch" / spec["cell_id"]
+    shutil.rmtree(scratch, ignore_errors=True)  # of an attempt that was killed
+    scratch.mkdir(parents=True)
     job = Job(spec, store, scratch)
     try:
         _limit_threads(spec["threads"])
-        record.update(RUNNERS[spec["kind"]](job))
+        _seed(spec)
+        with _limited_memory(spec["memory"]):
+            record.update(RUNNERS[spec["kind"]](job))
         record["identity"]["status"] = "ok"
     except SkipCellError as reason:
         record["identity"].update(status="skipped", message=str(reason))
     except (Exception, SystemExit) as error:
         # The one broad except: a method or task is a stranger's code, and one cell must not end the sweep.
+        if disk_is_full(error):
+            raise OSError(f"{type(error).__name__}: {error}") from error
         record["identity"].update(_describe_error(error, job))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     seconds = time.perf_counter() - clock
-    record["environment"].update(threads=spec["threads"], start=started, end=utc_now(), seconds=seconds)
-    return store.write(_plain(record))
+    record["environment"] = {
+        **here(spec["environment"], spec["node"], spec["device"]),
+        **{"threads": spec["threads"], "device": spec["device"], "start": started, "end": utc_now()},
+        "seconds": seconds,
+    }
+    return record
 
 
 def blank_record(spec: dict[str, Any]) -> dict[str, Any]:
@@ -90,6 +118,31 @@ def _limit_threads(threads: int) -> None:
 
     torch.set_num_threads(threads)
     threadpool_limits(threads)
+
+
+def _seed(spec: dict[str, Any]) -> None:
+    """Seed the global generators, for plugins that draw from them: the same numbers in every engine and order of cells."""
+    import torch
+
+    seed = derive_seed(spec["inputs"]["seed"], spec["cell_id"], "global")
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def _limited_memory(limit: int | None) -> Iterator[None]:
+    """Let allocations beyond ``limit`` bytes of this process fail, so that a cell ends as ``oom`` and its machine goes on."""
+    if limit is None:
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    hard = before[1] if before[1] != resource.RLIM_INFINITY else limit
+    resource.setrlimit(resource.RLIMIT_DATA, (min(limit, hard), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,8 @@ SWEEPS = "sweeps"
 """Folder of the package with ready-made sweep files; ``--config paper`` finds ``paper.yaml`` there."""
 SETTLED = ("teacher", "dataset", "budget", "distill_on", "device")
 """Keys that must stay the same in one results folder; the others may be widened by a later run."""
+HOW = ("engine", "jobs", "threads", "memory", "timeout", "track")
+"""Keys that say how cells are run and reported, and nothing of what they are."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class SweepConfig:
     ``classification[mode=finetune]:modelnet40``, or ``all``. ``dataset`` is for tasks that name none; empty means
     each task's own data sets. ``distill_on`` is the unlabelled data set that students are trained on. Data sets are
     registered names or folders; official ones lie below ``data_root``. ``tables`` are several comparisons in place
-    of one, which share their students. ``timeout`` is in seconds per cell.
+    of one, which share their students. ``engine`` may have parameters, as in ``ray[address=10.0.0.1:6379]``; ``threads``,
+    ``memory`` in GB and ``timeout`` in seconds are per cell. ``track`` are trackers that hear of every cell.
     """
 
     methods: tuple[str, ...] = ("all",)
@@ -51,11 +54,14 @@ class SweepConfig:
     device: str = "cpu"
     engine: str = "local"
     jobs: int | None = None
+    threads: int | None = None
+    memory: float | None = None
     timeout: float = 6 * 3600.0
+    track: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
 
     def __post_init__(self) -> None:
-        for key, least in (("seeds", 1), ("jobs", 1), ("timeout", 1e-3)):
+        for key, least in (("seeds", 1), ("jobs", 1), ("threads", 1), ("memory", 0.1), ("timeout", 1e-3)):
             value = getattr(self, key)
             if value is not None and (not isinstance(value, int | float) or value < least):
                 raise UserError(f"{key} must be a number of at least {least:g}, got {value!r}")
@@ -81,7 +87,7 @@ class SweepConfig:
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> SweepConfig:
         """Build from YAML or JSON values, in which a list of names may also be written as one text."""
-        lists = ("methods", "tasks", "dataset")
+        lists = ("methods", "tasks", "dataset", "track")
         made = {k: _items(v) if k in lists else v for k, v in values.items()}
         if "tables" in values:
             made["tables"] = _tables(values["tables"])

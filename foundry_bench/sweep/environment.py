@@ -32,13 +32,35 @@ def utc_now() -> str:
 def describe() -> dict[str, Any]:
     """Versions, commit, processor and command line of this process; called once per sweep."""
     return {
+        **_machine(),
+        "git": _git(Path(__file__).resolve().parent),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def here(described: dict[str, Any], node: str, device: str) -> dict[str, Any]:
+    """The environment of a cell that runs in this process: what the sweep described on ``node``, and this machine where it is
+    another one."""
+    machine = {} if platform.node() == node else _machine()
+    return {**described, **machine, "gpu": _gpu_model(device)}
+
+
+def _machine() -> dict[str, Any]:
+    return {
         "python": platform.python_version(),
         "platform": f"{platform.system()}-{platform.machine()}",
         "packages": {name: _version(name) for name in PACKAGES},
-        "git": _git(Path(__file__).resolve().parent),
         "cpu": _cpu_model(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "gpu": None,
     }
+
+
+def _gpu_model(device: str) -> str | None:
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.cuda.get_device_name(device) if torch.cuda.is_available() else None
 
 
 def _version(package: str) -> str | None:

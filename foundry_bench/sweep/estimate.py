@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from statistics import mean
-from typing import Any
 
+from foundry_bench.sweep.index import Entries
 from foundry_bench.sweep.plan import EVALUATE, PROFILE, STUDENT, Cell
-from foundry_bench.sweep.store import Store, status_of
 
 GUESS = {STUDENT: 10.0, EVALUATE: 20.0, PROFILE: 20.0}
 """Seconds of a cell without training on two cores."""
@@ -18,18 +17,26 @@ STEP = 0.05
 class Estimate:
     """Seconds per cell. ``measured`` tells whether any of it comes from records."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, recorded: Entries) -> None:
         self.measured = False
         times: dict[tuple[str, ...], list[float]] = defaultdict(list)
-        for record in store.records():
-            seconds = record["environment"].get("seconds")
-            if status_of(record) == "ok" and seconds is not None:
-                times[_key(record["identity"]["kind"], record["inputs"])].append(seconds)
+        for entry in recorded.values():
+            seconds = entry["environment"]["seconds"]
+            if entry["identity"]["status"] == "ok" and seconds is not None:
+                key = (
+                    entry["identity"]["kind"],
+                    entry["method"],
+                    entry["variant"] or "",
+                    entry["task"] or "",
+                )
+                times[key].append(seconds)
         self._seconds = {key: mean(values) for key, values in times.items()}
 
     def seconds(self, cell: Cell) -> float:
         """The expected time of one cell, alone on its threads."""
-        known = self._seconds.get(_key(cell.kind, cell.inputs))
+        task = cell.inputs["task"]["name"] if cell.inputs["task"] else ""
+        key = (cell.kind, cell.inputs["method"]["name"], cell.inputs["variant"] or "", task)
+        known = self._seconds.get(key)
         if known is not None:
             self.measured = True
             return known
@@ -45,11 +52,6 @@ class Estimate:
     def basis(self) -> str:
         """Where the numbers come from, for a reader."""
         return "from earlier records in this folder" if self.measured else "a guess from the budget"
-
-
-def _key(kind: str, inputs: dict[str, Any]) -> tuple[str, ...]:
-    place = inputs["task"]["name"] if inputs["task"] else ""
-    return kind, inputs["method"]["name"], inputs["variant"] or "", place
 
 
 def human_time(seconds: float) -> str:

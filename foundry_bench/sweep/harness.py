@@ -6,6 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,15 @@ def source_files(classes: Iterable[type]) -> list[Path]:
 
 def code_sha256(classes: Iterable[type]) -> str:
     """Hash of plugins' source, so that an edited method or task is a new cell."""
+    return _files_sha256(tuple((str(file), file.stat().st_mtime_ns) for file in source_files(classes)))
+
+
+@cache
+def _files_sha256(files: tuple[tuple[str, int], ...]) -> str:
+    """Hash of the content of files; the times are there so that an edited one is read again."""
     digest = hashlib.sha256()
-    for file in source_files(classes):
-        digest.update(file.read_bytes())
+    for path, _ in files:
+        digest.update(Path(path).read_bytes())
     return digest.hexdigest()
 
 
@@ -75,8 +82,9 @@ def resolve_budget(name: str) -> dict[str, Any]:
 def check_engine(name: str) -> None:
     """Raise UserError for an engine nobody registered."""
     known = registry.entries("engines")
-    if name not in known:
-        raise registry.unknown("engine", name, known)
+    plain = name.partition("[")[0]
+    if plain not in known:
+        raise registry.unknown("engine", plain, known)
 
 
 def check_needs(task: str, needs: tuple[str, ...], data: str, dataset: PointCloudDataset) -> None:

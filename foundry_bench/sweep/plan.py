@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,13 @@ if TYPE_CHECKING:
     from foundry_bench.method import Method
     from foundry_bench.task import Task
 
-PIPELINE_VERSION = 2
+PIPELINE_VERSION = 3
 """Part of every cell's identity. Raise it when code outside methods and tasks changes numbers: the trainer,
 the grouping, the cost counter."""
 
 STUDENT, EVALUATE, PROFILE = "student", "evaluate", "profile"
+REHEARSE = "rehearse"
+"""Kind of the cells that try a sweep in small before it starts; they are no part of it."""
 Place = tuple["Task", dict[str, str]]
 """A task and the name and hash of the data set it is run on."""
 
@@ -34,18 +35,18 @@ class Cell:
     of.
 
     ``parent`` is the id of the student it needs; ``broken`` says why a method's plugin could not even be
-    imported.
+    imported; ``id`` is the SHA-256 of what determines the cell.
     """
 
     kind: str
     inputs: dict[str, Any]
     parent: str | None = None
     broken: str | None = None
+    id: str = ""
 
-    @cached_property
-    def id(self) -> str:
-        """SHA-256 of what determines this cell."""
-        return identity(self.kind, self.inputs)
+    def __post_init__(self) -> None:
+        if not self.id:
+            object.__setattr__(self, "id", identity(self.kind, self.inputs))
 
     @property
     def title(self) -> str:
@@ -69,10 +70,21 @@ class Plan:
 
 
 def identity(kind: str, inputs: dict[str, Any]) -> str:
-    """SHA-256 of the canonical JSON of ``inputs``; names that only point at hashed content are left out."""
-    determined = {**inputs, "teacher": inputs["teacher"]["sha256"], "kind": kind}
-    text = json.dumps(determined, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """SHA-256 of the canonical JSON of all that determines a cell: names that only point at hashed content are left out."""
+    text = json.dumps(
+        {"kind": kind, **_determining(inputs)}, sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _determining(block: dict[str, Any]) -> dict[str, Any]:
+    """A block of inputs without what is only for people: short forms, and the name of whatever has a hash of its content."""
+    hashed = "sha256" in block
+    return {
+        key: _determining(value) if isinstance(value, dict) else value
+        for key, value in block.items()
+        if key != "shown" and not (hashed and key == "name")
+    }
 
 
 def _stacks(methods: tuple[str, ...]) -> list[str]:
@@ -175,10 +187,14 @@ class _Planner:
         student = self._student(method, variant, seed)
         common = {**self._inputs(method, variant, seed), "student": student.id}
         for task, dataset in self.places:
-            protocol = {**task.protocol(), "budget": self.config.budget}  # of tasks that train a head
+            protocol = {**task.protocol(), "budget": self.config.budget if task.uses_budget else None}
             place = {"task": _task_inputs(task), "protocol": protocol, "dataset": dataset}
             self._cell(EVALUATE, {**common, **place}, student.id)
-        protocol = {"device": self.config.device, "fidelity_on": self.unlabelled}
+        protocol = {
+            "device": self.config.device,
+            "fidelity_on": self.unlabelled,
+            "views": self.budget["views"],
+        }
         self._cell(PROFILE, {**common, "dataset": self.clouds, "protocol": protocol}, student.id)
 
     def _student(self, method: Method, variant: str, seed: int) -> Cell:
@@ -191,8 +207,11 @@ class _Planner:
             "params": training,
             "shown": trained.shown(training),
             "dataset": self.unlabelled,
-            "budget": None if variant == OFF_THE_SHELF else self.budget,
         }
+        if variant == OFF_THE_SHELF:  # of a budget only how many views the fidelity is measured on
+            inputs["protocol"] = {"views": self.budget["views"]}
+        else:
+            inputs["budget"] = self.budget
         parent = None
         if isinstance(method, Stack):
             parent = self._student(method.parts[0], variant, seed).id

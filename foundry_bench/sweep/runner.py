@@ -1,25 +1,34 @@
-"""``todo = plan - finished``, then run it. Disk is the scheduler's memory: running again is always right."""
+"""``todo = plan - recorded``, then run it. Disk is the scheduler's memory: running again is always right."""
 
 from __future__ import annotations
 
+import errno
 import signal
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any, Protocol
 
 from foundry_bench import registry
 from foundry_bench.errors import UserError
-from foundry_bench.sweep import environment, harness, snapshot
+from foundry_bench.storage import FULL
+from foundry_bench.sweep import environment, harness, index, reasons, snapshot
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.estimate import Estimate
+from foundry_bench.sweep.marks import SWEEP, Notice
 from foundry_bench.sweep.plan import Cell, Plan, plan
-from foundry_bench.sweep.store import FINISHED, Store, status_of
+from foundry_bench.sweep.store import FINISHED, ORPHAN, Store
+
+if TYPE_CHECKING:
+    from foundry_bench.sweep.engines.base import Engine
+
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+GIGABYTE = 10**9
 
 
 class Reporter(Protocol):
@@ -33,6 +42,9 @@ class Reporter(Protocol):
 
     def begin(self, todo: list[Cell], estimate: Estimate, jobs: int) -> None:
         """Cells are about to run."""
+
+    def started(self, cell: Cell) -> None:
+        """One cell has been launched."""
 
     def finished(self, cell: Cell, record: dict[str, Any]) -> None:
         """One cell has left its record."""
@@ -56,87 +68,147 @@ class Outcome:
         return 1 if self.failed else 0
 
 
-def prepare(config: SweepConfig, store: Store, reporter: Reporter) -> Outcome:
-    """Plan and compare with what is on disk; nothing runs and nothing is written."""
+def prepare(config: SweepConfig, store: Store, reporter: Reporter, *, retry: bool = False) -> Outcome:
+    """Plan and compare with what is on disk; nothing runs and nothing is written but the index."""
     harness.check_engine(config.engine)
     store.check(config)
     planned = snapshot.load(store, config) or plan(config)
     for line in planned.warnings:
         reporter.warn(line)
-    todo = unfinished(planned.cells, store)
+    recorded = index.load(store)
+    todo = unfinished(planned.cells, recorded, store, retry=retry)
     for line in store.warnings:
         reporter.warn(line)
+    for line in reasons.explain(planned.cells, todo, recorded, store):
+        reporter.note(line)
     return Outcome(planned, todo)
 
 
-def unfinished(cells: list[Cell], store: Store) -> list[Cell]:
-    """Cells without a finished record, and students whose weights a missing child needs."""
-    todo = {c.id for c in cells if status_of(store.read(c.kind, c.id)) not in FINISHED}
+def unfinished(
+    cells: list[Cell], recorded: index.Entries, store: Store, *, retry: bool = False
+) -> list[Cell]:
+    """Cells without a record, and students whose weights a missing child needs; with ``retry`` those that failed, too.
+
+    A cell that failed only because its student did is missing as soon as the student is there or will be made.
+    """
+    status = {id: entry["identity"]["status"] for id, entry in recorded.items()}
+    todo: set[str] = set()
+    for cell in cells:  # parents come before their children
+        known = status.get(cell.id)
+        failed = known is not None and known not in FINISHED
+        orphan = failed and recorded[cell.id]["identity"]["stage"] == ORPHAN
+        adopted = orphan and (cell.parent in todo or status.get(cell.parent or "") == "ok")
+        if known is None or adopted or (failed and retry):
+            todo.add(cell.id)
     wanted = {c.parent for c in cells if c.id in todo}
-    for cell in reversed(cells):  # children come after their parents, so one pass reaches a parent's parent
-        if cell.id in wanted and cell.id not in todo and not store.student_folder(cell.id).is_dir():
+    for cell in reversed(cells):  # so that one pass reaches a parent's parent
+        needed = cell.id in wanted and cell.id not in todo and status[cell.id] == "ok"
+        if needed and not store.has_student(cell.id):
             todo.add(cell.id)
             wanted.add(cell.parent)
     return [cell for cell in cells if cell.id in todo]
 
 
-def run_sweep(config: SweepConfig, folder: Path, reporter: Reporter) -> Outcome:
-    """Run what is missing. Raises UserError before anything runs, InterruptedSweepError when it was
-    stopped.
+def run_sweep(
+    config: SweepConfig,
+    folder: Path,
+    reporter: Reporter,
+    *,
+    retry: bool = False,
+    rehearse: bool = True,
+) -> Outcome:
+    """Run what is missing. Raises UserError before anything runs or when the disk is full, InterruptedSweepError when it
+    was stopped; both lose nothing that was finished.
     """
     store = Store(folder)
-    outcome = prepare(config, store, reporter)
-    with _alone(store):
-        outcome.todo = unfinished(outcome.plan.cells, store)  # again: another run may have held the folder
+    with _disk_errors(store):
+        outcome = prepare(config, store, reporter, retry=retry)
         store.claim(outcome.plan.config)
-        snapshot.save(store, config, outcome.plan)
-        if outcome.todo:
-            _run_cells(outcome, store, reporter)
-        records = [store.read(cell.kind, cell.id) for cell in outcome.plan.cells]
-        outcome.failed = [r for r in records if r is not None and status_of(r) not in FINISHED]
+        with _driving(store, outcome):
+            snapshot.save(store, config, outcome.plan)
+            for line in _set_aside(outcome, store):
+                reporter.warn(line)
+            if outcome.todo:
+                _run_cells(outcome, store, reporter, rehearse)
+            recorded = index.load(store)
+    unfit = [c for c in outcome.plan.cells if recorded[c.id]["identity"]["status"] not in FINISHED]
+    records = [store.read(cell.kind, cell.id) for cell in unfit]
+    outcome.failed = [record for record in records if record is not None]
     return outcome
 
 
-def _run_cells(outcome: Outcome, store: Store, reporter: Reporter) -> None:
-    from foundry_bench.sweep.schedule import Schedule
+def _run_cells(outcome: Outcome, store: Store, reporter: Reporter, rehearse: bool) -> None:
+    from foundry_bench.sweep import preflight
+    from foundry_bench.sweep.schedule import Schedule, Settings
 
     config = outcome.plan.config
-    engine = registry.load("engines", config.engine)(jobs=config.jobs, timeout=config.timeout)
-    reporter.begin(outcome.todo, Estimate(store), engine.jobs)
+    memory = None if config.memory is None else int(config.memory * GIGABYTE)
+    engine = registry.instance(
+        "engines",
+        config.engine,
+        **{"jobs": config.jobs, "timeout": config.timeout, "threads": config.threads},
+        **{"device": config.device, "memory": memory},
+    )
+    settings = Settings(config.budget, config.device, config.data_root, config.engine, memory)
+    described = environment.describe()
+    schedule = partial(Schedule, started=reporter.started, done=reporter.finished)
     try:
-        with _termination_interrupts():
-            schedule = Schedule(
-                outcome.todo,
-                store,
-                environment.describe(),
-                budget=config.budget,
-                device=config.device,
-                data_root=config.data_root,
-                done=reporter.finished,
-            )
-            engine.run(schedule)
+        with _termination_interrupts(), _opened(engine, store):
+            if rehearse:
+                todo, cells = outcome.todo, outcome.plan.cells
+                preflight.rehearse(todo, cells, store, described, settings, engine, reporter)
+            reporter.begin(outcome.todo, Estimate(index.load(store)), engine.slots)
+            engine.run(schedule(outcome.todo, store, described, settings))
     except KeyboardInterrupt:
-        kept = len(outcome.todo) - len(unfinished(outcome.todo, store))
+        left = unfinished(outcome.todo, index.load(store), store)
         raise InterruptedSweepError(
-            f"interrupted; {kept} cells finished are kept, run the same command again to complete"
+            f"interrupted; {len(outcome.todo) - len(left)} cells finished are kept, run the same command again to complete"
         ) from None
+
+
+def _set_aside(outcome: Outcome, store: Store) -> Iterator[str]:
+    """Move records that are not as they were written out of the way of new ones; a line each."""
+    for cell in outcome.todo:
+        moved = store.set_aside(cell.kind, cell.id)
+        if moved is not None:
+            yield f"the record of {cell.title} was set aside as {moved}, the cell is run again"
 
 
 @contextmanager
-def _alone(store: Store) -> Iterator[None]:
-    """Hold the folder's lock, which the system releases however this process ends."""
-    store.cache.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(store.cache / "lock")
+def _driving(store: Store, outcome: Outcome) -> Iterator[None]:
+    """Show that this process drives a sweep in the folder, and clear the marks that dead processes left."""
+    for name in store.marks.names():
+        notice = store.marks.left(name)
+        if notice is not None and (notice.kind == SWEEP or notice.engine != "serial"):
+            store.marks.remove(name)
+    config = outcome.plan.config
+    notice = Notice(SWEEP, f"{len(outcome.todo)} cells", engine=config.engine)
+    with store.marks.held(f"{SWEEP}-{uuid.uuid4().hex[:12]}", notice):
+        yield
+
+
+@contextmanager
+def _opened(engine: Engine, store: Store) -> Iterator[None]:
+    """The engine, ready to run cells of ``store``."""
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"another sweep is running in {store.folder}; wait for it or choose another --out"
-        ) from None
-    try:
+        engine.open(store)
         yield
     finally:
-        lock.release()
+        engine.close()
+
+
+@contextmanager
+def _disk_errors(store: Store) -> Iterator[None]:
+    """One line for a disk that is full or cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in FULL or error.errno is None
+        if not full and error.errno not in READ_ONLY:
+            raise
+        where = f"cannot write to {store.folder}: {error.strerror or error}"
+        fix = "free some space" if full else "choose another --out or give yourself the right to write there"
+        raise UserError(f"{where}; {fix} and run the same command again, finished cells are kept") from error
 
 
 @contextmanager

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
+from collections import defaultdict, deque
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from foundry_bench.context import REHEARSAL
 from foundry_bench.sweep.cell import blank_record
 from foundry_bench.sweep.environment import utc_now
-from foundry_bench.sweep.plan import PROFILE, STUDENT, Cell
-from foundry_bench.sweep.store import ORPHAN, SCHEMA_VERSION, Store, status_of, write_json
+from foundry_bench.sweep.marks import SWEEP
+from foundry_bench.sweep.plan import EVALUATE, PROFILE, REHEARSE, STUDENT, Cell
+from foundry_bench.sweep.store import FINISHED, ORPHAN, SCHEMA_VERSION, Store, status_of, write_json
 
-Done = Callable[[Cell, dict[str, Any]], None]
+Told = Callable[[Cell, dict[str, Any]], None]
+AT_ONCE = (REHEARSE, STUDENT, EVALUATE)
+"""Kinds of cells that may run beside each other, in the order in which they start."""
 
 
 def cores() -> int:
@@ -21,10 +28,26 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What every spec of a sweep holds besides its cell. ``memory``: bytes a cell may use, None for no limit."""
+
+    budget: str
+    device: str
+    data_root: str
+    engine: str
+    memory: int | None = None
+
+    def small(self) -> Settings:
+        """The same settings for a rehearsal."""
+        return replace(self, budget=REHEARSAL)
+
+
 class Schedule:
     """Cells still to run, in dependency order.
 
-    A cell starts once its student is there; ``profile`` cells measure time, so they come last and alone.
+    A cell starts once its student is there; ``profile`` cells measure time, so they come last and alone. Another sweep may work
+    in the same folder: its cells are waited for and not run twice. ``started`` and ``done`` hear of every cell.
     """
 
     def __init__(
@@ -32,99 +55,154 @@ class Schedule:
         todo: list[Cell],
         store: Store,
         environment: dict[str, Any],
+        settings: Settings,
         *,
-        budget: str,
-        device: str,
-        data_root: str,
-        done: Done,
+        started: Callable[[Cell], None],
+        done: Told,
     ) -> None:
         self.store = store
-        self._waiting = list(todo)
-        self._unborn = {cell.id for cell in todo if cell.kind == STUDENT}
+        self.settings = settings
         self._environment = environment
-        self._settings = {"budget": budget, "device": device, "data_root": data_root}
-        self._done = done
+        self._started, self._done = started, done
         self._specs: dict[str, dict[str, Any]] = {}
-        for cell in [cell for cell in todo if cell.broken is not None]:
-            self._waiting.remove(cell)
-            self.start(cell, threads=1)
-            self.lost(cell, "failed", str(cell.broken), stage="import")
+        self._running: dict[str, Cell] = {}
+        self._ready: dict[str, deque[Cell]] = {kind: deque() for kind in (*AT_ONCE, PROFILE)}
+        self._children: dict[str, list[Cell]] = defaultdict(list)
+        self._elsewhere: dict[str, Cell] = {}
+        unborn = {cell.id for cell in todo if cell.kind == STUDENT}
+        for cell in todo:
+            if cell.parent in unborn:
+                self._children[cell.parent].append(cell)
+            else:
+                self._ready[cell.kind].append(cell)
 
     @property
     def empty(self) -> bool:
         """Nothing is left to start."""
-        return not self._waiting
+        return not (any(self._ready.values()) or any(self._children.values()) or self._elsewhere)
 
-    def next(self, running: list[Cell]) -> Cell | None:
-        """The next cell that may start beside those ``running``, or None. Students go first: others wait for
-        them.
-        """
-        if any(cell.kind == PROFILE for cell in running):
-            return None
-        for cell in self._waiting:
-            if cell.parent in self._unborn:
-                continue
-            if cell.kind == PROFILE and (running or any(c.kind != PROFILE for c in self._waiting)):
-                continue
-            self._waiting.remove(cell)
-            return cell
+    def next(self) -> Cell | None:
+        """The next cell that may start now, or None. Students go first: others wait for them."""
+        self._look_elsewhere()
+        while (cell := self._candidate()) is not None:
+            if cell.broken is not None:
+                self._refuse(cell, str(cell.broken), "import")
+            elif cell.parent is not None and self._parent_failed(cell):
+                self._refuse(cell, f"its student {cell.parent[:12]} failed; run with --retry", ORPHAN)
+            elif self.store.marks.alive(cell.id) is not None:
+                self._elsewhere[cell.id] = cell
+            elif self.store.finished(cell.kind, cell.id):
+                self.finish(cell)  # by another sweep since this one was planned
+            else:
+                return cell
         return None
 
-    def start(self, cell: Cell, threads: int) -> Path:
-        """Write the spec of the cell's next attempt and return its path."""
+    def _candidate(self) -> Cell | None:
+        """Take the first ready cell of the kind that is due."""
+        if any(cell.kind == PROFILE for cell in self._running.values()):
+            return None
+        for kind in AT_ONCE:
+            if self._ready[kind]:
+                return self._ready[kind].popleft()
+        idle = not (self._running or self._children or self._elsewhere or self._others())
+        return self._ready[PROFILE].popleft() if self._ready[PROFILE] and idle else None
+
+    def _others(self) -> bool:
+        """Whether another sweep is running a cell on this machine, which would disturb a measurement of time."""
+        notices = [self.store.marks.alive(name) for name in self.store.marks.names()]
+        return any(n is not None and n.kind != SWEEP and n.host == platform.node() for n in notices)
+
+    def _look_elsewhere(self) -> None:
+        """Take note of what another sweep has finished, and take back what it has given up."""
+        for cell in list(self._elsewhere.values()):
+            if self.store.marks.alive(cell.id) is None:
+                del self._elsewhere[cell.id]
+                if self.store.read(cell.kind, cell.id) is None:
+                    self._ready[cell.kind].appendleft(cell)
+                else:
+                    self.finish(cell)
+
+    def _parent_failed(self, cell: Cell) -> bool:
+        return not self.store.finished(STUDENT, str(cell.parent))
+
+    def start(self, cell: Cell, threads: int, device: str | None = None, deaths: int = 0) -> Path:
+        """Write the spec of the cell's next attempt and return its path. ``deaths``: attempts that left no record."""
+        path = self._write_spec(cell, self.attempts(cell) + deaths + 1, threads, device)
+        self._running[cell.id] = cell
+        self._started(cell)
+        return path
+
+    def attempts(self, cell: Cell) -> int:
+        """How often the cell was tried, as far as it is known here."""
         before = self._specs.get(cell.id) or (self.store.read(cell.kind, cell.id) or {}).get("identity")
+        return before["attempt"] if before else 0
+
+    def _write_spec(self, cell: Cell, attempt: int, threads: int, device: str | None = None) -> Path:
         spec = {
             "schema_version": SCHEMA_VERSION,
             "cell_id": cell.id,
             "kind": cell.kind,
-            "attempt": 1 + (before["attempt"] if before else 0),
+            "title": cell.title,
+            "attempt": attempt,
             "inputs": cell.inputs,
             "results": str(self.store.folder.resolve()),
             "cache": str(self.store.cache.resolve()),
             "threads": threads,
-            **self._settings,
+            "budget": self.settings.budget,
+            "device": device or self.settings.device,
+            "data_root": self.settings.data_root,
+            "engine": self.settings.engine,
+            "memory": self.settings.memory,
+            "node": platform.node(),
             "environment": self._environment,
         }
         path = self.store.spec_path(cell.kind, cell.id)
-        write_json(path, spec)
+        write_json(path, spec, durable=False)
         self._specs[cell.id] = spec
         return path
 
     def left_record(self, cell: Cell) -> bool:
-        """Whether the attempt that was started has left its record."""
+        """Whether the attempt that was started, or another sweep's, has left its record."""
         record = self.store.read(cell.kind, cell.id)
-        return record is not None and record["identity"]["attempt"] == self._specs[cell.id]["attempt"]
+        return record is not None and record["identity"]["attempt"] >= self._specs[cell.id]["attempt"]
 
     def finish(self, cell: Cell) -> None:
-        """Take note of a cell's record; children of a student that is not there leave failed records of their
-        own.
-        """
+        """Take note of a cell's record; children of a student that is not there leave failed records of their own."""
         record = self.store.read(cell.kind, cell.id)
         if record is None:
             self.lost(cell, "failed", "the process ended without leaving a readable record")
             return
-        self._unborn.discard(cell.id)
+        self._running.pop(cell.id, None)
+        self.store.marks.remove(cell.id)
+        if status_of(record) in FINISHED:
+            self.store.spec_path(cell.kind, cell.id).unlink(missing_ok=True)
         self._done(cell, record)
-        if cell.kind == STUDENT and status_of(record) != "ok":
-            self._orphan(cell)
+        children = self._children.pop(cell.id, [])
+        if status_of(record) == "ok":
+            for child in children:
+                self._ready[child.kind].append(child)
+            return
+        if cell.kind == STUDENT:
+            shutil.rmtree(self.store.student_folder(cell.id), ignore_errors=True)
+        for child in children:
+            self._refuse(child, f"its student {cell.id[:12]} ({cell.title}) failed", ORPHAN)
 
     def lost(self, cell: Cell, status: str, message: str, stage: str = "process") -> None:
         """Write the record of a cell whose process could not."""
-        record = blank_record(self._specs[cell.id])
+        if self.store.finished(cell.kind, cell.id):  # by another sweep meanwhile
+            self.finish(cell)
+            return
+        spec = self._specs[cell.id]
+        record = blank_record(spec)
         record["identity"].update(status=status, error_type=status, message=message, stage=stage)
         log = self.store.beside(cell.kind, cell.id, ".log")
-        record["identity"]["traceback_file"] = log.name if log.exists() else None
-        record["environment"].update(
-            threads=self._specs[cell.id]["threads"], start=None, end=utc_now(), seconds=None
-        )
+        said = log.exists() and log.stat().st_size > 0
+        record["identity"]["traceback_file"] = log.name if said else None
+        record["environment"].update(threads=spec["threads"], start=None, end=utc_now(), seconds=None)
         self.store.write(record)
         self.finish(cell)
 
-    def _orphan(self, student: Cell) -> None:
-        shutil.rmtree(self.store.student_folder(student.id), ignore_errors=True)
-        for child in [cell for cell in self._waiting if cell.parent == student.id]:
-            self._waiting.remove(child)
-            self.start(child, threads=1)
-            self.lost(
-                child, "failed", f"its student {student.id[:12]} ({student.title}) failed", stage=ORPHAN
-            )
+    def _refuse(self, cell: Cell, message: str, stage: str) -> None:
+        """The record of a cell that cannot even start."""
+        self._write_spec(cell, self.attempts(cell) + 1, threads=1)
+        self.lost(cell, "failed", message, stage)

@@ -17,9 +17,10 @@ from typing import Any
 
 from foundry_bench import registry
 from foundry_bench.datasets.embedded_reader import EMBEDDED
-from foundry_bench.sweep.config import SweepConfig
+from foundry_bench.storage import write_atomic
+from foundry_bench.sweep.config import HOW, SweepConfig
 from foundry_bench.sweep.plan import Cell, Plan
-from foundry_bench.sweep.store import Store, write_json
+from foundry_bench.sweep.store import Store
 from foundry_bench.teachers.checkpoints.names import split_name
 
 OWN = "foundry-bench"
@@ -40,8 +41,9 @@ def save(store: Store, asked: SweepConfig, plan: Plan) -> None:
         "tables": plan.tables,
         "cells": cells,
     }
-    if not _same(store, content):
-        write_json(store.plan_file, content)
+    text = json.dumps(content).encode()
+    if not store.plan_file.exists() or store.plan_file.read_bytes() != text:
+        write_atomic(store.plan_file, text)
 
 
 def load(store: Store, asked: SweepConfig) -> Plan | None:
@@ -55,7 +57,7 @@ def load(store: Store, asked: SweepConfig) -> Plan | None:
     if current is None or current != content["fingerprint"]:
         return None
     resolved = SweepConfig.from_plain(content["resolved"])
-    config = replace(resolved, engine=asked.engine, jobs=asked.jobs, timeout=asked.timeout)
+    config = replace(resolved, **{key: getattr(asked, key) for key in HOW})
     return Plan(config, planned, content["tables"], [], sources)
 
 
@@ -70,14 +72,16 @@ def read(store: Store) -> dict[str, Any] | None:
 
 def cells_of(content: dict[str, Any]) -> list[Cell]:
     """The cells of a raw plan."""
-    return [Cell(item["kind"], item["inputs"], item["parent"], item["broken"]) for item in content["cells"]]
+    return [
+        Cell(item["kind"], item["inputs"], item["parent"], item["broken"], item["id"])
+        for item in content["cells"]
+    ]
 
 
 def fingerprint(asked: SweepConfig, sources: list[Path], cells: list[Cell]) -> dict[str, Any] | None:
     """Everything a plan depends on, cheap to look at. None where a plugin could change without a file
     telling.
     """
-    ignored = ("engine", "jobs", "timeout")
     entries = {kind: registry.entries(kind) for kind in registry.KINDS}
     files = list(sources)
     teacher = Path(split_name(asked.teacher)[0])
@@ -92,7 +96,7 @@ def fingerprint(asked: SweepConfig, sources: list[Path], cells: list[Cell]) -> d
         for folder in (spec.submodule_search_locations or []) if spec else []:
             files += _tree(Path(folder))
     return {
-        "asked": json.loads(json.dumps({k: v for k, v in asdict(asked).items() if k not in ignored})),
+        "asked": json.loads(json.dumps({k: v for k, v in asdict(asked).items() if k not in HOW})),
         "plugins": {
             k: {n: [e.value, registry.distribution(e)] for n, e in v.items()} for k, v in entries.items()
         },
@@ -117,7 +121,3 @@ def _stamp(path: Path) -> list[int] | None:
     except OSError:
         return None
     return [info.st_size, info.st_mtime_ns]
-
-
-def _same(store: Store, content: dict[str, Any]) -> bool:
-    return read(store) == json.loads(json.dumps(content))

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from foundry_bench.errors import UserError
 from foundry_bench.storage import write_atomic
 from foundry_bench.sweep.config import SweepConfig
+from foundry_bench.sweep.marks import Marks
 
 SCHEMA_VERSION = 1
 KINDS = ("student", "evaluate", "profile")
 ORPHAN = "parent"
 """Stage of a record whose cell could not start because its student failed."""
 FINISHED = ("ok", "skipped")
-"""Statuses that a second run leaves alone."""
+"""Statuses of cells that came to their end. The others leave a record too, which ``run --retry`` makes anew."""
+SET_ASIDE = "set-aside"
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write strict JSON (no NaN) atomically."""
-    write_atomic(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+def write_json(path: Path, value: object, *, durable: bool = True) -> None:
+    """Write strict JSON (no NaN) atomically; ``durable``: see :func:`~foundry_bench.storage.atomic_path`."""
+    write_atomic(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode(), durable=durable)
+
+
+def digest(record: dict[str, Any]) -> str:
+    """SHA-256 of a record's canonical JSON without the digest itself, so that an edited number is noticed."""
+    content = {key: value for key, value in record.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 class Store:
@@ -45,8 +53,13 @@ class Store:
 
     @property
     def cache(self) -> Path:
-        """Teacher targets and the like; safe to delete."""
+        """Teacher targets, the index and the like; safe to delete while no sweep runs."""
         return self.folder / ".cache"
+
+    @property
+    def marks(self) -> Marks:
+        """Which cells are being run now."""
+        return Marks(self.cache / "running")
 
     def spec_path(self, kind: str, cell_id: str) -> Path:
         """What ``run_cell`` reads."""
@@ -88,39 +101,72 @@ class Store:
         write_atomic(self.cache / ".gitignore", b"*\n")
 
     def read(self, kind: str, cell_id: str) -> dict[str, Any] | None:
-        """One record, or None where it is missing or truncated (then a warning names it)."""
+        """One record, or None where it is missing or not as it was written (then a warning names it)."""
         path = self.record_path(kind, cell_id)
         try:
             record = json.loads(path.read_bytes())
-            version, status = record["schema_version"], record["identity"]["status"]
+            problem = self._problem(record, path)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            self._ignore(path, f"cannot be read ({type(error).__name__})")
-            return None
-        if version != SCHEMA_VERSION:
-            self._ignore(path, f"has schema version {version}, this program reads {SCHEMA_VERSION}")
-            return None
-        outcomes = (record.get("scores") or {}).get("outcomes_file")
-        if status == "ok" and outcomes and not path.with_name(outcomes).exists():
-            self._ignore(path, f"lacks its outcomes {outcomes}")
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            problem = f"cannot be read ({type(error).__name__})"
+        if problem is not None:
+            self._ignore(path, problem)
             return None
         return record
 
+    def finished(self, kind: str, cell_id: str) -> bool:
+        """Whether a cell came to its end and what it made is there: the weights, too, of a student."""
+        status = status_of(self.read(kind, cell_id))
+        return status in FINISHED and (kind != "student" or status != "ok" or self.has_student(cell_id))
+
+    def has_student(self, cell_id: str) -> bool:
+        """Whether a student's weights are there, whole as far as their size tells."""
+        folder = self.student_folder(cell_id)
+        try:
+            with (folder / "model.safetensors").open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(length))
+            ends = [about["data_offsets"][1] for name, about in header.items() if name != "__metadata__"]
+            whole = 8 + length + max(ends, default=0) == (folder / "model.safetensors").stat().st_size
+            return whole and bool(json.loads((folder / "config.json").read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError):
+            return False
+
     def write(self, record: dict[str, Any]) -> Path:
-        """Write one record and return its path."""
+        """Seal one record with its digest, write it and return its path."""
         path = self.record_path(record["identity"]["kind"], record["identity"]["cell_id"])
-        write_json(path, record)
+        write_json(path, {**record, "digest": digest(record)})
         return path
 
-    def records(self) -> Iterator[dict[str, Any]]:
-        """All readable records of the folder, in a fixed order."""
-        for kind in KINDS:
-            for path in sorted((self.folder / "cells" / kind).glob("*.json")):
-                if not path.name.endswith(".spec.json"):
-                    record = self.read(kind, path.stem)
-                    if record is not None:
-                        yield record
+    def set_aside(self, kind: str, cell_id: str) -> Path | None:
+        """Move a record that is not as it was written out of the way, and return where to; None where there is none."""
+        path = self.record_path(kind, cell_id)
+        if not path.exists() or self.read(kind, cell_id) is not None:
+            return None
+        folder = self.folder / "cells" / SET_ASIDE
+        folder.mkdir(exist_ok=True)
+        goal = folder / f"{kind}-{cell_id}-{len(list(folder.glob(f'{kind}-{cell_id}-*'))) + 1}.json"
+        path.replace(goal)
+        return goal
+
+    def _problem(self, record: dict[str, Any], path: Path) -> str | None:
+        """What is wrong with a record that can be read."""
+        if record["schema_version"] != SCHEMA_VERSION:
+            version = record["schema_version"]
+            return f"has schema version {version}, this program reads {SCHEMA_VERSION}"
+        if record.get("digest") != digest(record) or record["identity"]["cell_id"] != path.stem:
+            return "is not as it was written (edited, or of an early version)"
+        scores = record["scores"] or {}
+        file = scores.get("outcomes_file")
+        if not file:
+            return None
+        outcomes = path.with_name(file)
+        if not outcomes.exists():
+            return f"lacks its outcomes {file}"
+        if hashlib.sha256(outcomes.read_bytes()).hexdigest() != scores["outcomes_sha256"]:
+            return f"has outcomes {file} that are not as they were written"
+        return None
 
     def _ignore(self, path: Path, reason: str) -> None:
         line = f"{path} {reason}; the cell counts as missing"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass, fields
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from foundry_bench import registry
 from foundry_bench.storage import write_atomic
 from foundry_bench.sweep import harness
+from foundry_bench.sweep.rehearsal import run_rehearsal
 from foundry_bench.sweep.store import Store
 from foundry_bench.variants import EXPERT
 
@@ -155,7 +157,7 @@ def run_evaluate(job: Job) -> dict[str, Any]:
     if reason is not None:
         raise SkipCellError(reason)
     student = job.student()
-    task = _instance("tasks", inputs["task"]["name"], inputs["protocol"])
+    task = task_of(inputs["task"]["name"], inputs["protocol"])
     data = job.data(inputs["dataset"]["name"])
     harness.check_needs(task.name, task.needs, data.name, data)
     _refuse_seen(job, task, data)
@@ -204,21 +206,29 @@ def run_profile(job: Job) -> dict[str, Any]:
 def _scores_block(scores: Scores, job: Job) -> dict[str, Any]:
     """Scores in long form; per-item outcomes go to an .npz beside the record."""
     file = job.store.beside("evaluate", job.spec["cell_id"], ".npz")
-    block: dict[str, Any] = {"values": [asdict(value) for value in scores.values], "outcomes_file": None}
+    block: dict[str, Any] = {
+        "values": [asdict(value) for value in scores.values],
+        "outcomes_file": None,
+        "outcomes_sha256": None,
+    }
     if scores.outcomes:
-        with tempfile.TemporaryFile(dir=job.scratch) as buffer:
-            np.savez_compressed(buffer, **scores.outcomes)  # type: ignore[arg-type]
-            buffer.seek(0)
-            write_atomic(file, buffer.read())
-        block["outcomes_file"] = file.name
+        buffer = BytesIO()
+        np.savez_compressed(buffer, **scores.outcomes)  # type: ignore[arg-type]
+        write_atomic(file, buffer.getvalue())
+        block.update(outcomes_file=file.name, outcomes_sha256=hashlib.sha256(buffer.getvalue()).hexdigest())
     return block
 
 
-def _instance(kind: str, name: str, values: dict[str, Any]) -> Any:
-    """A method or task from JSON, which has no tuples; a protocol may say more than the fields of its task."""
-    cls = registry.load(kind, name)
+def task_of(name: str, values: dict[str, Any]) -> Task:
+    """A task from its protocol in JSON, which has no tuples and may say more than the fields of the task."""
+    cls = registry.load("tasks", name)
     known = {field.name for field in fields(cls)}
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
 
 
-RUNNERS = {"student": run_student, "evaluate": run_evaluate, "profile": run_profile}
+RUNNERS = {
+    "student": run_student,
+    "evaluate": run_evaluate,
+    "profile": run_profile,
+    "rehearse": run_rehearsal,
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from board_helpers import cells, frame
 from scipy import stats
@@ -12,7 +13,7 @@ from scipy import stats
 from foundry_bench.errors import UserError
 from foundry_bench.report.frame import load_results
 from foundry_bench.report.leaderboard import build
-from foundry_bench.report.tables import markdown, rank_texts
+from foundry_bench.report.tables import SHOWN, markdown, rank_texts, rich_table
 
 DESIGNED = [
     *("rank", "method", "variant", "params", "teacher"),
@@ -108,3 +109,44 @@ def test_the_page_names_what_failed_and_escapes_nothing_away(tmp_path: Path) -> 
 def test_a_folder_without_results_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no results"):
         load_results(tmp_path)
+
+
+def test_one_student_serves_the_rows_of_all_its_settings(tmp_path: Path) -> None:
+    rows = cells("gate", tmp_path, level=0.7, params="tau=1")
+    shared = rows[0]["cell_id"]
+    other = [cell for cell in cells("gate", tmp_path, level=0.6, params="tau=2") if cell["kind"] != "student"]
+    board = build(frame(rows, [{**cell, "student": shared} for cell in other]))
+    assert list(board["params"]) == ["tau=1", "tau=2"]
+    assert list(board["train_s"]) == [10.0, 10.0]
+
+
+def test_a_student_that_nothing_was_measured_on_is_a_row_and_one_under_a_stack_is_not(tmp_path: Path) -> None:
+    alone = cells("lonely", tmp_path, level=0.7)[:1]
+    under, *measured = cells("stack", tmp_path, level=0.7)
+    under = {**under, "student": "below"}
+    below = {**alone[0], "method": "below", "cell_id": "below"}
+    board = build(frame(alone, [below], [under], measured))
+    assert list(board["method"]) == ["stack", "lonely"]
+    assert list(board["tasks_done"]) == [2, 0]
+
+
+def test_a_row_without_kept_outcomes_takes_the_reported_interval_and_is_not_separable(tmp_path: Path) -> None:
+    table = frame(cells("a", tmp_path, level=0.9), cells("b", tmp_path, level=0.5))
+    lost = (table["method"] == "a") & (table["dataset"] == "kicad")
+    table.loc[lost, ["ci_low", "ci_high"]] = [0.85, 0.95]
+    Path(table.loc[lost, "outcomes"].iloc[0]).unlink()
+    board = build(table)
+    assert board["fewshot:kicad:acc_ci95"].iloc[0] == pytest.approx(0.05)
+    assert list(board["rank"]) == [1, 1]
+    table[["ci_low", "ci_high"]] = None
+    assert pd.isna(build(table)["fewshot:kicad:acc_ci95"].iloc[0])
+
+
+def test_the_terminal_shows_the_first_rows_and_says_how_many_more_there_are(tmp_path: Path) -> None:
+    board = build(frame(*(cells("tome", tmp_path, level=0.9 - r / 1000, params=f"r={r}") for r in range(3))))
+    many = pd.concat([board] * 20, ignore_index=True)
+    table = rich_table(many, "title", "in elsewhere.csv")
+    assert (table.row_count, table.caption) == (SHOWN, "20 more rows in elsewhere.csv")
+    assert rich_table(many[: SHOWN + 1], "title").caption == "1 more row in leaderboard.csv"
+    assert rich_table(board, "title").caption is None
+    assert markdown(many, "title", frame()).count("tome[r=") == 60

@@ -79,3 +79,26 @@ def test_a_crowd_is_named_once_a_method_beside_the_front(tmp_path: Path) -> None
     assert len(named) < 20
     for path in plots.accuracy_vs_flops(build(frame(*rows)), tmp_path / "figures"):
         assert path.stat().st_size > 10_000
+
+
+def swarm(count: int) -> list[plots.Point]:
+    """Rows of four methods that are all on the front."""
+    return [
+        plots.Point(f"method-{i % 4}", "fmd", f"r={i}", 0.1 + i / count, 50 + 40 * i / count, 1.0, True)
+        for i in range(count)
+    ]
+
+
+def test_a_long_front_is_named_at_even_steps() -> None:
+    points = swarm(1000)
+    named = plots.named_points(points)
+    assert len(named) < 2 * plots.CROWD
+    assert points[0] in named
+    assert {point.method for point in named} == {point.method for point in points}
+
+
+def test_rows_without_a_label_share_an_artist() -> None:
+    axes = Figure().add_subplot()
+    plots._draw_unnamed(axes, swarm(1000), dict.fromkeys([f"method-{i}" for i in range(4)], (0.0, 0.0, 0.0)))
+    assert len(axes.lines) == 4
+    assert sum(len(line.get_xdata()) for line in axes.lines) == 1000

@@ -32,6 +32,9 @@ leaving = fake_bench:Leaving
 sleeping = fake_bench:Sleeping
 dying = fake_bench:Dying
 skipping = fake_bench:Skipping
+littering = fake_bench:Littering
+greedy = fake_bench:Greedy
+lucky = fake_bench:Lucky
 broken = fake_bench_that_does_not_exist:Method
 [foundry_bench.tasks]
 spread = fake_bench:Spread
@@ -40,6 +43,7 @@ tiny = fake_bench:tiny
 [foundry_bench.datasets]
 blobs = fake_bench:load_blobs
 bare = fake_bench:load_bare
+naked = fake_bench:load_bare
 """
 
 
@@ -83,9 +87,20 @@ def sweep(plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Swe
 
     monkeypatch.setattr(runner, "plan", without_profiles)
 
-    def run(methods: str, out: str = "out", **values: Any) -> tuple[Outcome, Notes]:
+    def run(
+        methods: str, out: str = "out", *, retry: bool = False, rehearse: bool = False, **values: Any
+    ) -> tuple[Outcome, Notes]:
         notes = Notes()
         config = config_of(methods, **{"engine": "serial", **values})
-        return run_sweep(config, tmp_path / out, notes), notes
+        return run_sweep(config, tmp_path / out, notes, retry=retry, rehearse=rehearse), notes
 
     return run
+
+
+@pytest.fixture
+def short_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four steps of training in place of the quick budget."""
+    from foundry_bench import distillation
+
+    short = distillation.Budget("quick", steps=4, batch_size=8, views=1, curve=2)
+    monkeypatch.setitem(distillation.BUDGETS, "quick", short)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import os
+import random
 import signal
+import subprocess
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -196,6 +198,44 @@ class Skipping(Plain):
 
     def skip(self, teacher: Encoder, task: str) -> str | None:
         return f"not made for {task}"
+
+
+@dataclass(frozen=True)
+class Littering(Plain):
+    """Starts a process that outlives it, notes its number, and never comes back in time."""
+
+    name: ClassVar[str] = "littering"
+    note: str = ""
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        process = subprocess.Popen(["sleep", "600"])
+        Path(self.note).write_text(str(process.pid))
+        time.sleep(600)
+        return copy_of(teacher)
+
+
+@dataclass(frozen=True)
+class Greedy(Plain):
+    """Asks for 8 GB."""
+
+    name: ClassVar[str] = "greedy"
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        torch.ones(2 * 10**9)
+        return copy_of(teacher)
+
+
+@dataclass(frozen=True)
+class Lucky(Plain):
+    """Draws from the global generators, as plugins do that think of nothing."""
+
+    name: ClassVar[str] = "lucky"
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        student = copy_of(teacher)
+        with torch.no_grad():
+            student.norm.weight.add_(torch.rand(()) + np.random.rand() + random.random())
+        return student
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class Notes:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.records: list[dict[str, Any]] = []
+        self.launched: list[str] = []
 
     def note(self, line: str) -> None:
         self.lines.append(line)
@@ -32,6 +33,9 @@ class Notes:
 
     def begin(self, todo: list[Cell], estimate: Estimate, jobs: int) -> None:
         self.lines.append(f"{len(todo)} to run")
+
+    def started(self, cell: Cell) -> None:
+        self.launched.append(cell.title)
 
     def finished(self, cell: Cell, record: dict[str, Any]) -> None:
         self.records.append(record)

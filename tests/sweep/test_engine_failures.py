@@ -54,16 +54,19 @@ def test_a_process_that_dies_by_a_signal_is_tried_once_more(sweep: Sweep, tmp_pa
     assert outcome.exit_code == 0
 
 
-def test_a_process_that_dies_twice_is_recorded_as_killed(sweep: Sweep) -> None:
+def test_a_process_that_dies_twice_is_recorded_as_killed(sweep: Sweep, tmp_path: Path) -> None:
     outcome, _ = sweep("dying", engine="local")
     identity = outcome.failed[0]["identity"]
     assert (identity["status"], identity["attempt"]) == ("killed", 2)
-    assert "SIGKILL" in identity["message"]
+    assert "the process died twice" in identity["message"]
+    assert "SIGKILL" in (tmp_path / "out" / "cells" / "student" / identity["traceback_file"]).read_text()
 
 
-def test_failed_cells_are_run_again_and_finished_ones_are_not(sweep: Sweep, tmp_path: Path) -> None:
+def test_failed_cells_are_kept_and_run_again_only_when_asked_for(sweep: Sweep) -> None:
     sweep("failing,teacher-copy")
     outcome, notes = sweep("failing,teacher-copy")
+    assert (outcome.todo, notes.records, outcome.exit_code) == ([], [], 1)
+    outcome, notes = sweep("failing,teacher-copy", retry=True)
     assert {record["inputs"]["method"]["name"] for record in notes.records} == {"failing"}
     assert [record["identity"]["attempt"] for record in outcome.failed] == [2, 2]
 
@@ -97,7 +100,7 @@ def test_a_record_says_what_it_was_made_of_and_where(sweep: Sweep, tmp_path: Pat
     for cell in outcome.plan.cells:
         record = json.loads((tmp_path / "out" / "cells" / cell.kind / f"{cell.id}.json").read_text())
         assert list(record) == [
-            *("schema_version", "identity", "inputs", "fidelity", "scores", "cost", "environment")
+            *("schema_version", "identity", "inputs", "fidelity", "scores", "cost", "environment", "digest")
         ]
         assert identity(record["identity"]["kind"], record["inputs"]) == cell.id
         assert record["environment"]["packages"]["torch"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sweep_helpers import config_of
 
+from foundry_bench.distillation import BUDGETS
 from foundry_bench.errors import UserError
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.plan import EVALUATE, PROFILE, STUDENT, Plan, plan
@@ -33,12 +35,18 @@ def test_overlapping_selectors_share_their_cells() -> None:
     assert len(plan(config_of("teacher-copy,teacher-copy[scale=1.0]")).cells) == 3
 
 
-def test_the_budget_matters_to_distilled_students_only() -> None:
+def test_of_the_budget_only_the_views_matter_to_students_that_are_not_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def students(method: str, budget: str) -> list[str]:
         return ids(plan(config_of(method, budget=budget)), STUDENT)
 
+    longer = replace(BUDGETS["quick"], name="standard", steps=1000)
+    monkeypatch.setitem(BUDGETS, "standard", longer)
     assert students("teacher-copy", "quick") == students("teacher-copy", "standard")
     assert students("distilled", "quick") != students("distilled", "standard")
+    monkeypatch.setitem(BUDGETS, "standard", replace(longer, views=9))
+    assert students("teacher-copy", "quick") != students("teacher-copy", "standard")
 
 
 def test_the_budget_matters_to_every_evaluation_because_tasks_may_train_a_head() -> None:

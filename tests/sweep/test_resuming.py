@@ -63,17 +63,6 @@ def test_a_folder_of_something_else_is_left_alone(sweep: Sweep, tmp_path: Path) 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
 
 
-def test_two_sweeps_do_not_run_in_one_folder(sweep: Sweep, tmp_path: Path) -> None:
-    from filelock import FileLock
-
-    sweep("teacher-copy")
-    with (
-        FileLock(Store(tmp_path / "out").cache / "lock"),
-        pytest.raises(UserError, match="another sweep is running"),
-    ):
-        sweep("teacher-copy[scale=2.0]")
-
-
 def test_an_unchanged_sweep_is_not_even_planned_again(
     sweep: Sweep, plugins: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

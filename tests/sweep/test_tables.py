@@ -63,7 +63,7 @@ def test_some_tables_can_be_chosen_and_the_file_written_is_the_sweep(file: Path,
 
 @pytest.mark.usefixtures("sweep")  # which leaves out profile cells
 def test_every_table_gets_a_page_of_its_own(file: Path, tmp_path: Path) -> None:
-    outcome = run_sweep(SweepConfig.from_sources(file, {}), tmp_path / "out", Notes())
+    outcome = run_sweep(SweepConfig.from_sources(file, {}), tmp_path / "out", Notes(), rehearse=False)
     assert outcome.exit_code == 0
     write_reports(tmp_path / "out")
     page = (tmp_path / "out" / "tables" / "widths.md").read_text()

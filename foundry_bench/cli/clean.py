@@ -1,0 +1,55 @@
+"""``foundry-bench clean``: give back disk space of a results folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from foundry_bench.progress import console
+from foundry_bench.sweep import leftovers
+from foundry_bench.sweep.store import Store
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option(
+    "--cache",
+    is_flag=True,
+    help="Also the teacher's cached tokens and the rehearsals; made again when needed.",
+)
+@click.option(
+    "--students", is_flag=True, help="Also the weights of students; trained again when a new task needs them."
+)
+@click.option(
+    "--others", is_flag=True, help="Also cells and students that are not in the last plan of the folder."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def clean(results: Path, cache: bool, students: bool, others: bool, dry_run: bool) -> int:
+    """Remove from the folder RESULTS what nothing needs: files of killed processes, records that were set aside.
+
+    Records and weights of the last plan stay unless they are asked for.
+
+    \b
+    foundry-bench clean results/fewshot-quick --dry-run
+    foundry-bench clean results/fewshot-quick --cache --others
+    """
+    chosen = {leftovers.CACHE: cache, leftovers.STUDENTS: students, leftovers.OTHERS: others}
+    groups = {leftovers.LEFTOVERS, *(group for group, wanted in chosen.items() if wanted)}
+    found = leftovers.find(Store(results), groups)
+    say = console().print
+    for item in found:
+        say(f"{'would remove' if dry_run else 'removed'} {item.path} ({_human(item.size)})", soft_wrap=True)
+        if not dry_run:
+            item.remove()
+    total = _human(sum(item.size for item in found))
+    say(f"{len(found)} files and folders, {total}{', nothing was removed' if dry_run else ''}")
+    return 0
+
+
+def _human(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

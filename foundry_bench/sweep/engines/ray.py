@@ -1,0 +1,419 @@
+"""The same cells as tasks of a Ray cluster: one that runs already, or one that is started on this machine for the sweep.
+
+A Ray task does not compute. It supervises one cell in a process of its own, as the local engine does, on whatever node Ray
+chose. So a cell never meets what another one left in memory, can be stopped with all that it started, tells how it ended, and
+starts in milliseconds once its worker has imported torch. Ray itself tries nothing again; the base class does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from foundry_bench.errors import UserError
+from foundry_bench.storage import write_atomic
+from foundry_bench.sweep.engines.base import GRACE, Ending, Engine
+from foundry_bench.sweep.engines.local import LocalEngine
+from foundry_bench.sweep.plan import Cell
+from foundry_bench.sweep.schedule import cores
+from foundry_bench.sweep.store import Store
+
+PACKAGES = ("foundry-bench", "torch")
+"""What must have the same version on every node, or records could not be compared."""
+POLL = 0.2
+"""Seconds between two moments in which a supervising task hears that it was cancelled."""
+OBJECT_STORE = 100 * 2**20
+"""Bytes of shared memory of a local cluster. Cells talk through files; Ray would take a third of the machine."""
+SOCKET_ROOM = 35
+"""Longest temporary folder: Ray puts sockets below it, whose path may have 107 characters."""
+
+
+SETTINGS = b"\x04"
+"""Type of the first frame that an HTTP/2 server, and so any gRPC server, sends."""
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0\0\0\0\0"
+"""How an HTTP/2 client begins."""
+
+
+@dataclass
+class RayEngine(Engine):
+    """Cells as tasks of the Ray cluster at ``address`` or ``RAY_ADDRESS``; without either, of one started on this machine.
+
+    address: ``host:port``, or ``auto`` for the cluster of this machine. A cluster that was found running is left running. Its
+    nodes must see the results folder and have the same versions; both are checked when the engine opens.
+    gpus: of one cell, 1 on cuda and else 0; half a GPU is 0.5. start_timeout: seconds until the cluster has to answer.
+    """
+
+    address: str | None = None
+    gpus: float | None = None
+    start_timeout: float = 60.0
+
+    queues = True
+
+    def __post_init__(self) -> None:
+        self._session: Session | None = None
+        self._cpus: list[float] = []
+        self._slots = 0
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    def open(self, store: Store) -> None:
+        if self.device.startswith("cuda:"):
+            raise UserError(f"Ray chooses the GPU of each cell; use --device cuda instead of {self.device}")
+        ray = _import_ray()
+        limit = time.monotonic() + self.start_timeout
+        if not ray.is_initialized():
+            self._session = Session(self.address or os.environ.get("RAY_ADDRESS") or None, self.start_timeout)
+            self._session.start(limit)
+        nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU", 0) > 0]
+        self._check_resources(nodes)
+        _check_nodes(nodes, store, limit)
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def launch(self, spec: Path, cell: Cell, threads: int) -> Any:
+        import ray
+
+        options: dict[str, Any] = {
+            "num_cpus": min(threads, max(self._cpus)),
+            "num_gpus": self._gpus_of_a_cell,
+        }
+        if self.memory is not None:
+            options["memory"] = self.memory
+        # A process sees the GPUs that it was started with, so a worker with GPUs is not used again.
+        task = ray.remote(
+            max_calls=1 if self._gpus_of_a_cell else 0,
+            max_retries=0,
+            retry_exceptions=False,
+            **options,
+        )(supervise)
+        return task.options(name=f"{cell.kind} {cell.id[:12]}").remote(
+            spec.resolve(), cell, threads, os.getcwd()
+        )
+
+    def wait(self, handles: Sequence[Any], seconds: float) -> None:
+        import ray
+
+        ray.wait(list(handles), num_returns=1, timeout=seconds)
+
+    def ended(self, handle: Any) -> Ending | None:
+        import ray
+
+        try:
+            return ray.get(handle, timeout=0)
+        except ray.exceptions.GetTimeoutError:
+            return None
+        except ray.exceptions.RayError as error:
+            return _ending(error)
+
+    def stop(self, handles: Sequence[Any]) -> None:
+        if not handles:
+            return
+        import ray
+
+        for handle in handles:
+            ray.cancel(handle)
+        # The supervisor itself takes GRACE seconds when its cell does not listen.
+        _, deaf = ray.wait(list(handles), num_returns=len(handles), timeout=GRACE + 2)
+        for handle in deaf:
+            ray.cancel(handle, force=True)
+        if deaf:
+            ray.wait(deaf, num_returns=len(deaf), timeout=GRACE)
+
+    @property
+    def _gpus_of_a_cell(self) -> float:
+        return self.gpus if self.gpus is not None else float(self.device.startswith("cuda"))
+
+    def _check_resources(self, nodes: list[dict[str, Any]]) -> None:
+        """Raise UserError where no node could ever run a cell, which Ray would wait for without end; count the slots."""
+        self._cpus = [node["Resources"]["CPU"] for node in nodes]
+        if not nodes:
+            raise UserError("the Ray cluster has no node with CPUs; start one with: ray start --address=...")
+        gpus = [node["Resources"].get("GPU", 0) for node in nodes]
+        need = self._gpus_of_a_cell
+        if need > max(gpus):
+            raise UserError(
+                f"a cell needs {need:g} GPUs and no node of the Ray cluster has them; use --device cpu or set gpus"
+            )
+        largest = max(node["Resources"].get("memory", 0) for node in nodes)
+        if self.memory is not None and self.memory > largest:
+            raise UserError(
+                f"no node of the Ray cluster has {self.memory} bytes of memory, the largest has {largest:.0f}; "
+                "lower --memory"
+            )
+        threads = self.threads or max(cores() // (self.jobs or min(2, cores())), 1)
+        places = [int(cpus // min(threads, max(self._cpus))) for cpus in self._cpus]
+        if need:
+            places = [min(place, int(count // need)) for place, count in zip(places, gpus, strict=True)]
+        self._slots = self.jobs or max(sum(places), 1)
+
+
+class Session:
+    """A connection to Ray, in a thread of its own that lives as long as it.
+
+    ``ray.init`` may hang; it takes over SIGTERM when it is called in the main thread; and the processes of a local cluster die
+    with the thread that started them.
+    """
+
+    def __init__(self, address: str | None, timeout: float) -> None:
+        self.address = address
+        self.timeout = timeout
+        self.folder: Path | None = None
+        self._error: BaseException | None = None
+        self._answered, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._hold, daemon=True)
+
+    def start(self, limit: float) -> None:
+        """Connect, or start a cluster, until ``limit`` on the monotonic clock. Raises UserError."""
+        _keep_quiet()
+        where = f"a Ray cluster at {self.address}" if self.address else "a local Ray cluster"
+        if self.address is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir=_short_folder()))
+            # Without a token of ours, Ray leaves one in the home folder. Ray reads it once per process.
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        elif self.address != "auto":
+            _knock(self.address, limit)
+        self._thread.start()
+        with _silent_errors():
+            answered = self._answered.wait(max(limit - time.monotonic(), 0.0))
+        if not answered:
+            raise UserError(
+                f"{where} did not answer within {self.timeout:g} s; check it with 'ray status', or allow more time by "
+                "--engine ray[start_timeout=300]"
+            )
+        if self._error is not None:
+            raise UserError(f"cannot use {where} ({_first_line(self._error)}); {self._advice(self._error)}")
+
+    def _advice(self, error: BaseException) -> str:
+        cause = error.__cause__ or error
+        if "AuthToken" in str(cause) or type(cause).__name__ == "AuthenticationError":
+            return "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to the token of the cluster"
+        if self.address is None:
+            return "see whether 'ray start --head' works, or use --engine local"
+        return "check it with 'ray status', or leave the address out to start one here"
+
+    def close(self) -> None:
+        """Disconnect; end a cluster of our own and remove its files."""
+        import ray
+
+        if self._answered.is_set():
+            ray.shutdown()
+        self._over.set()
+        if self._answered.is_set() and self._thread.is_alive():
+            self._thread.join(GRACE)
+        if self.folder is not None:
+            _end_processes(self.folder)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _hold(self) -> None:
+        import ray
+
+        options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+        if self.address is None:
+            options |= {"address": "local", "num_cpus": cores(), "include_dashboard": False}
+            options |= {"object_store_memory": OBJECT_STORE, "_temp_dir": str(self.folder)}
+        else:
+            options |= {"address": self.address, "runtime_env": {"env_vars": _environment()}}
+        try:
+            ray.init(**options)
+        except BaseException as error:  # also SystemExit; told by start()
+            self._error = error
+        self._answered.set()
+        self._over.wait()
+
+
+def supervise(spec: Path, cell: Cell, threads: int, folder: str) -> Ending:
+    """Body of a Ray task: run one cell in a process of its own and tell how it ended.
+
+    folder: where the sweep was started. Raises KeyboardInterrupt, with the cell stopped, when the task was cancelled.
+    """
+    with suppress(OSError):  # relative paths of data sets are meant from there
+        os.chdir(folder)
+    # A fork server would import the worker's main module, and so all of Ray, into every cell.
+    vars(sys.modules["__main__"]).pop("__file__", None)
+    cancelled = threading.Event()
+    # Ray raises KeyboardInterrupt wherever the task is; between the start of a process and its handle that would lose it.
+    before = signal.signal(signal.SIGINT, lambda number, frame: cancelled.set())
+    local = LocalEngine()
+    try:
+        local.open(Store(Path(folder)))
+        process = local.launch(spec, cell, threads)
+        while (ending := local.ended(process)) is None:
+            local.wait([process], POLL)
+            if cancelled.is_set():
+                local.stop([process])
+                raise KeyboardInterrupt
+        return ending
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def look(token: Path) -> tuple[str | None, dict[str, str]]:
+    """On a node: the content of a file in the results folder, None where it cannot be seen, and versions of ``PACKAGES``."""
+    try:
+        content = token.read_text()
+    except OSError:
+        content = None
+    return content, {name: version(name) for name in PACKAGES}
+
+
+def _check_nodes(nodes: list[dict[str, Any]], store: Store, limit: float) -> None:
+    """Ask every node whether it sees the results folder and has our versions. Raises UserError."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
+
+    token = (store.cache / f"ray-{secrets.token_hex(8)}").resolve()
+    write_atomic(token, token.name.encode())
+    try:
+        task = ray.remote(num_cpus=0, max_retries=0)(look)
+        asked = {
+            node["NodeManagerHostname"]: task.options(
+                scheduling_strategy=On(node["NodeID"], soft=False)
+            ).remote(token)
+            for node in nodes
+        }
+        for host, answer in asked.items():
+            _check_answer(host, answer, token, limit)
+    finally:
+        token.unlink(missing_ok=True)
+
+
+def _check_answer(host: str, answer: Any, token: Path, limit: float) -> None:
+    import ray
+
+    here = {name: version(name) for name in PACKAGES}
+    try:
+        content, there = ray.get(answer, timeout=max(limit - time.monotonic(), 1.0))
+    except ray.exceptions.GetTimeoutError as error:
+        raise UserError(
+            f"node {host} of the Ray cluster runs nothing; check it with 'ray status', or allow more time by "
+            "--engine ray[start_timeout=300]"
+        ) from error
+    except ray.exceptions.RayError as error:
+        raise UserError(
+            f"node {host} of the Ray cluster cannot run foundry-bench ({_first_line(error)}); "
+            f"install foundry-bench {here['foundry-bench']} there"
+        ) from error
+    if content != token.name:
+        raise UserError(
+            f"node {host} of the Ray cluster does not see {token.parent.parent}; choose an --out on a file system "
+            "that all nodes share"
+        )
+    for name, ours in here.items():
+        if there[name] != ours:
+            raise UserError(
+                f"node {host} of the Ray cluster has {name} {there[name]} and this machine {ours}; "
+                f"install the same version on both"
+            )
+
+
+def _ending(error: Exception) -> Ending:
+    """What an error of Ray means: of the task itself, or the death of its worker or node."""
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, RuntimeEnvSetupError
+
+    if isinstance(error, RayTaskError | RuntimeEnvSetupError):
+        return Ending(detail=_first_line(error))
+    if isinstance(error, OutOfMemoryError):
+        return Ending(died=True, detail="by Ray's memory monitor, as its node ran out of memory")
+    if isinstance(error, NodeDiedError):
+        return Ending(died=True, detail="with its node")
+    return Ending(died=True, detail=f"with its Ray worker ({type(error).__name__})")
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError(
+            "the engine ray needs Ray; install it with: pip install foundry-bench[ray]"
+        ) from error
+    return ray
+
+
+def _keep_quiet() -> None:
+    """No usage statistics, and nothing of Ray's on the screen, where a progress bar is."""
+    import ray
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    ray._private.worker._worker_logs_enabled = False  # reports of dead workers, which our records tell
+
+
+@contextmanager
+def _silent_errors() -> Iterator[None]:
+    """Drop what Ray's native code writes to the standard error every second while nobody answers; we say it in one line."""
+    sys.stderr.flush()
+    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.close(nowhere)
+
+
+def _knock(address: str, limit: float) -> None:
+    """Raise UserError where no gRPC server is at ``host:port``: Ray itself says so late, at length, or never."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        patience = max(limit - time.monotonic(), 0.1)
+        with socket.create_connection((host, int(port)), timeout=patience) as server:
+            if os.environ.get("RAY_USE_TLS", "0") != "1":
+                server.sendall(HELLO)
+                if server.recv(9)[3:4] != SETTINGS:
+                    raise OSError("what listens there is not Ray")
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(
+            f"no Ray cluster answers at {address!r} ({error}); write host:port of its head node, "
+            "or leave the address out to start one here"
+        ) from error
+
+
+def _environment() -> dict[str, str]:
+    """Variables of this process that cells on a cluster started elsewhere need, paths made absolute."""
+    chosen = {key: value for key, value in os.environ.items() if key.startswith("FOUNDRY_BENCH_")}
+    folders = [os.path.abspath(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    return chosen | ({"PYTHONPATH": os.pathsep.join(folders)} if folders else {})
+
+
+def _short_folder() -> str:
+    """The temporary folder, or another one where its name is too long for sockets in it."""
+    usual = tempfile.gettempdir()
+    return usual if len(usual) + len("/ray-12345678") <= SOCKET_ROOM else "/tmp"
+
+
+def _end_processes(folder: Path) -> None:
+    """Kill what a local cluster has left: processes of ours that name its folder."""
+    import psutil
+
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if any(str(folder) in word for word in process.cmdline()):
+                process.kill()
+                process.wait(GRACE)
+
+
+def _first_line(error: BaseException) -> str:
+    """An error on one line, without Ray's remote traceback."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line for line in str(cause).splitlines() if line.strip()] or [""]
+    return f"{type(cause).__name__}: {lines[-1].strip()[:200]}"

@@ -1,0 +1,106 @@
+"""All records of a results folder at once, in the short form that plans, estimates and leaderboards need.
+
+Parsing and verifying every record takes seconds for a large sweep. What was read is kept in one file, with the size, time and
+inode of each record and its outcomes; a record that has changed since is read again. The records stay the only truth: an
+index that is missing, damaged or of another folder costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from foundry_bench.storage import write_atomic
+from foundry_bench.sweep.plan import title
+from foundry_bench.sweep.store import KINDS, Store
+
+VERSION = 1
+Entry = dict[str, Any]
+Entries = dict[str, Entry]
+"""Cell id -> short record: ``identity``, ``fidelity`` without its curve, ``scores`` with the primary metric only, ``cost``,
+``environment`` with the seconds only, and ``title``, ``method``, ``variant``, ``task`` of the inputs."""
+
+
+def load(store: Store) -> Entries:
+    """Short records of all cells of the folder that are as they were written; ``store.warnings`` names the others."""
+    known = _known(store)
+    current: dict[str, list[Any]] = {}
+    changed = False
+    for kind in KINDS:
+        stamps = _stamps(store.folder / "cells" / kind)
+        for name, stamp in stamps.items():
+            if not _is_record(name):
+                continue
+            cell_id = name[: -len(".json")]
+            key = [*stamp, *stamps.get(f"{cell_id}.npz", ())]
+            entry = known.get(cell_id)
+            if entry is None or entry[0] != key:
+                changed = True
+                record = store.read(kind, cell_id)
+                if record is None:
+                    continue
+                entry = [key, shorten(record)]
+            current[cell_id] = entry
+    if changed or len(current) != len(known):
+        _save(store, current)
+    return {cell_id: entry[1] for cell_id, entry in current.items()}
+
+
+def shorten(record: dict[str, Any]) -> dict[str, Any]:
+    """The short form of one record, see :data:`Entries`."""
+    inputs, fidelity, scores = record["inputs"], record["fidelity"], record["scores"]
+    return {
+        "identity": record["identity"],
+        "title": title(record["identity"]["kind"], inputs),
+        "method": inputs["method"]["name"],
+        "variant": inputs["variant"],
+        "task": inputs["task"] and inputs["task"]["name"],
+        "fidelity": fidelity and {k: v for k, v in fidelity.items() if k != "curve"},
+        "scores": scores and {**scores, "values": [v for v in scores["values"] if v["primary"]]},
+        "cost": record["cost"],
+        "environment": {"seconds": record["environment"].get("seconds")},
+    }
+
+
+def _is_record(name: str) -> bool:
+    return name.endswith(".json") and not name.endswith(".spec.json") and not name.startswith(".")
+
+
+def _stamps(folder: Path) -> dict[str, list[int]]:
+    """Name -> time, size and inode of the files that records consist of."""
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return {}
+    found = {}
+    for entry in entries:
+        if entry.name.endswith((".json", ".npz")):
+            try:
+                info = entry.stat()
+            except FileNotFoundError:  # another process has just replaced or removed it
+                continue
+            found[entry.name] = [info.st_mtime_ns, info.st_size, info.st_ino]
+    return found
+
+
+def _path(store: Store) -> Path:
+    return store.cache / "index.json"
+
+
+def _known(store: Store) -> dict[str, list[Any]]:
+    try:
+        content = json.loads(_path(store).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content["entries"] if isinstance(content, dict) and content.get("version") == VERSION else {}
+
+
+def _save(store: Store, entries: dict[str, list[Any]]) -> None:
+    """Keep the index where that is possible: whoever may only read a folder can still ask it."""
+    text = json.dumps({"version": VERSION, "entries": entries}, separators=(",", ":"))
+    try:
+        write_atomic(_path(store), text.encode())
+    except OSError:
+        return

@@ -1,0 +1,139 @@
+"""Marks: which cells are being run at this moment, by whom, in a folder that several sweeps may share.
+
+A process that works on something holds a locked file with a notice of what it does. The system releases the lock however the
+process ends, so a mark without its lock is that of a process that died, on this machine or another one.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from foundry_bench.sweep.environment import utc_now
+
+POLL = 0.1
+"""Seconds between two looks at a lock that somebody else holds."""
+SWEEP = "sweep"
+"""Kind of the mark of a process that drives a sweep."""
+UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What file systems without locks answer."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What a mark says. ``kind`` is that of the cell, or ``SWEEP`` for the process that drives one."""
+
+    kind: str
+    title: str
+    attempt: int = 1
+    engine: str = ""
+    host: str = ""
+    pid: int = 0
+    start: str = ""
+
+    def here(self) -> Notice:
+        """The same notice, signed by this process."""
+        signed = {"host": platform.node(), "pid": os.getpid(), "start": utc_now()}
+        return Notice(**{**asdict(self), **signed})
+
+
+class Marks:
+    """The marks of one results folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def held(self, name: str, notice: Notice) -> Iterator[None]:
+        """Hold the mark ``name``; waits while another process holds it.
+
+        Where the file system has no locks the mark is a notice only. Raises OSError where nothing can be written.
+        """
+        path = self._path(name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor = self._acquire(path)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(asdict(notice.here())).encode(), 0)
+            yield
+        finally:
+            with suppress(FileNotFoundError):
+                path.unlink()  # while it is locked: who waits for it sees that it is gone and makes a new one
+            os.close(descriptor)
+
+    def _acquire(self, path: Path) -> int:
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                if _lock(descriptor) and _same_file(descriptor, path):
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+            time.sleep(POLL)
+
+    def names(self) -> list[str]:
+        """Names of all marks, alive or dead."""
+        try:
+            return [entry.name for entry in os.scandir(self.folder)]
+        except FileNotFoundError:
+            return []
+
+    def alive(self, name: str) -> Notice | None:
+        """What the process says that holds ``name`` now, None where nobody does."""
+        return self._read(name, alive=True)
+
+    def left(self, name: str) -> Notice | None:
+        """What a process that died has left under ``name``, None where there is nothing or it is alive."""
+        return self._read(name, alive=False)
+
+    def remove(self, name: str) -> None:
+        """Remove a mark that nobody holds."""
+        if self.alive(name) is None:
+            self._path(name).unlink(missing_ok=True)
+
+    def _read(self, name: str, alive: bool) -> Notice | None:
+        try:
+            descriptor = os.open(self._path(name), os.O_RDWR)
+        except OSError:
+            return None
+        try:
+            free = _lock(descriptor, fcntl.LOCK_SH)
+            content = os.pread(descriptor, 1 << 16, 0)
+            return None if free == alive else Notice(**json.loads(content))
+        except (ValueError, TypeError):  # not yet written
+            return Notice("unknown", name) if alive else None
+        finally:
+            os.close(descriptor)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / name
+
+
+def _lock(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
+    """Whether the lock was free; a file system without locks counts as free."""
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        return error.errno in UNSUPPORTED
+    return True
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    """Whether ``path`` still is the file that was opened: its last holder may have removed it."""
+    try:
+        ours, theirs = os.fstat(descriptor), path.stat()
+    except FileNotFoundError:
+        return False
+    return (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)

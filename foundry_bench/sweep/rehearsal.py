@@ -1,0 +1,73 @@
+"""A rehearsal: everything that will happen to one method in a sweep, on a few clouds and in a few steps.
+
+It finds within seconds what would otherwise stop a cell hours later: a missing package, a task that cannot read a student, an
+operator that nobody can count, weights that do not come back from disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foundry_bench.context import REHEARSAL
+from foundry_bench.sweep import harness
+
+if TYPE_CHECKING:
+    from foundry_bench.datasets import PointCloudDataset
+    from foundry_bench.sweep.work import Job
+
+
+def run_rehearsal(job: Job) -> dict[str, Any]:
+    """Make, train, save, load, count and evaluate a student in small; the record's ``cost`` block has the bytes it takes."""
+    from foundry_bench import cost, students
+    from foundry_bench.distillation import BUDGETS, get_budget
+    from foundry_bench.token_cache import cache_bytes
+    from foundry_bench.training import finished_student
+
+    inputs, budget = job.inputs, get_budget(REHEARSAL)
+    job.stage = "load"
+    teacher, whole = harness.load_teacher(inputs["teacher"]["name"]), job.data(inputs["dataset"]["name"])
+    data = _few(whole, budget.clouds)
+    job.stage = "distill"
+    student, _ = finished_student(job.method(), teacher, data, job.context(inputs["seed"]), budget)
+    job.stage = "save"
+    students.save_student(student, job.scratch / "student")
+    student = students.load_student(job.scratch / "student")
+    job.method().configure(student)
+    job.stage = "cost"
+    clouds = cost.report.evaluation_clouds(data, teacher.config.points, count=2)
+    cost.count_macs_over(student.eval().to(job.spec["device"]), clouds.to(job.spec["device"]))
+    for place in inputs["places"]:
+        job.stage = f"evaluate {place['task']['name']}"
+        _evaluate(job, student, place)
+    views = BUDGETS[inputs["protocol"]["budget"]].views
+    return {
+        "cost": {
+            "student_bytes": cost.bytes_on_disk(student),
+            "cache_bytes": cache_bytes(teacher.config, len(whole.points), views),
+        }
+    }
+
+
+def _evaluate(job: Job, student: Any, place: dict[str, Any]) -> None:
+    from foundry_bench.sweep.work import task_of
+
+    task = task_of(place["task"]["name"], place["protocol"])
+    if job.method().skip(student, task.name) is not None:
+        return
+    data = job.data(place["dataset"]["name"])
+    harness.check_needs(task.name, task.needs, data.name, data)
+    task, data = task.rehearsal(data)
+    task.evaluate(student, data, replace(job.context(0), seed=0))
+
+
+def _few(data: PointCloudDataset, count: int) -> PointCloudDataset:
+    """Some objects to train on and some that are held out."""
+    from foundry_bench.datasets.few import take
+    from foundry_bench.token_cache import held_out
+
+    kept = held_out(data)
+    rows = [np.flatnonzero(kept)[: count // 4], np.flatnonzero(~kept)[: 3 * count // 4]]
+    return take(data, np.sort(np.concatenate(rows)))
