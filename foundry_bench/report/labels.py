@@ -83,7 +83,7 @@ def _inside(box: Bbox, frame: Bbox) -> bool:
 
 
 def _overlaps(box: Bbox, others: np.ndarray) -> bool:
-    """Whether a box touches any of ``others`` (k, 4): left, bottom, right, top. Thousands at once, in a matter of microseconds."""
+    """Whether a box touches any of ``others`` (k, 4): left, bottom, right, top. Thousands in microseconds."""
     left, bottom, right, top = others.T
     return bool(np.any((box.x0 <= right) & (left <= box.x1) & (box.y0 <= top) & (bottom <= box.y1)))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from foundry_bench.errors import UserError
@@ -20,8 +21,26 @@ if TYPE_CHECKING:
 
 SECONDS = 60.0
 """After which a rehearsal is given up: what takes longer in small has at least begun."""
+PASSED = ("ok", "skipped", "timeout")
 RECORD_BYTES = 50_000
 """A record with its outcomes, generously."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What has been rehearsed before: methods, and places (tasks with their data sets), as texts to compare."""
+
+    methods: frozenset[str] = frozenset()
+    places: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, small: Store) -> Known:
+        """From the records of earlier rehearsals that went well, or were given up for their length."""
+        files = (small.folder / "cells" / REHEARSE).glob("*.json")
+        records = [small.read(REHEARSE, f.stem) for f in files if not f.name.endswith(".spec.json")]
+        inputs = [r["inputs"] for r in records if r is not None and r["identity"]["status"] in PASSED]
+        places = (str(place) for block in inputs for place in block["places"])
+        return cls(frozenset(map(_method, inputs)), frozenset(places))
 
 
 def rehearse(
@@ -39,37 +58,39 @@ def rehearse(
     the disk has not enough space.
     """
     small = Store(store.cache / "rehearsal")
-    wanted = rehearsals(todo, cells, settings.budget)
-    fresh = [cell for cell in wanted if not small.finished(cell.kind, cell.id)]
-    if fresh:
-        reporter.note(f"rehearsing {len(fresh)} methods on a few clouds; --no-rehearsal leaves it out")
+    wanted = rehearsals(todo, cells, settings.budget, Known.of(small))
+    if wanted:
+        reporter.note(f"rehearsing {len(wanted)} methods on a few clouds; --no-rehearsal leaves it out")
     schedule = Schedule(
-        fresh, small, described, settings.small(), started=lambda cell: None, done=lambda cell, record: None
+        wanted, small, described, settings.small(), started=lambda cell: None, done=lambda cell, record: None
     )
     engine.run(schedule, timeout=SECONDS)
     problems = []
-    for cell in fresh:
-        about = (
-            small.read(cell.kind, cell.id) or {"identity": {"status": "failed", "message": "no record"}}
-        )["identity"]
-        if about["status"] not in ("ok", "skipped", "timeout"):
+    for cell in wanted:
+        record = small.read(cell.kind, cell.id)
+        if record is not None and record["identity"]["status"] not in PASSED:
+            about = record["identity"]
             problems.append(f"{cell.title} {about['status']}: {about['message']}")
             reporter.warn(f"{problems[-1]}; its cells will fail, too, and the others are run")
-    if problems and len(problems) == len(wanted):
+    if problems and len(problems) == len({_key(cell) for cell in todo}):
         raise UserError(f"nothing can be run: {problems[0]}")
-    _check_space(todo, wanted, small, store)
+    _check_space(todo, small, store)
 
 
-def rehearsals(todo: list[Cell], cells: list[Cell], budget: str) -> list[Cell]:
-    """One cell for each method and variant with something left to do; together they go through every task and data set."""
+def rehearsals(todo: list[Cell], cells: list[Cell], budget: str, known: Known | None = None) -> list[Cell]:
+    """One cell for each method and variant with something left to do that is not ``known``; together they go through every
+    task and data set."""
+    known = known or Known()
     students = {cell.id: cell for cell in cells if cell.kind == STUDENT}
     chosen: dict[tuple[str, str], Cell] = {}
     for cell in todo:
         if cell.broken is None:
             chosen.setdefault(_key(cell), cell)
-    places = _shared_out(todo)
+    new = {key for key, cell in chosen.items() if _method(cell.inputs) not in known.methods}
+    places = _shared_out(todo, new, known.places)
     made = []
-    for key, cell in chosen.items():
+    for key in [key for key in chosen if key in new or places[key]]:
+        cell = chosen[key]
         student = cell if cell.kind == STUDENT else students[str(cell.parent)]
         inputs = {
             **cell.inputs,
@@ -81,18 +102,21 @@ def rehearsals(todo: list[Cell], cells: list[Cell], budget: str) -> list[Cell]:
     return made
 
 
-def _shared_out(todo: list[Cell]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Every task and data set for one of the methods that are to be evaluated on it, the one with the least to do."""
+def _shared_out(
+    todo: list[Cell], new: set[tuple[str, str]], known: frozenset[str]
+) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Every task and data set for one of the methods that are to be evaluated on it: if possible one that is ``new`` and so
+    is rehearsed anyway, and the one with the least to do."""
     places: dict[str, dict[str, Any]] = {}
     candidates: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
     for cell in todo:
-        if cell.kind == EVALUATE:
-            place = {key: cell.inputs[key] for key in ("task", "dataset", "protocol")}
+        place = {key: cell.inputs[key] for key in ("task", "dataset", "protocol")}
+        if cell.kind == EVALUATE and str(place) not in known:
             places.setdefault(str(place), place)
             candidates[str(place)][_key(cell)] = None
     shares: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for name, place in places.items():
-        shares[min(candidates[name], key=lambda key: len(shares[key]))].append(place)
+        shares[min(candidates[name], key=lambda key: (key not in new, len(shares[key])))].append(place)
     return shares
 
 
@@ -100,14 +124,24 @@ def _key(cell: Cell) -> tuple[str, str]:
     return cell.inputs["method"]["name"], cell.inputs["variant"] or ""
 
 
-def _check_space(todo: list[Cell], wanted: list[Cell], small: Store, store: Store) -> None:
+def _method(inputs: dict[str, Any]) -> str:
+    """What a rehearsal of a method depends on."""
+    return str((inputs["method"], inputs["variant"], inputs["teacher"]["sha256"], inputs["pipeline"]))
+
+
+def _check_space(todo: list[Cell], small: Store, store: Store) -> None:
     """Raises UserError when what the rehearsals have measured, times the students to make, does not fit on the disk."""
-    costs = {_key(cell): (small.read(cell.kind, cell.id) or {}).get("cost") or {} for cell in wanted}
-    students = [cell for cell in todo if cell.kind == STUDENT]
-    need = sum(costs.get(_key(cell), {}).get("student_bytes", 0) for cell in students)
+    sizes: dict[str, int] = {}
+    cache = 0
+    for file in (small.folder / "cells" / REHEARSE).glob("*.json"):
+        record = None if file.name.endswith(".spec.json") else small.read(REHEARSE, file.stem)
+        if record is not None and record["cost"] is not None:
+            sizes[_method(record["inputs"])] = record["cost"]["student_bytes"]
+            cache = max(cache, record["cost"]["cache_bytes"])
+    students = [cell for cell in todo if cell.kind == STUDENT and cell.broken is None]
+    need = RECORD_BYTES * len(todo) + sum(sizes.get(_method(cell.inputs), 0) for cell in students)
     if students and not any(store.cache.glob("tokens-*/done")):
-        need += max((cost.get("cache_bytes", 0) for cost in costs.values()), default=0)
-    need += RECORD_BYTES * len(todo)
+        need += cache
     free = shutil.disk_usage(store.folder).free
     if need > free:
         raise UserError(

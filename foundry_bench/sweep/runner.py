@@ -203,7 +203,7 @@ def _disk_errors(store: Store) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in FULL or error.errno is None
+        full = error.errno in FULL
         if not full and error.errno not in READ_ONLY:
             raise
         where = f"cannot write to {store.folder}: {error.strerror or error}"

@@ -32,12 +32,14 @@ leaving = fake_bench:Leaving
 sleeping = fake_bench:Sleeping
 dying = fake_bench:Dying
 skipping = fake_bench:Skipping
+counting = fake_bench:Counting
 littering = fake_bench:Littering
 greedy = fake_bench:Greedy
 lucky = fake_bench:Lucky
 broken = fake_bench_that_does_not_exist:Method
 [foundry_bench.tasks]
 spread = fake_bench:Spread
+picky = fake_bench:Picky
 [foundry_bench.teachers]
 tiny = fake_bench:tiny
 [foundry_bench.datasets]

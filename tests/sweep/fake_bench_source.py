@@ -201,6 +201,22 @@ class Skipping(Plain):
 
 
 @dataclass(frozen=True)
+class Counting(Plain):
+    """Takes its time and writes a line to the file ``note`` whenever it is asked to."""
+
+    name: ClassVar[str] = "counting"
+    note: str = ""
+    number: int = 0
+    seconds: float = 0.3
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        with Path(self.note).open("a") as file:
+            file.write(f"{self.number}\n")
+        time.sleep(self.seconds)
+        return copy_of(teacher)
+
+
+@dataclass(frozen=True)
 class Littering(Plain):
     """Starts a process that outlives it, notes its number, and never comes back in time."""
 
@@ -260,3 +276,13 @@ class Spread(Task):
             tokens = encoder(encoder.tokenize(torch.from_numpy(data.points[: self.clouds]))).features
         outcomes = torch.tanh(tokens.std(dim=1).mean(dim=-1)).numpy().astype(float)
         return Scores((score_from_outcomes(self.metrics[0], outcomes),), {"spread": outcomes})
+
+
+@dataclass(frozen=True)
+class Picky(Spread):
+    """Likes no data set."""
+
+    name: ClassVar[str] = "picky"
+
+    def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
+        raise ValueError("no labels at all")

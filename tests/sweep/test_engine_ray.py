@@ -240,7 +240,10 @@ def test_a_local_cluster_leaves_nothing_behind(
     folder.rmdir()
 
 
-def test_a_driver_that_is_killed_takes_its_local_cluster_along(plugins: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 130)])
+def test_a_driver_that_is_stopped_takes_its_local_cluster_along(
+    plugins: Path, tmp_path: Path, number: int, code: int
+) -> None:
     folder = Path(tempfile.mkdtemp(prefix="fb-"))
     options = ["--methods=sleeping", "--tasks=spread", "--teacher=tiny", "--distill-on=blobs", "--engine=ray"]
     options += ["--no-rehearsal"]
@@ -268,8 +271,8 @@ def test_a_driver_that_is_killed_takes_its_local_cluster_along(plugins: Path, tm
     [cell] = at_work()
     family = [child.pid for child in psutil.Process(driver.pid).children(recursive=True)]
     assert cell in family
-    driver.kill()
-    driver.wait()
+    driver.send_signal(number)
+    assert driver.wait(30) == code
 
     # Two idle agents of Ray look for a minute for the cluster that is gone, then they end, too.
     def left() -> list[str]:
@@ -280,6 +283,7 @@ def test_a_driver_that_is_killed_takes_its_local_cluster_along(plugins: Path, tm
         ]
 
     assert eventually(lambda: not left(), 15), left()
+    assert number == signal.SIGKILL or list(folder.glob("ray-*")) == []
     shutil.rmtree(folder)
 
 

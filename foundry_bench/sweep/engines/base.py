@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -167,7 +169,7 @@ class Engine(ABC):
                 continue
             running.remove(job)
             if ending.full:
-                raise FullDiskError(ending.detail)
+                raise FullDiskError(errno.ENOSPC, os.strerror(errno.ENOSPC), ending.detail)
             if schedule.left_record(job.cell):
                 schedule.finish(job.cell)
             elif not ending.died:

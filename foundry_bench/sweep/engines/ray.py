@@ -201,6 +201,9 @@ class Session:
             )
         if self._error is not None:
             raise UserError(f"cannot use {where} ({_first_line(self._error)}); {self._advice(self._error)}")
+        if threading.current_thread() is threading.main_thread():
+            # Ray's native code has put its own handler, which ends the process, below that of Python.
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
     def _advice(self, error: BaseException) -> str:
         cause = error.__cause__ or error
