@@ -124,11 +124,19 @@ def profile(
         return measure(encoder, reference, _dataset(dataset, ctx), ctx, measure_memory=measure_memory)
 
 
-def run_sweep(out: Path | str, config: Path | str | None = None, **options: Any) -> pd.DataFrame:
+def run_sweep(
+    out: Path | str,
+    config: Path | str | None = None,
+    *,
+    retry: bool = False,
+    rehearse: bool = True,
+    **options: Any,
+) -> pd.DataFrame:
     """Run what is missing of a sweep in the folder ``out``, write its reports and return the leaderboard.
 
     ``config`` is a YAML file or the name of one that comes with the package (``embedded``, ``paper``); ``options`` are the
     keys of a sweep and win over it: ``methods="teacher,foundry[supertokens=4]"``, ``tasks="fewshot"``, ``budget="quick"``.
+    ``retry`` runs cells again that failed; ``rehearse`` tries every method and task in small first.
     """
     from foundry_bench.cli.show import SweepDisplay
     from foundry_bench.report.writer import write_reports
@@ -137,7 +145,7 @@ def run_sweep(out: Path | str, config: Path | str | None = None, **options: Any)
 
     settings = SweepConfig.from_sources(Path(config) if config else None, dict(options))
     with SweepDisplay() as display:
-        runner.run_sweep(settings, Path(out), display)
+        runner.run_sweep(settings, Path(out), display, retry=retry, rehearse=rehearse)
     return write_reports(Path(out))
 
 

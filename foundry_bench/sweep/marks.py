@@ -23,6 +23,8 @@ POLL = 0.1
 """Seconds between two looks at a lock that somebody else holds."""
 SWEEP = "sweep"
 """Kind of the mark of a process that drives a sweep."""
+SERIAL = "serial"
+"""Name of the engine that runs cells in the process of the sweep."""
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What file systems without locks answer."""
 
@@ -38,6 +40,11 @@ class Notice:
     host: str = ""
     pid: int = 0
     start: str = ""
+
+    @property
+    def in_the_sweep(self) -> bool:
+        """Whether the cell ran in the process of the sweep itself, which it takes along when it dies."""
+        return self.engine.partition("[")[0] == SERIAL
 
     def here(self) -> Notice:
         """The same notice, signed by this process."""

@@ -131,7 +131,8 @@ def run_sweep(
             if outcome.todo:
                 _run_cells(outcome, store, reporter, rehearse)
             recorded = index.load(store)
-    unfit = [c for c in outcome.plan.cells if recorded[c.id]["identity"]["status"] not in FINISHED]
+    status = {id: entry["identity"]["status"] for id, entry in recorded.items()}
+    unfit = [cell for cell in outcome.plan.cells if status.get(cell.id) not in FINISHED]
     records = [store.read(cell.kind, cell.id) for cell in unfit]
     outcome.failed = [record for record in records if record is not None]
     return outcome
@@ -179,7 +180,7 @@ def _driving(store: Store, outcome: Outcome) -> Iterator[None]:
     """Show that this process drives a sweep in the folder, and clear the marks that dead processes left."""
     for name in store.marks.names():
         notice = store.marks.left(name)
-        if notice is not None and (notice.kind == SWEEP or notice.engine != "serial"):
+        if notice is not None and (notice.kind == SWEEP or not notice.in_the_sweep):
             store.marks.remove(name)
     config = outcome.plan.config
     notice = Notice(SWEEP, f"{len(outcome.todo)} cells", engine=config.engine)

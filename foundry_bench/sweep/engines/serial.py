@@ -16,8 +16,6 @@ from foundry_bench.sweep.engines.base import Ending, Engine
 from foundry_bench.sweep.plan import Cell
 from foundry_bench.sweep.schedule import Schedule
 
-NAME = "serial"
-
 
 class OverTimeError(BaseException):
     """A cell is over its time. No Exception, so that a method's own ``except`` does not swallow it."""
@@ -59,7 +57,7 @@ class SerialEngine(Engine):
 
     def deaths_of(self, cell: Cell, schedule: Schedule) -> int:
         notice = schedule.store.marks.left(cell.id)
-        if notice is None or notice.engine != NAME:
+        if notice is None or not notice.in_the_sweep:
             return 0
         return notice.attempt - schedule.attempts(cell)
 
