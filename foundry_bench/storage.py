@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     With ``durable`` its content is on the disk before its name is: for what a power cut must not take, at some milliseconds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # unlike a process number on all hosts
     try:
         yield temporary
         if durable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,10 @@ from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.estimate import Estimate, human_time
 from foundry_bench.sweep.runner import InterruptedSweepError, Outcome, prepare, run_sweep
 from foundry_bench.sweep.store import ORPHAN, Store
+from foundry_bench.trackers import Trackers, select
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 INTERRUPTED = 130
 
@@ -74,16 +78,20 @@ def run(
     """
     config = SweepConfig.from_sources(config_file, options)
     folder = out or config.default_out
-    with SweepDisplay() as display:
+    with SweepDisplay() as display, Trackers(select(config.track), display.warn) as trackers:
         if dry_run:
             _dry_run(prepare(config, Store(folder), display, retry=retry), folder, display)
             return 0
         try:
-            outcome = run_sweep(config, folder, display, retry=retry, rehearse=not no_rehearsal)
+            outcome = run_sweep(
+                config, folder, display, retry=retry, rehearse=not no_rehearsal, listener=trackers
+            )
         except InterruptedSweepError as interruption:
             click.echo(str(interruption), err=True)
             return INTERRUPTED
-    _report(outcome, folder, display)
+        _report(outcome, folder, display)
+        if config.track:
+            trackers.close(_board(folder))
     return outcome.exit_code
 
 
@@ -115,6 +123,13 @@ def _report(outcome: Outcome, folder: Path, display: SweepDisplay) -> None:
         for record in (r for r in outcome.failed if r["identity"]["stage"] != ORPHAN):
             display.note(f"  {failure(record, Store(folder))}")
     display.note(f"leaderboard: {folder / 'leaderboard.csv'}  plot: {folder / 'figures' / writer.FIGURES[0]}")
+
+
+def _board(folder: Path) -> pd.DataFrame:
+    """The leaderboard as it was written."""
+    import pandas as pd
+
+    return pd.read_csv(folder / "leaderboard.csv")
 
 
 def failure(record: dict[str, Any], store: Store) -> str:

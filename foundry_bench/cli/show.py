@@ -36,7 +36,7 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._task = self._bar.add_task("cells", total=0, left="", visible=False)
+        self._task = self._bar.add_task("cells", total=0, left="", visible=False, start=False)
         self._running: dict[str, TaskID] = {}
         self._todo: dict[str, Cell] = {}
         self._total = self._failed = 0
@@ -69,6 +69,7 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
         left = human_time(estimate.total(todo, jobs))
         self.note(f"{len(todo)} cells to run, {jobs} at a time, about {left} ({estimate.basis})")
         self._bar.update(self._task, total=len(todo), left=f"{left} left", visible=True)
+        self._bar.start_task(self._task)
         self._bar.start()
 
     def started(self, cell: Cell) -> None:

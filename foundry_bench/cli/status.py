@@ -71,5 +71,7 @@ def _status(entry: index.Entry) -> str:
 
 
 def _age(notice: Notice) -> str:
+    if not notice.start:  # its process has not written it yet
+        return "a moment"
     started = datetime.fromisoformat(notice.start)
     return human_time((datetime.now(timezone.utc) - started).total_seconds())

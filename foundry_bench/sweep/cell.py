@@ -29,14 +29,14 @@ from foundry_bench.sweep.work import RUNNERS, Job, SkipCellError
 def run_cell(spec_path: Path) -> Path:
     """Run the cell of one spec file and return the path of its record, whatever happened.
 
-    A cell that another process is running is waited for, and not run again once it is finished. Raises OSError, and leaves no
-    record, only when the disk is full.
+    A cell that another process is running is waited for, and not run again once it has left its record. Raises OSError, and
+    leaves no record, only when the disk is full.
     """
     spec = json.loads(spec_path.read_bytes())
     store = Store(Path(spec["results"]))
     notice = Notice(spec["kind"], spec["title"], spec["attempt"], spec["engine"])
     with store.marks.held(spec["cell_id"], notice):
-        if store.finished(spec["kind"], spec["cell_id"]):
+        if store.newer(spec["kind"], spec["cell_id"], spec["tried"]) is not None:
             return store.record_path(spec["kind"], spec["cell_id"])
         return store.write(_plain(_record(spec, store)))
 

@@ -104,9 +104,17 @@ class Marks:
         return self._read(name, alive=False)
 
     def remove(self, name: str) -> None:
-        """Remove a mark that nobody holds."""
-        if self.alive(name) is None:
-            self._path(name).unlink(missing_ok=True)
+        """Remove a mark that nobody holds, and none that somebody takes at this moment."""
+        path = self._path(name)
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except OSError:
+            return
+        try:
+            if _lock(descriptor) and _same_file(descriptor, path):
+                path.unlink()
+        finally:
+            os.close(descriptor)
 
     def _read(self, name: str, alive: bool) -> Notice | None:
         try:
@@ -117,8 +125,8 @@ class Marks:
             free = _lock(descriptor, fcntl.LOCK_SH)
             content = os.pread(descriptor, 1 << 16, 0)
             return None if free == alive else Notice(**json.loads(content))
-        except (ValueError, TypeError):  # not yet written
-            return Notice("unknown", name) if alive else None
+        except (ValueError, TypeError):  # its process has not yet written it, or died before it could
+            return Notice("unknown", name)
         finally:
             os.close(descriptor)
 

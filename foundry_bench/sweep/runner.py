@@ -50,6 +50,16 @@ class Reporter(Protocol):
         """One cell has left its record."""
 
 
+class Listener(Protocol):
+    """Who hears of a sweep besides the reporter, such as :class:`foundry_bench.trackers.Trackers`."""
+
+    def open(self, plan: Plan, store: Store) -> None:
+        """The sweep begins."""
+
+    def cell(self, cell: Cell, record: dict[str, Any]) -> None:
+        """One cell has left its record; must return at once."""
+
+
 class InterruptedSweepError(Exception):
     """Ctrl-C or SIGTERM; the message is the line for the person."""
 
@@ -116,6 +126,7 @@ def run_sweep(
     *,
     retry: bool = False,
     rehearse: bool = True,
+    listener: Listener | None = None,
 ) -> Outcome:
     """Run what is missing. Raises UserError before anything runs or when the disk is full, InterruptedSweepError when it
     was stopped; both lose nothing that was finished.
@@ -128,8 +139,10 @@ def run_sweep(
             snapshot.save(store, config, outcome.plan)
             for line in _set_aside(outcome, store):
                 reporter.warn(line)
+            if listener is not None:
+                listener.open(outcome.plan, store)
             if outcome.todo:
-                _run_cells(outcome, store, reporter, rehearse)
+                _run_cells(outcome, store, reporter, rehearse, listener)
             recorded = index.load(store)
     status = {id: entry["identity"]["status"] for id, entry in recorded.items()}
     unfit = [cell for cell in outcome.plan.cells if status.get(cell.id) not in FINISHED]
@@ -138,7 +151,9 @@ def run_sweep(
     return outcome
 
 
-def _run_cells(outcome: Outcome, store: Store, reporter: Reporter, rehearse: bool) -> None:
+def _run_cells(
+    outcome: Outcome, store: Store, reporter: Reporter, rehearse: bool, listener: Listener | None
+) -> None:
     from foundry_bench.sweep import preflight
     from foundry_bench.sweep.schedule import Schedule, Settings
 
@@ -152,7 +167,13 @@ def _run_cells(outcome: Outcome, store: Store, reporter: Reporter, rehearse: boo
     )
     settings = Settings(config.budget, config.device, config.data_root, config.engine, memory)
     described = environment.describe()
-    schedule = partial(Schedule, started=reporter.started, done=reporter.finished)
+
+    def done(cell: Cell, record: dict[str, Any]) -> None:
+        reporter.finished(cell, record)
+        if listener is not None:
+            listener.cell(cell, record)
+
+    schedule = partial(Schedule, started=reporter.started, done=done)
     try:
         with _termination_interrupts(), _opened(engine, store):
             if rehearse:

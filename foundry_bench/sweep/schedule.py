@@ -59,12 +59,15 @@ class Schedule:
         *,
         started: Callable[[Cell], None],
         done: Told,
+        tried: dict[str, int] | None = None,
     ) -> None:
+        """``tried``: attempts of cells that had failed when the sweep was planned; without it, those on disk by now."""
         self.store = store
         self.settings = settings
+        self._specs: dict[str, dict[str, Any]] = {}
         self._environment = environment
         self._started, self._done = started, done
-        self._specs: dict[str, dict[str, Any]] = {}
+        self._tried = tried if tried is not None else {cell.id: self.attempts(cell) for cell in todo}
         self._running: dict[str, Cell] = {}
         self._ready: dict[str, deque[Cell]] = {kind: deque() for kind in (*AT_ONCE, PROFILE)}
         self._children: dict[str, list[Cell]] = defaultdict(list)
@@ -85,14 +88,14 @@ class Schedule:
         """The next cell that may start now, or None. Students go first: others wait for them."""
         self._look_elsewhere()
         while (cell := self._candidate()) is not None:
-            if cell.broken is not None:
-                self._refuse(cell, str(cell.broken), "import")
-            elif cell.parent is not None and self._parent_failed(cell):
-                self._refuse(cell, f"its student {cell.parent[:12]} failed; run with --retry", ORPHAN)
-            elif self.store.marks.alive(cell.id) is not None:
+            if self.store.marks.alive(cell.id) is not None:
                 self._elsewhere[cell.id] = cell
-            elif self.store.finished(cell.kind, cell.id):
+            elif self.recorded(cell) is not None:
                 self.finish(cell)  # by another sweep since this one was planned
+            elif cell.broken is not None:
+                self._refuse(cell, str(cell.broken), "import")
+            elif cell.parent is not None and not self.store.finished(STUDENT, cell.parent):
+                self._refuse(cell, _orphaned(cell), ORPHAN)
             else:
                 return cell
         return None
@@ -117,13 +120,10 @@ class Schedule:
         for cell in list(self._elsewhere.values()):
             if self.store.marks.alive(cell.id) is None:
                 del self._elsewhere[cell.id]
-                if self.store.read(cell.kind, cell.id) is None:
+                if self.recorded(cell) is None:
                     self._ready[cell.kind].appendleft(cell)
                 else:
                     self.finish(cell)
-
-    def _parent_failed(self, cell: Cell) -> bool:
-        return not self.store.finished(STUDENT, str(cell.parent))
 
     def start(self, cell: Cell, threads: int, device: str | None = None, deaths: int = 0) -> Path:
         """Write the spec of the cell's next attempt and return its path. ``deaths``: attempts that left no record."""
@@ -144,6 +144,7 @@ class Schedule:
             "kind": cell.kind,
             "title": cell.title,
             "attempt": attempt,
+            "tried": self._tried.get(cell.id, 0),
             "inputs": cell.inputs,
             "results": str(self.store.folder.resolve()),
             "cache": str(self.store.cache.resolve()),
@@ -161,10 +162,13 @@ class Schedule:
         self._specs[cell.id] = spec
         return path
 
+    def recorded(self, cell: Cell) -> dict[str, Any] | None:
+        """What an attempt of this sweep or of another one has left since this one was planned."""
+        return self.store.newer(cell.kind, cell.id, self._tried.get(cell.id, 0))
+
     def left_record(self, cell: Cell) -> bool:
         """Whether the attempt that was started, or another sweep's, has left its record."""
-        record = self.store.read(cell.kind, cell.id)
-        return record is not None and record["identity"]["attempt"] >= self._specs[cell.id]["attempt"]
+        return self.recorded(cell) is not None
 
     def finish(self, cell: Cell) -> None:
         """Take note of a cell's record; children of a student that is not there leave failed records of their own."""
@@ -185,11 +189,11 @@ class Schedule:
         if cell.kind == STUDENT:
             shutil.rmtree(self.store.student_folder(cell.id), ignore_errors=True)
         for child in children:
-            self._refuse(child, f"its student {cell.id[:12]} ({cell.title}) failed", ORPHAN)
+            self._refuse(child, _orphaned(child), ORPHAN)
 
     def lost(self, cell: Cell, status: str, message: str, stage: str = "process") -> None:
         """Write the record of a cell whose process could not."""
-        if self.store.finished(cell.kind, cell.id):  # by another sweep meanwhile
+        if self.recorded(cell) is not None:  # by another sweep meanwhile
             self.finish(cell)
             return
         spec = self._specs[cell.id]
@@ -203,6 +207,14 @@ class Schedule:
         self.finish(cell)
 
     def _refuse(self, cell: Cell, message: str, stage: str) -> None:
-        """The record of a cell that cannot even start."""
+        """The record of a cell that cannot even start, unless another sweep has written it."""
+        if self.recorded(cell) is not None:
+            self.finish(cell)
+            return
         self._write_spec(cell, self.attempts(cell) + 1, threads=1)
         self.lost(cell, "failed", message, stage)
+
+
+def _orphaned(cell: Cell) -> str:
+    """Why a cell without its student failed: the same words whether that happened now or in an earlier run."""
+    return f"its student {str(cell.parent)[:12]} failed; run with --retry"

@@ -83,10 +83,10 @@ class Store:
             return
         if not self.folder.is_dir():
             raise UserError(f"{self.folder} is a file; choose another --out")
+        there = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
         if not self.sweep_file.exists():
-            foreign = sorted(p.name for p in self.folder.iterdir() if p.name != ".cache")
-            if foreign:
-                raise UserError(f"{self.folder} holds {foreign[0]!r} but no sweep.yaml; choose another --out")
+            if there:
+                raise UserError(f"{self.folder} holds {there[0]!r} but no sweep.yaml; choose another --out")
             return
         differing = SweepConfig.from_sources(self.sweep_file, {}).differing(config)
         if differing:
@@ -114,6 +114,11 @@ class Store:
             self._ignore(path, problem)
             return None
         return record
+
+    def newer(self, kind: str, cell_id: str, attempts: int) -> dict[str, Any] | None:
+        """One record if it is of a later attempt than the first ``attempts``, whatever came of it."""
+        record = self.read(kind, cell_id)
+        return record if record is not None and record["identity"]["attempt"] > attempts else None
 
     def finished(self, kind: str, cell_id: str) -> bool:
         """Whether a cell came to its end and what it made is there: the weights, too, of a student."""

@@ -25,7 +25,8 @@ from foundry_bench.sweep.engines.ray import RayEngine
 from foundry_bench.sweep.store import Store
 
 ray = pytest.importorskip("ray")
-PATIENCE = 60.0
+PATIENCE = 180.0
+"""Seconds that a busy machine is given to start something."""
 
 
 def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> bool:
@@ -106,7 +107,7 @@ def address() -> Iterator[str]:
 def test_a_running_cluster_gives_the_same_records_and_is_left_running(sweep: Sweep, address: str) -> None:
     methods = "failing,hungry,leaving,skipping,teacher-copy[scale=2.0]"
     results = []
-    for out, engine in (("serial", "serial"), ("ray", f"ray[address={address}]")):
+    for out, engine in (("serial", "serial"), ("ray", f"ray[address={address},start_timeout=180]")):
         outcome, notes = sweep(methods, out=out, engine=engine)
         values = [r["scores"]["values"][0]["value"] for r in notes.records if r["scores"]]
         results.append((notes.statuses, values, outcome.exit_code))
@@ -116,7 +117,9 @@ def test_a_running_cluster_gives_the_same_records_and_is_left_running(sweep: Swe
 
 
 def test_a_cell_that_is_killed_is_tried_once_more(sweep: Sweep, address: str, tmp_path: Path) -> None:
-    outcome, notes = sweep(f"dying[once={tmp_path / 'died'}],dying", engine=f"ray[address={address}]")
+    outcome, notes = sweep(
+        f"dying[once={tmp_path / 'died'}],dying", engine=f"ray[address={address},start_timeout=180]"
+    )
     found = {(r["identity"]["status"], r["identity"]["attempt"]) for r in notes.records if not r["scores"]}
     assert found >= {("ok", 2), ("killed", 2)}
     killed = next(r["identity"] for r in outcome.failed if r["identity"]["status"] == "killed")
@@ -135,7 +138,7 @@ def test_a_cell_over_its_time_is_stopped_with_all_that_it_started(
             f"    Path({str(started)!r}).write_text(f'{{os.getpid()}} {{child.pid}}')\n"
             "    os.system('echo from a shell')\n    child.wait()\nSleeping.compress = wait_for_a_child\n"
         )
-    outcome, notes = sweep("sleeping", engine=f"ray[address={address}]", timeout=6.0)
+    outcome, notes = sweep("sleeping", engine=f"ray[address={address},start_timeout=180]", timeout=6.0)
     assert notes.statuses == {"student sleeping": "timeout", "evaluate sleeping": "failed"}
     identity = outcome.failed[0]["identity"]
     assert "--timeout" in identity["message"]
@@ -213,7 +216,7 @@ def test_the_cluster_of_the_environment_is_found_and_more_threads_than_it_has_wa
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", address)
     monkeypatch.setattr(engine_module, "_short_folder", lambda: pytest.fail("started a cluster"))
-    _, notes = sweep("teacher-copy", engine="ray", threads=64)
+    _, notes = sweep("teacher-copy", engine="ray[start_timeout=180]", threads=64)
     assert set(notes.statuses.values()) == {"ok"}
 
 
@@ -231,7 +234,7 @@ def test_a_local_cluster_leaves_nothing_behind(
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setattr(engine_module, "_short_folder", lambda: str(folder))
-    _, notes = sweep("teacher-copy", engine="ray")
+    _, notes = sweep("teacher-copy", engine="ray[start_timeout=180]")
     assert set(notes.statuses.values()) == {"ok"}
     assert list(folder.iterdir()) == []
     assert list(home.iterdir()) == []
@@ -245,42 +248,39 @@ def test_a_driver_that_is_stopped_takes_its_local_cluster_along(
     plugins: Path, tmp_path: Path, number: int, code: int
 ) -> None:
     folder = Path(tempfile.mkdtemp(prefix="fb-"))
-    options = ["--methods=sleeping", "--tasks=spread", "--teacher=tiny", "--distill-on=blobs", "--engine=ray"]
-    options += ["--no-rehearsal"]
-    command = [
-        sys.executable,
-        "-c",
-        "from foundry_bench.cli import main; main()",
-        "run",
-        *options,
-        f"--out={tmp_path / 'out'}",
+    options = [
+        "--methods=sleeping",
+        "--tasks=spread",
+        "--teacher=tiny",
+        "--distill-on=blobs",
+        "--no-rehearsal",
     ]
-    driver = subprocess.Popen(
-        command,
-        env={**os.environ, "TMPDIR": str(folder)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    options += ["--engine=ray[start_timeout=180]", f"--out={tmp_path / 'out'}"]
+    command = [sys.executable, "-c", "from foundry_bench.cli import main; main()", "run", *options]
+    with (tmp_path / "output").open("w") as output:
+        environment = {**os.environ, "TMPDIR": str(folder)}
+        driver = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     marks = Store(tmp_path / "out").marks
 
     def at_work() -> list[int]:
         notices = [marks.alive(name) for name in marks.names()]
         return [n.pid for n in notices if n is not None and n.kind == "student"]
 
-    assert eventually(at_work)
-    [cell] = at_work()
-    family = [child.pid for child in psutil.Process(driver.pid).children(recursive=True)]
-    assert cell in family
-    driver.send_signal(number)
-    assert driver.wait(30) == code
+    try:
+        assert eventually(at_work), (tmp_path / "output").read_text()
+        [cell] = at_work()
+        family = [child.pid for child in psutil.Process(driver.pid).children(recursive=True)]
+        assert cell in family
+        driver.send_signal(number)
+        assert driver.wait(60) == code, (tmp_path / "output").read_text()
+    finally:
+        driver.kill()
+        driver.wait()
 
-    # Two idle agents of Ray look for a minute for the cluster that is gone, then they end, too.
     def left() -> list[str]:
-        return [
-            line
-            for line in alive(family)
-            if "ray::DashboardAgent" not in line and "ray::RuntimeEnvAgent" not in line
-        ]
+        """Without two idle agents of Ray, which look for a minute for the cluster that is gone, and then end, too."""
+        agents = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+        return [line for line in alive(family) if not any(agent in line for agent in agents)]
 
     assert eventually(lambda: not left(), 15), left()
     assert number == signal.SIGKILL or list(folder.glob("ray-*")) == []

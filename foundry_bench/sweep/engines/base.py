@@ -97,16 +97,14 @@ class Engine(ABC):
     def stop(self, handles: Sequence[Any]) -> None:
         """Ask cells to end, kill those that have not after ``GRACE`` seconds, with all that they started."""
 
-    def threads_for(self, cell: Cell) -> int:
-        """Threads of one cell: its share of the cores, whatever the engine, so that all engines compute the same numbers.
+    @property
+    def share(self) -> int:
+        """Threads of a cell that may run beside others: the same for all engines, so that all compute the same numbers."""
+        return self.threads or max(cores() // (self.jobs or min(2, cores())), 1)
 
-        A profile cell runs alone and gets all.
-        """
-        return (
-            cores()
-            if cell.kind == PROFILE
-            else self.threads or max(cores() // (self.jobs or min(2, cores())), 1)
-        )
+    def threads_for(self, cell: Cell) -> int:
+        """Threads of one cell; a profile cell runs alone and gets all cores."""
+        return cores() if cell.kind == PROFILE else self.share
 
     def device_for(self, cell: Cell, running: Sequence[Cell]) -> str:
         """What one cell computes on, beside those that are ``running``."""

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -269,13 +269,24 @@ def supervise(spec: Path, cell: Cell, threads: int, folder: str) -> Ending:
         signal.signal(signal.SIGINT, before)
 
 
-def look(token: Path) -> tuple[str | None, dict[str, str]]:
-    """On a node: the content of a file in the results folder, None where it cannot be seen, and versions of ``PACKAGES``."""
-    try:
-        content = token.read_text()
-    except OSError:
-        content = None
-    return content, {name: version(name) for name in PACKAGES}
+def _looker() -> Callable[[str], tuple[str | None, dict[str, str]]]:
+    """What a node is asked: the content of a file in the results folder, None where it sees none, and versions of ``PACKAGES``.
+
+    A function within a function travels by value, so that a node answers without importing foundry-bench, and torch with it.
+    """
+    packages = PACKAGES
+
+    def look(token: str) -> tuple[str | None, dict[str, str]]:
+        from importlib.metadata import version
+        from pathlib import Path
+
+        try:
+            content = Path(token).read_text()
+        except OSError:
+            content = None
+        return content, {name: version(name) for name in packages}
+
+    return look
 
 
 def _check_nodes(nodes: list[dict[str, Any]], store: Store, limit: float) -> None:
@@ -286,11 +297,11 @@ def _check_nodes(nodes: list[dict[str, Any]], store: Store, limit: float) -> Non
     token = (store.cache / f"ray-{secrets.token_hex(8)}").resolve()
     write_atomic(token, token.name.encode())
     try:
-        task = ray.remote(num_cpus=0, max_retries=0)(look)
+        task = ray.remote(num_cpus=0, max_retries=0)(_looker())
         asked = {
             node["NodeManagerHostname"]: task.options(
                 scheduling_strategy=On(node["NodeID"], soft=False)
-            ).remote(token)
+            ).remote(str(token))
             for node in nodes
         }
         for host, answer in asked.items():
