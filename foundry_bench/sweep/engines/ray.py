@@ -67,6 +67,7 @@ class RayEngine(Engine):
         self._session: Session | None = None
         self._cpus: list[float] = []
         self._slots = 0
+        self._task: Any = None
 
     @property
     def slots(self) -> int:
@@ -77,12 +78,20 @@ class RayEngine(Engine):
             raise UserError(f"Ray chooses the GPU of each cell; use --device cuda instead of {self.device}")
         ray = _import_ray()
         limit = time.monotonic() + self.start_timeout
-        if not ray.is_initialized():
-            self._session = Session(self.address or os.environ.get("RAY_ADDRESS") or None, self.start_timeout)
-            self._session.start(limit)
-        nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU", 0) > 0]
-        self._check_resources(nodes)
-        _check_nodes(nodes, store, limit)
+        try:
+            if not ray.is_initialized():
+                where = self.address or os.environ.get("RAY_ADDRESS") or None
+                self._session = Session(where, self.start_timeout)
+                self._session.start(limit)
+            nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU", 0) > 0]
+            self._check_resources(nodes)
+            _check_nodes(nodes, store, limit)
+        except BaseException:
+            self.close()
+            raise
+        # A process sees the GPUs that it was started with, so a worker with GPUs is not used again.
+        calls = 1 if self._gpus_of_a_cell else 0
+        self._task = ray.remote(max_calls=calls, max_retries=0, retry_exceptions=False)(supervise)
 
     def close(self) -> None:
         if self._session is not None:
@@ -90,24 +99,11 @@ class RayEngine(Engine):
             self._session = None
 
     def launch(self, spec: Path, cell: Cell, threads: int) -> Any:
-        import ray
-
-        options: dict[str, Any] = {
-            "num_cpus": min(threads, max(self._cpus)),
-            "num_gpus": self._gpus_of_a_cell,
-        }
+        options = {"num_cpus": min(threads, max(self._cpus)), "num_gpus": self._gpus_of_a_cell}
         if self.memory is not None:
             options["memory"] = self.memory
-        # A process sees the GPUs that it was started with, so a worker with GPUs is not used again.
-        task = ray.remote(
-            max_calls=1 if self._gpus_of_a_cell else 0,
-            max_retries=0,
-            retry_exceptions=False,
-            **options,
-        )(supervise)
-        return task.options(name=f"{cell.kind} {cell.id[:12]}").remote(
-            spec.resolve(), cell, threads, os.getcwd()
-        )
+        task = self._task.options(name=f"{cell.kind} {cell.id[:12]}", **options)
+        return task.remote(spec.resolve(), cell, threads, os.getcwd())
 
     def wait(self, handles: Sequence[Any], seconds: float) -> None:
         import ray
