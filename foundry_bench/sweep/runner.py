@@ -66,10 +66,12 @@ class InterruptedSweepError(Exception):
 
 @dataclass
 class Outcome:
-    """What a sweep came to. ``failed`` are the records of the plan that are not finished."""
+    """What a sweep came to. ``failed`` are the records of the plan that are not finished; ``tried`` are the attempts that
+    cells of ``todo`` had behind them when it was planned."""
 
     plan: Plan
     todo: list[Cell]
+    tried: dict[str, int] = field(default_factory=dict)
     failed: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -91,7 +93,8 @@ def prepare(config: SweepConfig, store: Store, reporter: Reporter, *, retry: boo
         reporter.warn(line)
     for line in reasons.explain(planned.cells, todo, recorded, store):
         reporter.note(line)
-    return Outcome(planned, todo)
+    tried = {c.id: recorded[c.id]["identity"]["attempt"] for c in todo if c.id in recorded}
+    return Outcome(planned, todo, tried)
 
 
 def unfinished(
@@ -180,7 +183,7 @@ def _run_cells(
                 todo, cells = outcome.todo, outcome.plan.cells
                 preflight.rehearse(todo, cells, store, described, settings, engine, reporter)
             reporter.begin(outcome.todo, Estimate(index.load(store)), engine.slots)
-            engine.run(schedule(outcome.todo, store, described, settings))
+            engine.run(schedule(outcome.todo, store, described, settings, tried=outcome.tried))
     except KeyboardInterrupt:
         left = unfinished(outcome.todo, index.load(store), store)
         raise InterruptedSweepError(

@@ -61,13 +61,14 @@ class Schedule:
         done: Told,
         tried: dict[str, int] | None = None,
     ) -> None:
-        """``tried``: attempts of cells that had failed when the sweep was planned; without it, those on disk by now."""
+        """``tried``: attempts of cells before the sweep was planned; without it, what is unfinished on disk by now. Records of
+        later attempts are another sweep's, and stay."""
         self.store = store
         self.settings = settings
         self._specs: dict[str, dict[str, Any]] = {}
         self._environment = environment
         self._started, self._done = started, done
-        self._tried = tried if tried is not None else {cell.id: self.attempts(cell) for cell in todo}
+        self._tried = self._unfinished(todo) if tried is None else tried
         self._running: dict[str, Cell] = {}
         self._ready: dict[str, deque[Cell]] = {kind: deque() for kind in (*AT_ONCE, PROFILE)}
         self._children: dict[str, list[Cell]] = defaultdict(list)
@@ -131,6 +132,9 @@ class Schedule:
         self._running[cell.id] = cell
         self._started(cell)
         return path
+
+    def _unfinished(self, cells: list[Cell]) -> dict[str, int]:
+        return {c.id: self.attempts(c) for c in cells if not self.store.finished(c.kind, c.id)}
 
     def attempts(self, cell: Cell) -> int:
         """How often the cell was tried, as far as it is known here."""
