@@ -161,7 +161,8 @@ class Peace:
 
 @dataclass
 class Ground:
-    """A folder in which sweeps run and are killed. ``kept``: what was recorded, as it was when first seen."""
+    """A folder in which sweeps run and are killed. ``kept``: what was recorded, as it was when first seen; ``struck``: cells
+    whose process alone was killed; ``abandoned``: what processes were writing when they were killed."""
 
     folder: Path
     site: Path
@@ -169,6 +170,7 @@ class Ground:
     kept: dict[str, tuple[int, int, str]] = field(default_factory=dict)
     killed: Counter[tuple[str, str]] = field(default_factory=Counter)
     struck: set[str] = field(default_factory=set)
+    abandoned: set[Path] = field(default_factory=set)
 
     @property
     def store(self) -> Store:
@@ -225,9 +227,13 @@ class Ground:
         return any(notice is not None and notice.pid == driver.process.pid for notice in notices)
 
     def is_writing(self) -> bool:
-        """Whether a process is writing a record at this moment; what killed ones had begun lies there, too."""
+        """Whether a process is writing a record at this moment."""
+        return bool(self.half_written() - self.abandoned)
+
+    def half_written(self) -> set[Path]:
+        """Temporary files of records."""
         temporary = (self.store.folder / "cells").glob("[es]*/.*.json.*.tmp")
-        return any(psutil.pid_exists(int(p.suffixes[-2][1:])) for p in temporary if ".spec." not in p.name)
+        return {path for path in temporary if ".spec." not in path.name}
 
     def state(self, driver: Driver) -> str:
         """What is going on, as far as the folder tells."""
@@ -257,6 +263,7 @@ class Ground:
             while driver.processes():
                 assert time.monotonic() < limit, f"left by a killed driver: {driver.processes()}"
                 time.sleep(0.05)
+        self.abandoned = self.half_written()
         self.nothing_lost()
 
     def _kill_worker(self) -> bool:
