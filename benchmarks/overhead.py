@@ -208,7 +208,8 @@ def install(folder: Path) -> None:
     import torch
 
     from foundry_bench.encoder import EncoderConfig
-    from foundry_bench.teachers import PointTransformer, save_teacher
+    from foundry_bench.teachers import save_teacher
+    from foundry_bench.teachers.transformer import PointTransformer
 
     info = folder / "idle_bench-1.0.dist-info"
     info.mkdir()

@@ -25,6 +25,9 @@ from foundry_bench.sweep.marks import Notice
 from foundry_bench.sweep.store import SCHEMA_VERSION, Store
 from foundry_bench.sweep.work import RUNNERS, Job, SkipCellError
 
+NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")
+"""What torch says on a GPU, and on the processor of different systems, in place of a MemoryError."""
+
 
 def run_cell(spec_path: Path) -> Path:
     """Run the cell of one spec file and return the path of its record, whatever happened.
@@ -99,9 +102,7 @@ def _describe_error(error: BaseException, job: Job) -> dict[str, Any]:
     """The identity block's fields for an error; the traceback goes to a file beside the record."""
     file = job.store.beside(job.spec["kind"], job.spec["cell_id"], ".traceback.txt")
     write_atomic(file, traceback.format_exc().encode())
-    memory = (
-        isinstance(error, MemoryError) or "out of memory" in str(error) or "not enough memory" in str(error)
-    )
+    memory = isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
     return {
         "status": "oom" if memory else "failed",
         "error_type": type(error).__name__,
