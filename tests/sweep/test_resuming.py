@@ -101,7 +101,10 @@ def start_sweep(out: Path, log: Path) -> subprocess.Popen[bytes]:
     ]
     with log.open("wb") as file:
         return subprocess.Popen(
-            [*command, "--out", str(out), "--jobs", "2"], stdout=file, stderr=file, start_new_session=True
+            [*command, "--out", str(out), "--jobs", "2", "--no-rehearsal"],
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
         )
 
 
