@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import os
+import sys
 from dataclasses import dataclass, field, fields
-from importlib.metadata import EntryPoint, entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -26,7 +29,7 @@ KINDS = ("methods", "tasks", "teachers", "datasets", "engines", "trackers")
 def entries(kind: str) -> dict[str, EntryPoint]:
     """Name -> entry point of one kind, sorted by name. Raises UserError when two distributions claim one name."""
     found: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=f"foundry_bench.{kind}"):
+    for entry in _installed(_places()).select(group=f"foundry_bench.{kind}"):
         other = found.get(entry.name)
         if other is not None and other.value != entry.value:
             raise UserError(
@@ -35,6 +38,17 @@ def entries(kind: str) -> dict[str, EntryPoint]:
             )
         found[entry.name] = entry
     return dict(sorted(found.items()))
+
+
+def _places() -> tuple[tuple[str, int], ...]:
+    """The folders that may hold distributions, and when they last changed."""
+    return tuple((place, os.stat(place or ".").st_mtime_ns) for place in sys.path if os.path.exists(place or "."))
+
+
+@lru_cache(maxsize=1)
+def _installed(places: tuple[tuple[str, int], ...]) -> EntryPoints:
+    """All entry points; read again, file by file, only when something was installed since."""
+    return entry_points()
 
 
 def distribution(entry: EntryPoint) -> str:

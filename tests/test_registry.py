@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
@@ -88,12 +88,10 @@ def test_mistakes_get_the_nearest_name(text: str, hint: str) -> None:
 def test_two_plugins_with_one_name_and_a_broken_one(monkeypatch: pytest.MonkeyPatch) -> None:
     group = "foundry_bench.methods"
     points = [EntryPoint("twin", "a:A", group), EntryPoint("twin", "b:B", group)]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    monkeypatch.setattr(registry, "_installed", lambda places: EntryPoints(points))
     with pytest.raises(UserError, match="two plugins are called 'twin'"):
         registry.entries("methods")
-    monkeypatch.setattr(
-        registry, "entry_points", lambda group: [EntryPoint("broken", "no_such_module:A", group)]
-    )
+    points = [EntryPoint("broken", "no_such_module:A", group)]
     assert list(registry.entries("methods")) == ["broken"]
     with pytest.raises(UserError, match=r"'broken'.*cannot be imported"):
         registry.load("methods", "broken")

@@ -109,6 +109,7 @@ ENTRY_POINTS = """
 slow = chaos_bench:Slow
 trained = chaos_bench:Trained
 slow-failing = chaos_bench:SlowFailing
+sleeping = fake_bench:Sleeping
 [foundry_bench.tasks]
 slow-spread = chaos_bench:SlowSpread
 [foundry_bench.teachers]
@@ -180,14 +181,14 @@ class Ground:
     def notes(self) -> Path:
         return self.folder / "notes"
 
-    def start(self) -> Driver:
-        """Run the command in the background."""
+    def start(self, *options: str) -> Driver:
+        """Run the command in the background; ``options`` win over its own."""
         token = uuid.uuid4().hex
         path = os.pathsep.join(filter(None, [str(self.site), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": path, "CHAOS_NOTES": str(self.notes), "CHAOS_RUN": token}
         environment["GIT_DIR"] = str(self.folder)  # a commit in the meantime is no difference
         with (self.folder / "output").open("a") as output:
-            command = [sys.executable, "-c", DRIVER, *COMMAND]
+            command = [sys.executable, "-c", DRIVER, *COMMAND, *options]
             streams = {"stdout": output, "stderr": subprocess.STDOUT}
             process = subprocess.Popen(command, cwd=self.folder, env=environment, **streams)  # type: ignore[call-overload]
         return Driver(process, token)
@@ -459,6 +460,15 @@ def test_two_sweeps_in_one_folder_survive_kills(site: Path, tmp_path: Path, peac
     ground.finish(*drivers)
     LOG.info("%s", ground.killed)
     check_end(ground, peace)
+
+
+@pytest.mark.slow
+def test_a_cell_that_would_go_on_for_long_ends_with_its_driver(site: Path, tmp_path: Path) -> None:
+    ground = Ground(tmp_path, site, gone=20.0)
+    driver = ground.start("--methods", "sleeping", "--no-rehearsal")
+    wait_until(partial(has_come, WORKING, ground, driver), driver)
+    ground.kill(driver, DRIVER_ALONE)
+    assert ground.killed == {(DRIVER_ALONE, "student"): 1}
 
 
 def test_what_another_sweep_could_not_do_is_not_tried_again(tmp_path: Path) -> None:
