@@ -29,7 +29,7 @@ KINDS = ("methods", "tasks", "teachers", "datasets", "engines", "trackers")
 def entries(kind: str) -> dict[str, EntryPoint]:
     """Name -> entry point of one kind, sorted by name. Raises UserError when two distributions claim one name."""
     found: dict[str, EntryPoint] = {}
-    for entry in _installed(_places()).select(group=f"foundry_bench.{kind}"):
+    for entry in _installed(f"foundry_bench.{kind}", _places()):
         other = found.get(entry.name)
         if other is not None and other.value != entry.value:
             raise UserError(
@@ -42,13 +42,15 @@ def entries(kind: str) -> dict[str, EntryPoint]:
 
 def _places() -> tuple[tuple[str, int], ...]:
     """The folders that may hold distributions, and when they last changed."""
-    return tuple((place, os.stat(place or ".").st_mtime_ns) for place in sys.path if os.path.exists(place or "."))
+    return tuple(
+        (place, os.stat(place or ".").st_mtime_ns) for place in sys.path if os.path.exists(place or ".")
+    )
 
 
-@lru_cache(maxsize=1)
-def _installed(places: tuple[tuple[str, int], ...]) -> EntryPoints:
-    """All entry points; read again, file by file, only when something was installed since."""
-    return entry_points()
+@lru_cache(maxsize=len(KINDS))
+def _installed(group: str, places: tuple[tuple[str, int], ...]) -> EntryPoints:
+    """Entry points of one group; the files of all distributions are read again only when something was installed since."""
+    return entry_points(group=group)
 
 
 def distribution(entry: EntryPoint) -> str:

@@ -88,7 +88,7 @@ def test_mistakes_get_the_nearest_name(text: str, hint: str) -> None:
 def test_two_plugins_with_one_name_and_a_broken_one(monkeypatch: pytest.MonkeyPatch) -> None:
     group = "foundry_bench.methods"
     points = [EntryPoint("twin", "a:A", group), EntryPoint("twin", "b:B", group)]
-    monkeypatch.setattr(registry, "_installed", lambda places: EntryPoints(points))
+    monkeypatch.setattr(registry, "_installed", lambda group, places: EntryPoints(points))
     with pytest.raises(UserError, match="two plugins are called 'twin'"):
         registry.entries("methods")
     points = [EntryPoint("broken", "no_such_module:A", group)]

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from foundry_bench.sweep.environment import here, utc_now
 from foundry_bench.sweep.marks import Notice
 from foundry_bench.sweep.store import SCHEMA_VERSION, Store
 from foundry_bench.sweep.work import RUNNERS, Job, SkipCellError
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")
 """What torch says on a GPU, and on the processor of different systems, in place of a MemoryError."""
@@ -115,10 +118,24 @@ def _describe_error(error: BaseException, job: Job) -> dict[str, Any]:
 def _limit_threads(threads: int) -> None:
     """Keep torch and the BLAS behind numpy and scikit-learn to the cell's share of the cores."""
     import torch
-    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(threads)
-    threadpool_limits(threads)
+    (_pools or _thread_pools()).limit(limits=threads)
+
+
+def keep_thread_pools() -> None:
+    """Find the libraries with threads once for all processes that are forked from this one; to look for them takes a while."""
+    global _pools
+    _pools = _thread_pools()
+
+
+def _thread_pools() -> ThreadpoolController:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+_pools: ThreadpoolController | None = None
 
 
 def _seed(spec: dict[str, Any]) -> None:

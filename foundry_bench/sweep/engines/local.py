@@ -24,20 +24,7 @@ from foundry_bench.sweep.plan import PROFILE, Cell
 from foundry_bench.sweep.schedule import cores
 from foundry_bench.sweep.store import Store
 
-PRELOAD = [
-    "torch",
-    "scipy.stats",
-    "sklearn.svm",
-    "foundry_bench.cost",
-    "foundry_bench.sweep.cell",
-    "foundry_bench.distillation",
-    "foundry_bench.students",
-    "foundry_bench.training",
-    "foundry_bench.stack",
-    "foundry_bench.task",
-    "foundry_bench.datasets.catalog",
-]
-"""Imported once by the fork server, so that a cell's process starts in milliseconds."""
+PRELOAD = "foundry_bench.sweep.engines.preload"
 DISK_FULL = 74
 """Exit code of a cell that could not write (EX_IOERR)."""
 
@@ -52,7 +39,7 @@ class LocalEngine(Engine):
     def open(self, store: Store) -> None:
         self._gpus = _gpus() if self.device == "cuda" else 0
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOAD)
+        self._context.set_forkserver_preload([PRELOAD])
         first = self._context.Process(target=_nothing)  # waits for the imports, which are no cell's time
         first.start()
         first.join()
