@@ -38,11 +38,11 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
         )
         self._task = self._bar.add_task("cells", total=0, left="", visible=False, start=False)
         self._running: dict[str, TaskID] = {}
-        self._todo: dict[str, Cell] = {}
+        self._todo: set[str] = set()
         self._total = self._failed = 0
         self._estimate: Estimate | None = None
         self._jobs = 1
-        self._expected = self._spent = 0.0
+        self._left = self._expected = self._spent = 0.0
 
     def __enter__(self) -> SweepDisplay:
         return self
@@ -64,9 +64,10 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
 
     def begin(self, todo: list[Cell], estimate: Estimate, jobs: int) -> None:
         """Show how much there is to do."""
-        self._todo = {cell.id: cell for cell in todo}
+        self._todo = {cell.id for cell in todo}
         self._total, self._estimate, self._jobs = len(todo), estimate, jobs
-        left = human_time(estimate.total(todo, jobs))
+        self._left = estimate.total(todo, jobs)
+        left = human_time(self._left)
         self.note(f"{len(todo)} cells to run, {jobs} at a time, about {left} ({estimate.basis})")
         self._bar.update(self._task, total=len(todo), left=f"{left} left", visible=True)
         self._bar.start_task(self._task)
@@ -81,7 +82,9 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
         """One line for a finished cell."""
         if cell.id in self._running:
             self._bar.remove_task(self._running.pop(cell.id))
-        self._todo.pop(cell.id, None)
+        if self._estimate is not None and cell.id in self._todo:
+            self._left -= self._estimate.share(cell, self._jobs)
+        self._todo.discard(cell.id)
         done = self._total - len(self._todo)
         status, seconds = record["identity"]["status"], record["environment"].get("seconds")
         self._failed += status not in FINISHED
@@ -101,7 +104,7 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
             self._expected += self._estimate.seconds(cell)
             self._spent += seconds
         pace = self._spent / self._expected if self._expected else 1.0
-        return human_time(pace * self._estimate.total(list(self._todo.values()), self._jobs))
+        return human_time(pace * max(self._left, 0.0))
 
 
 def key_result(record: dict[str, Any]) -> str:

@@ -43,10 +43,13 @@ class Estimate:
         steps = (cell.inputs["budget"] or {}).get("steps") or 0
         return GUESS[cell.kind] + steps * STEP
 
+    def share(self, cell: Cell, jobs: int) -> float:
+        """Wall-clock seconds that a cell adds to its sweep; profile cells run one at a time."""
+        return self.seconds(cell) / (1 if cell.kind == PROFILE else jobs)
+
     def total(self, cells: list[Cell], jobs: int) -> float:
-        """Wall-clock seconds of all cells; profile cells run one at a time."""
-        alone = sum(self.seconds(cell) for cell in cells if cell.kind == PROFILE)
-        return alone + sum(self.seconds(cell) for cell in cells if cell.kind != PROFILE) / jobs
+        """Wall-clock seconds of all cells."""
+        return sum(self.share(cell, jobs) for cell in cells)
 
     @property
     def basis(self) -> str:
