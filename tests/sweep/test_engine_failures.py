@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,20 @@ def test_a_process_that_dies_twice_is_recorded_as_killed(sweep: Sweep, tmp_path:
     assert (identity["status"], identity["attempt"]) == ("killed", 2)
     assert "the process died twice" in identity["message"]
     assert "SIGKILL" in (tmp_path / "out" / "cells" / "student" / identity["traceback_file"]).read_text()
+
+
+def test_a_script_is_not_run_again_by_its_cells(plugins: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import foundry_bench as fb\nprint('begun')\n"
+        "options = dict(methods='teacher-copy', tasks='spread', teacher='tiny', distill_on='blobs', engine='local')\n"
+        "table = fb.run_sweep('out', rehearse=False, **options)\nprint(len(table), 'rows')\n"
+    )
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stdout.count("begun")) == (0, 1), done.stdout + done.stderr
+    assert done.stdout.endswith("rows\n")
+    assert list((tmp_path / "out" / "cells").glob("*/*.log")) == []
 
 
 def test_failed_cells_are_kept_and_run_again_only_when_asked_for(sweep: Sweep) -> None:

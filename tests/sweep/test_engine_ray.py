@@ -20,6 +20,7 @@ from sweep_helpers import Sweep
 
 from foundry_bench.errors import UserError
 from foundry_bench.sweep.engines import ray as engine_module
+from foundry_bench.sweep.engines import ray_session
 from foundry_bench.sweep.engines.base import Ending
 from foundry_bench.sweep.engines.ray import RayEngine
 from foundry_bench.sweep.store import Store
@@ -215,7 +216,7 @@ def test_the_cluster_of_the_environment_is_found_and_more_threads_than_it_has_wa
     sweep: Sweep, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", address)
-    monkeypatch.setattr(engine_module, "_short_folder", lambda: pytest.fail("started a cluster"))
+    monkeypatch.setattr(ray_session, "_short_folder", lambda: pytest.fail("started a cluster"))
     _, notes = sweep("teacher-copy", engine="ray[start_timeout=180]", threads=64)
     assert set(notes.statuses.values()) == {"ok"}
 
@@ -233,7 +234,7 @@ def test_a_local_cluster_leaves_nothing_behind(
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setattr(engine_module, "_short_folder", lambda: str(folder))
+    monkeypatch.setattr(ray_session, "_short_folder", lambda: str(folder))
     _, notes = sweep("teacher-copy", engine="ray[start_timeout=180]")
     assert set(notes.statuses.values()) == {"ok"}
     assert list(folder.iterdir()) == []
@@ -301,7 +302,7 @@ def test_paths_of_this_process_reach_workers_elsewhere(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["plugins", "/absolute"]))
     monkeypatch.setenv("FOUNDRY_BENCH_CACHE", "/cache")
-    passed = engine_module._environment()
+    passed = ray_session._environment()
     assert passed["PYTHONPATH"] == os.pathsep.join([str(tmp_path / "plugins"), "/absolute"])
     assert passed["FOUNDRY_BENCH_CACHE"] == "/cache"
     assert "HOME" not in passed

@@ -10,12 +10,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 from foundry_bench.storage import disk_is_full
 from foundry_bench.sweep.cell import run_cell
@@ -41,7 +42,8 @@ class LocalEngine(Engine):
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([PRELOAD])
         first = self._context.Process(target=_nothing)  # waits for the imports, which are no cell's time
-        first.start()
+        with _without_main():
+            first.start()
         first.join()
 
     @property
@@ -62,7 +64,8 @@ class LocalEngine(Engine):
     def launch(self, spec: Path, cell: Cell, threads: int) -> ForkServerProcess:
         log = spec.with_name(f"{cell.id}.log")
         process = self._context.Process(target=_child, args=(str(spec), str(log)), daemon=False)
-        process.start()
+        with _without_main():
+            process.start()
         return process
 
     def wait(self, handles: Sequence[ForkServerProcess], seconds: float) -> None:
@@ -87,6 +90,19 @@ class LocalEngine(Engine):
         for process in handles:
             _signal_group(process, signal.SIGKILL)
             process.join()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep multiprocessing from importing the main module into a new process: a cell needs nothing of it, and a script without
+    ``if __name__ == "__main__"`` would begin its sweep once more."""
+    names = vars(sys.modules["__main__"])
+    hidden: dict[str, Any] = {key: names.pop(key) for key in ("__file__", "__spec__") if key in names}
+    names["__spec__"] = None
+    try:
+        yield
+    finally:
+        names.update(hidden)
 
 
 def _nothing() -> None:

@@ -6,6 +6,7 @@ Nothing here runs a kernel of torch or starts a thread, which would not survive 
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 
 from foundry_bench import registry
 from foundry_bench.sweep import cell
@@ -14,7 +15,6 @@ MODULES = (
     "torch",
     "scipy.stats",
     "sklearn.svm",
-    "foundry_bench.cli",
     "foundry_bench.cost",
     "foundry_bench.distillation",
     "foundry_bench.students",
@@ -29,7 +29,8 @@ OWN = "foundry-bench"
 for name in MODULES:
     importlib.import_module(name)
 for kind in ("methods", "tasks", "teachers", "datasets"):
-    for entry in registry.entries(kind).values():
-        if registry.distribution(entry) == OWN:
-            entry.load()
+    with suppress(Exception):  # a broken one is told by the cell that needs it
+        for entry in registry.entries(kind).values():
+            if registry.distribution(entry) == OWN:
+                entry.load()
 cell.keep_thread_pools()
