@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import errno
-import signal
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from foundry_bench import registry
@@ -20,6 +17,7 @@ from foundry_bench.storage import FULL
 from foundry_bench.sweep import environment, harness, index, reasons, snapshot
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.estimate import Estimate
+from foundry_bench.sweep.interrupts import termination_interrupts
 from foundry_bench.sweep.marks import SWEEP, Notice
 from foundry_bench.sweep.plan import Cell, Plan, plan
 from foundry_bench.sweep.store import FINISHED, ORPHAN, Store
@@ -178,7 +176,7 @@ def _run_cells(
 
     schedule = partial(Schedule, started=reporter.started, done=done)
     try:
-        with _termination_interrupts(), _opened(engine, store):
+        with termination_interrupts(), _opened(engine, store):
             if rehearse:
                 todo, cells = outcome.todo, outcome.plan.cells
                 preflight.rehearse(todo, cells, store, described, settings, engine, reporter)
@@ -234,20 +232,3 @@ def _disk_errors(store: Store) -> Iterator[None]:
         where = f"cannot write to {store.folder}: {error.strerror or error}"
         fix = "free some space" if full else "choose another --out or give yourself the right to write there"
         raise UserError(f"{where}; {fix} and run the same command again, finished cells are kept") from error
-
-
-@contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    """Let SIGTERM end a sweep the way Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sweep_helpers import Sweep, config_of
 
 from foundry_bench.errors import UserError
 from foundry_bench.sweep import runner, snapshot
+from foundry_bench.sweep.engines.local import LocalEngine
+from foundry_bench.sweep.runner import InterruptedSweepError
 from foundry_bench.sweep.store import Store
 
 
@@ -152,3 +155,21 @@ def test_a_stopped_sweep_keeps_what_is_finished_and_leaves_no_process(
         time.sleep(0.1)
     assert children_of(process.pid) == []
     assert sweep("teacher-copy")[0].todo == [], "what was finished before the signal is not run again"
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_cell_that_is_just_starting_is_stopped_too(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals
+) -> None:
+    started: list[Any] = []
+    launch = LocalEngine.launch
+
+    def launch_and_stop(*args: Any) -> Any:
+        started.append(launch(*args))
+        signal.raise_signal(stop)
+        return started[-1]
+
+    monkeypatch.setattr(LocalEngine, "launch", launch_and_stop)
+    with pytest.raises(InterruptedSweepError):
+        sweep("sleeping", engine="local")
+    assert [process.is_alive() for process in started] == [False]

@@ -7,11 +7,12 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foundry_bench.sweep.interrupts import deferred_interrupts
 from foundry_bench.sweep.plan import PROFILE, Cell
 from foundry_bench.sweep.schedule import Schedule, cores
 from foundry_bench.sweep.store import Store
@@ -67,6 +68,9 @@ class Engine(ABC):
 
     queues = False
     """Whether a cell may wait after it was launched; then its time counts from its mark on disk, not from the launch."""
+
+    in_process = False
+    """Whether a cell runs within ``launch``, which then may be interrupted."""
 
     @property
     def slots(self) -> int:
@@ -132,26 +136,28 @@ class Engine(ABC):
                 else:
                     time.sleep(IDLE)
         finally:
-            self.stop([job.handle for job in running])
+            with deferred_interrupts():
+                self.stop([job.handle for job in running])
             self.timeout = own
 
     def _fill(self, schedule: Schedule, running: list[Running]) -> None:
         while len(running) < self.slots and (cell := schedule.next()) is not None:
             deaths = self.deaths_of(cell, schedule)
             if deaths < 2:
-                running.append(self._launch(schedule, cell, running, tries=1 + deaths, deaths=deaths))
+                self._launch(schedule, cell, running, tries=1 + deaths, deaths=deaths)
             else:
                 schedule.start(cell, self.threads_for(cell), deaths=1)
                 self._killed(schedule, cell, "with the sweep that ran it")
 
     def _launch(
         self, schedule: Schedule, cell: Cell, running: list[Running], tries: int, deaths: int = 0
-    ) -> Running:
+    ) -> None:
         threads = self.threads_for(cell)
         device = self.device_for(cell, [job.cell for job in running])
         spec = schedule.start(cell, threads, device, deaths)
         limit = float("inf") if self.timeout is None or self.queues else time.monotonic() + self.timeout
-        return Running(cell, self.launch(spec, cell, threads), tries, limit)
+        with nullcontext() if self.in_process else deferred_interrupts():
+            running.append(Running(cell, self.launch(spec, cell, threads), tries, limit))
 
     def _patience(self, running: list[Running]) -> float:
         """Seconds until the first deadline."""
@@ -173,7 +179,7 @@ class Engine(ABC):
             elif not ending.died:
                 schedule.lost(job.cell, "failed", f"the process ended with {ending.detail} and no record")
             elif job.tries == 1:
-                running.append(self._launch(schedule, job.cell, running, tries=2))
+                self._launch(schedule, job.cell, running, tries=2)
             else:
                 self._killed(schedule, job.cell, ending.detail)
 

@@ -29,6 +29,8 @@ class SerialEngine(Engine):
     more, and records it as killed when that ends in the same way. Only Python code can be stopped when its time is over.
     """
 
+    in_process = True
+
     @property
     def slots(self) -> int:
         return 1
