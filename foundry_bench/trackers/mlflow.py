@@ -11,7 +11,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
+from foundry_bench.errors import UserError
 from foundry_bench.trackers.base import Session, Sweep, Tracker, local_folder
 from foundry_bench.trackers.rows import Row, curve, ended, failure, metrics, sweep_config
 
@@ -47,6 +49,11 @@ class MLflow(Tracker):
     extra: ClassVar[str] = "mlflow"
 
     def check(self, name: str) -> None:
+        if urlsplit(self.uri).password is not None:
+            raise UserError(
+                f"tracker {name!r} was given a password, which would be written into sweep.yaml and every record; leave "
+                f"the uri out and set {ENVIRONMENT}, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
         _quiet()
         super().check(name)
 

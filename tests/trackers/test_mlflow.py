@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from foundry_bench.trackers import Sweep
+from foundry_bench.errors import UserError
+from foundry_bench.trackers import Sweep, select
 from foundry_bench.trackers.mlflow import ROW_TAG, MLflow
 from foundry_bench.trackers.rows import metrics
 
@@ -166,6 +167,15 @@ def test_neither_host_nor_user_is_named_and_git_ignores_the_store(results, runs)
         assert not {socket.gethostname(), getpass.getuser(), "somebody"} & set(" ".join(texts).split())
         assert "somebody" not in " ".join(texts)
     assert (results.store.folder / "trackers" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_password_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(UserError, match="MLFLOW_TRACKING_PASSWORD") as caught:
+        select(("mlflow[uri=https://somebody:secret@host:5000/path]",))
+    assert "secret" not in str(caught.value)
+    assert set(select(("mlflow[uri=https://somebody@host:5000]",))) == {
+        "mlflow[uri=https://somebody@host:5000]"
+    }
 
 
 def test_the_store_can_be_chosen(results, empty, tmp_path, monkeypatch) -> None:
