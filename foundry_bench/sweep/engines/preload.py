@@ -6,7 +6,6 @@ Nothing here runs a kernel of torch or starts a thread, which would not survive 
 from __future__ import annotations
 
 import importlib
-from contextlib import suppress
 
 from foundry_bench import registry
 from foundry_bench.sweep import cell
@@ -22,15 +21,10 @@ MODULES = (
     "foundry_bench.stack",
     "foundry_bench.datasets.catalog",
 )
-"""Modules of every cell."""
-OWN = "foundry-bench"
-"""The distribution whose plugins are imported, too; strangers' code runs in the process of its cell only."""
+"""Modules of every cell. Methods and tasks are not among them: one that was edited is read anew by the next cell."""
 
 for name in MODULES:
     importlib.import_module(name)
-for kind in ("methods", "tasks", "teachers", "datasets"):
-    with suppress(Exception):  # a broken one is told by the cell that needs it
-        for entry in registry.entries(kind).values():
-            if registry.distribution(entry) == OWN:
-                entry.load()
+for kind in registry.KINDS:
+    registry.entries(kind)
 cell.keep_thread_pools()
