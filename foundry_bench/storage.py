@@ -20,9 +20,8 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     With ``durable`` its content is on the disk before its name is: for what a power cut must not take, at some milliseconds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(
-        f".{path.name}.{secrets.token_hex(4)}.tmp"
-    )  # unlike a process number on all hosts
+    # A random name, for a process number may be the same on two hosts.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         if durable:

@@ -54,9 +54,8 @@ def train(
     pupil = expert_of(method)
     labelled = load_dataset(pupil.dataset, ctx.data_root)
     if budget.clouds:
-        labelled = spread(
-            labelled, 4 * budget.clouds
-        )  # some are on test sides, some in classes that are not taught
+        # More than are needed: some are on test sides, some in classes that are not taught.
+        labelled = spread(labelled, 4 * budget.clouds)
     lesson = expert.prepare(pupil, lesson_task(pupil), labelled, data)
     return expert.train(student, teacher, lesson, method=pupil, ctx=ctx, budget=budget)
 

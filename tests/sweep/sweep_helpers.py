@@ -10,6 +10,19 @@ from foundry_bench.sweep.estimate import Estimate
 from foundry_bench.sweep.plan import Cell
 from foundry_bench.sweep.runner import Outcome
 
+DRIVER = """
+from dataclasses import replace
+from foundry_bench.sweep import runner
+whole = runner.plan
+def without_profiles(config):
+    planned = whole(config)
+    return replace(planned, cells=[cell for cell in planned.cells if cell.kind != "profile"])
+runner.plan = without_profiles
+from foundry_bench.cli import main
+main()
+"""
+"""The real command, without profile cells, which measure times and take seconds."""
+
 
 def config_of(methods: str, **values: Any) -> SweepConfig:
     """A sweep of fake methods on the fake teacher, task and data."""

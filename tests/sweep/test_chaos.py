@@ -25,6 +25,7 @@ from typing import Any
 
 import psutil
 import pytest
+from sweep_helpers import DRIVER
 
 from foundry_bench.report import writer
 from foundry_bench.sweep import leftovers
@@ -117,18 +118,6 @@ tiny = fake_bench:tiny
 [foundry_bench.datasets]
 blobs = fake_bench:load_blobs
 """
-DRIVER = """
-from dataclasses import replace
-from foundry_bench.sweep import runner
-whole = runner.plan
-def without_profiles(config):
-    planned = whole(config)
-    return replace(planned, cells=[cell for cell in planned.cells if cell.kind != "profile"])
-runner.plan = without_profiles
-from foundry_bench.cli import main
-main()
-"""
-"""The real command, without profile cells, which measure times."""
 METHODS = f"slow[width={','.join(str(w) for w in range(1, 15))}],trained,slow-failing"
 TASKS = "slow-spread[clouds=8,12,16]"
 CELLS, JOBS = 64, 2

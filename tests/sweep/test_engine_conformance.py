@@ -12,24 +12,10 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from sweep_helpers import Sweep
+from sweep_helpers import DRIVER, Sweep
 
 METHODS = "teacher-copy,failing,dying[once={once}],dying,sleeping"
 """One cell works, one raises, one kills itself once, one always, one exceeds its time; each has one child."""
-DRIVER = """
-import sys
-from dataclasses import replace
-from foundry_bench.sweep import runner
-from foundry_bench.sweep.plan import plan
-whole = runner.plan
-def without_profiles(config):
-    planned = whole(config)
-    return replace(planned, cells=[cell for cell in planned.cells if cell.kind != "profile"])
-runner.plan = without_profiles
-from foundry_bench.cli import main
-main()
-"""
-"""The real command, without profile cells, which measure times and take seconds."""
 
 
 def command(out: Path, *options: str) -> list[str]:
