@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any
 
 import torch
 
@@ -27,6 +29,12 @@ def derive_seed(seed: int, *names: str) -> int:
     """A 31-bit seed for one component, hashed from the sweep's seed and names, so that components never share a stream."""
     digest = hashlib.sha256("\x1f".join([str(seed), *names]).encode()).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
+
+
+def start_seed(seed: int, method: str, params: Mapping[str, Any], component: str) -> int:
+    """The seed of one component of a student's random start, from the sweep's seed, the method's name and its training-time
+    parameters: neither an edit of the code nor a move of it moves a start."""
+    return derive_seed(seed, method, json.dumps(params, sort_keys=True, separators=(",", ":")), component)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foundry_bench.context import derive_seed
+from foundry_bench.context import start_seed
 from foundry_bench.storage import disk_is_full, write_atomic
 from foundry_bench.sweep.environment import here, utc_now
 from foundry_bench.sweep.marks import Notice
@@ -142,7 +142,8 @@ def _seed(spec: dict[str, Any]) -> None:
     """Seed the global generators, for plugins that draw from them: the same numbers in every engine and order of cells."""
     import torch
 
-    seed = derive_seed(spec["inputs"]["seed"], spec["cell_id"], "global")
+    inputs = spec["inputs"]
+    seed = start_seed(inputs["seed"], inputs["method"]["name"], inputs["params"], "global")
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -84,7 +84,7 @@ class Job:
 def run_student(job: Job) -> dict[str, Any]:
     """Make a student, train it where its variant says so, save it; the record's ``fidelity`` block."""
     from foundry_bench import students
-    from foundry_bench.context import derive_seed
+    from foundry_bench.context import start_seed
     from foundry_bench.distillation import get_budget
     from foundry_bench.stack import Stack
     from foundry_bench.training import train
@@ -97,7 +97,8 @@ def run_student(job: Job) -> dict[str, Any]:
         job.method(),
     )
     job.stage = "compress"
-    compressing = job.context(derive_seed(inputs["seed"], job.spec["cell_id"], "compress"))
+    start = start_seed(inputs["seed"], inputs["method"]["name"], inputs["params"], "compress")
+    compressing = job.context(start)
     # The trainer gets the sweep's seed itself: all students of a seed see the same views in the same order.
     ctx = job.context(inputs["seed"])
     if isinstance(method, Stack):

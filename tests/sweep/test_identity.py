@@ -151,3 +151,15 @@ def test_inference_time_parameters_never_train_again(sweep: Sweep) -> None:
     sweep("teacher-copy[scale=1.0]")
     outcome, _ = sweep("teacher-copy[scale=5.0]")
     assert [cell.kind for cell in outcome.todo] == ["evaluate"]
+
+
+def test_an_edit_of_the_code_does_not_move_a_random_start(
+    sweep: Sweep, plugins: Path, monkeypatch: pytest.MonkeyPatch, short_budget: None, tmp_path: Path
+) -> None:
+    sweep("distilled")
+    monkeypatch.delitem(sys.modules, "fake_bench")
+    edit(plugins, "Starts from noise and is trained.", "Starts from noise.")
+    sweep("distilled")
+    weights = [file.read_bytes() for file in tmp_path.rglob("students/*/model.safetensors")]
+    assert len(weights) == 2
+    assert weights[0] == weights[1]
