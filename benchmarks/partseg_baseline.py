@@ -21,13 +21,14 @@ from rich.table import Table
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset, load_kicad
-from foundry_bench.encoder import Encoder, EncoderConfig, Patches, Tokens
-from foundry_bench.finetuning import Recipe
-from foundry_bench.probing import level_weights
-from foundry_bench.segmentation import PartObjects, instance_iou
+from foundry_bench.encoder import Encoder, EncoderConfig, Tokens
+from foundry_bench.heads.probe import never_tested
+from foundry_bench.heads.probing import level_weights
+from foundry_bench.heads.segmentation import PartObjects, instance_iou
+from foundry_bench.points.patches import Patches
 from foundry_bench.tasks.partseg import PartSegmentation, PartTraining
 from foundry_bench.teachers import PointTransformer, load_teacher
-from foundry_bench.teachers.probe import never_tested
+from foundry_bench.training.finetuning import Recipe
 
 TRIALS = ((4, 64), (8, 64), (8, 128), (16, 64), (16, 32), (32, 32), (32, 16))
 """Epochs and points per object and step."""

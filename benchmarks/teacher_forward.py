@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from foundry_bench.cost.latency import measure_latency
 from foundry_bench.datasets import load_kicad
-from foundry_bench.encoder import Encoder, EncoderConfig, Patches, Tokens
+from foundry_bench.encoder import Encoder, EncoderConfig, Tokens
+from foundry_bench.points.patches import Patches
 from foundry_bench.teachers import load_teacher
 
 VIT_S = EncoderConfig(qkv_bias=False)

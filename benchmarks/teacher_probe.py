@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from foundry_bench.datasets import PointCloudDataset, load_kicad
-from foundry_bench.features import embed_clouds, turned
+from foundry_bench.heads.classical import classical_features
+from foundry_bench.heads.features import embed_clouds, turned
+from foundry_bench.heads.probe import probe
 from foundry_bench.teachers import PointTransformer, load_teacher
-from foundry_bench.teachers.classical import classical_features
-from foundry_bench.teachers.probe import probe
 
 
 def descriptors(name: str, data: PointCloudDataset) -> dict[str, np.ndarray]:

@@ -10,25 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from foundry_bench import registry
+from foundry_bench import selectors
 from foundry_bench.context import Context
 from foundry_bench.cost import CostReport
 from foundry_bench.cost import profile as measure
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.datasets.catalog import ROOT, load_dataset
-from foundry_bench.distillation import get_budget
-from foundry_bench.encoder import Encoder, TokenEncoder
+from foundry_bench.encoder import Encoder, Origin, TokenEncoder
 from foundry_bench.errors import UserError
-from foundry_bench.hub import pull_student, push_student
 from foundry_bench.points import normalize
 from foundry_bench.progress import working_context
 from foundry_bench.report.frame import load_results
 from foundry_bench.stack import Stack
-from foundry_bench.students import Origin, load_student, make_student, save_student
-from foundry_bench.sweep.harness import check_needs
-from foundry_bench.task import Scores, Task
+from foundry_bench.students.files import load_student, make_student, save_student
+from foundry_bench.students.hub import pull_student, push_student
+from foundry_bench.task import Scores, Task, check_needs
 from foundry_bench.teachers import load_teacher, save_teacher
-from foundry_bench.training import finished_student, train
+from foundry_bench.training.budget import get_budget
+from foundry_bench.training.finished import finished_student, train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +97,7 @@ def evaluate(
     ``budget`` is for tasks that train a head. Raises UserError for unknown names and for data that lacks what the task needs.
     """
     if isinstance(task, str):
-        (protocol, named), *more = registry.expand_task(task)
+        (protocol, named), *more = selectors.expand_task(task)
         if more:
             raise UserError(f"{task!r} stands for several tasks; give every parameter one value")
         dataset = named or dataset
@@ -138,7 +137,7 @@ def run_sweep(
     keys of a sweep and win over it: ``methods="teacher,foundry[supertokens=4]"``, ``tasks="fewshot"``, ``budget="quick"``.
     ``retry`` runs cells again that failed; ``rehearse`` tries every method and task in small first.
     """
-    from foundry_bench.cli.show import SweepDisplay
+    from foundry_bench.display import SweepDisplay
     from foundry_bench.report.writer import write_reports
     from foundry_bench.sweep import runner
     from foundry_bench.sweep.config import SweepConfig

@@ -15,8 +15,6 @@ import torch
 
 from foundry_bench.variants import FMD, OFF_THE_SHELF
 
-REHEARSAL = "rehearsal"
-"""Name of the budget that a sweep is rehearsed with: two steps on a few clouds, so that errors show before hours are spent."""
 Progress = Callable[[str, int, int], None]
 """Called as ``progress(what, done, total)``."""
 

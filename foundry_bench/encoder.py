@@ -7,41 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from foundry_bench.distillation import DistillReport
-    from foundry_bench.students import Origin
-
-
-@dataclass(frozen=True)
-class Patches:
-    """Local groups of points, in the unit sphere (no unit).
-
-    ``neighborhoods`` (B, T, K, 3) are relative to their centre, ``centers`` (B, T, 3) are absolute.
-    """
-
-    neighborhoods: Tensor
-    centers: Tensor
-
-    def __post_init__(self) -> None:
-        if self.neighborhoods.dim() != 4 or self.neighborhoods.shape[-1] != 3:
-            raise ValueError(f"neighborhoods must be (B, T, K, 3), got {tuple(self.neighborhoods.shape)}")
-        if self.centers.shape != (*self.neighborhoods.shape[:2], 3):
-            raise ValueError(f"centers must be (B, T, 3), got {tuple(self.centers.shape)}")
-
-    def __len__(self) -> int:
-        return self.centers.shape[0]
-
-    def __getitem__(self, index: slice | Tensor) -> Patches:
-        return Patches(self.neighborhoods[index], self.centers[index])
-
-    def to(self, *args: object, **kwargs: object) -> Patches:
-        """Move or cast both tensors, as ``Tensor.to`` does."""
-        return Patches(self.neighborhoods.to(*args, **kwargs), self.centers.to(*args, **kwargs))  # type: ignore[call-overload]
+from foundry_bench.points.patches import Patches
 
 
 @dataclass(frozen=True)
@@ -96,6 +67,30 @@ class EncoderConfig:
     def level_blocks(self) -> tuple[int, int, int]:
         """Zero-based blocks whose output dense heads read: 3, 7 and 11 of 12, as Point-JEPA's part head does."""
         return (max(round(self.depth / 3) - 1, 0), max(round(2 * self.depth / 3) - 1, 0), self.depth - 1)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a student comes from: the :class:`~foundry_bench.method.Method` and variant that made it, the sizes of its
+    teacher, and, where the teacher was read from a file, its name and hash. Kept on the student as ``student.origin`` and
+    written beside its weights."""
+
+    method: Any
+    variant: str
+    config: EncoderConfig
+    teacher: str | None = None
+    teacher_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class DistillReport:
+    """Fidelity of a student: ``r2`` is the share of the teacher's held-out token variance it explains."""
+
+    r2: float
+    curve: list[dict[str, float]] = field(default_factory=list)
+    steps: int = 0
+    samples: int = 0
+    seconds: float = 0.0
 
 
 class Encoder(nn.Module, ABC):

@@ -1,7 +1,18 @@
-"""The one exception whose message is written for the person at the keyboard."""
+"""The one exception whose message is written for the person at the keyboard, and its commonest message."""
 
 from __future__ import annotations
+
+import difflib
+from typing import Any
 
 
 class UserError(Exception):
     """A mistake the user can mend. The message is one line and names the fix; the command line exits with code 2."""
+
+
+def unknown(what: str, name: str, known: Any) -> UserError:
+    """The error for an unknown name, with the nearest known one."""
+    names = [str(k) for k in known]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+    return UserError(f"unknown {what} {name!r}; {hint}")

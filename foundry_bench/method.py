@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from foundry_bench.encoder import Encoder, Patches, TokenEncoder, Tokens
+from foundry_bench.encoder import Encoder, TokenEncoder, Tokens
+from foundry_bench.points.patches import Patches
 from foundry_bench.variants import EXPERT, FMD, OFF_THE_SHELF, VARIANTS
 
 if TYPE_CHECKING:

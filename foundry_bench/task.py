@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy import stats
 
+from foundry_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from foundry_bench.datasets import PointCloudDataset
+
 if TYPE_CHECKING:
     from foundry_bench.context import Context
     from foundry_bench.datasets import PointCloudDataset
@@ -114,3 +119,11 @@ class Task(ABC):
     def protocol(self) -> dict[str, Any]:
         """The protocol's parameters, JSON-able; part of the cell's identity."""
         return asdict(self)
+
+
+def check_needs(task: str, needs: tuple[str, ...], data: str, dataset: PointCloudDataset) -> None:
+    """Raise UserError when a data set lacks what a task needs."""
+    values = {need: getattr(dataset, need, None) for need in needs}
+    missing = [need for need, value in values.items() if value is None or len(value) == 0]
+    if missing:
+        raise UserError(f"data set {data!r} has no {', '.join(missing)}, which task {task!r} needs")

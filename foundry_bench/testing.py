@@ -20,11 +20,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from foundry_bench.cost import count_macs
-from foundry_bench.encoder import Embedding, Encoder, Patches, TokenEncoder, Tokens, pool
+from foundry_bench.encoder import Embedding, Encoder, TokenEncoder, Tokens, pool
 from foundry_bench.errors import UserError
-from foundry_bench.expert import Expert
 from foundry_bench.method import EXPERT, FMD, VARIANTS, Method
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
+from foundry_bench.training.expert import Expert
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -151,7 +152,8 @@ def check_training_step(
         target = teacher(teacher.tokenize(points))
     if variant == EXPERT:
         require(
-            isinstance(method, Expert), f"{method.name}: variant {EXPERT} needs foundry_bench.expert.Expert"
+            isinstance(method, Expert),
+            f"{method.name}: variant {EXPERT} needs foundry_bench.training.expert.Expert",
         )
         logits = torch.zeros(len(points), 3)
         logits[:, 0] = 1.0

@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.methods.evit import quarters
-from foundry_bench.reduction import ReducingStudent
-from foundry_bench.students import require_transformer
+from foundry_bench.students.base import require_transformer
+from foundry_bench.students.reduction import ReducingStudent
+from foundry_bench.students.tokens import Stream, nearest, sum_rows, take
+from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.tokens import Prefix, Stream, nearest, sum_rows, take
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

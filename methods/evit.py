@@ -22,10 +22,10 @@ from torch import Tensor
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.reduction import MergingStudent, ReducingStudent
-from foundry_bench.students import require_transformer
+from foundry_bench.students.base import require_transformer
+from foundry_bench.students.reduction import MergingStudent, ReducingStudent
+from foundry_bench.students.tokens import Attended, Stream, sum_rows, take
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.tokens import Attended, Stream, sum_rows, take
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

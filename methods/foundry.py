@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import Method
-from foundry_bench.students import CAU, TokenStudent, require_transformer
+from foundry_bench.students.base import CAU, TokenStudent, require_transformer
+from foundry_bench.students.tokens import assigned_mean, content_order
+from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
-from foundry_bench.token_cache import calibration_patches
-from foundry_bench.tokens import Prefix, assigned_mean, content_order
+from foundry_bench.training.token_cache import calibration_patches
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

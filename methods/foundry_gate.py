@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import Method
 from foundry_bench.methods.foundry import FoundryStudent, sample_tokens, seed_supertokens
-from foundry_bench.students import require_transformer
+from foundry_bench.students.base import require_transformer
+from foundry_bench.students.tokens import assigned_mean, block_with_mask, take
+from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.tokens import Prefix, assigned_mean, block_with_mask, take
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from foundry_bench.encoder import Embedding, Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.reduction import ReducingStudent
-from foundry_bench.students import require_transformer
+from foundry_bench.students.base import require_transformer
+from foundry_bench.students.reduction import ReducingStudent
+from foundry_bench.students.tokens import Stream, nearest, select, take
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.tokens import Stream, nearest, select, take
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

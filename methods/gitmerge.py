@@ -23,9 +23,9 @@ from torch import Tensor
 
 from foundry_bench.encoder import Embedding, Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.reduction import MergingStudent, leaving
-from foundry_bench.students import require_transformer
-from foundry_bench.tokens import Stream, select, sum_rows, take
+from foundry_bench.students.base import require_transformer
+from foundry_bench.students.reduction import MergingStudent, leaving
+from foundry_bench.students.tokens import Stream, select, sum_rows, take
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

@@ -20,16 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foundry_bench.encoder import Encoder, Patches
-from foundry_bench.linears import (
-    SparseLinear,
-    calibrate,
-    linears,
-    replace,
-    trainable_copy,
-)
+from foundry_bench.encoder import Encoder
 from foundry_bench.method import Method
-from foundry_bench.token_cache import calibration_patches
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.linears import SparseLinear, calibrate, linears, replace, trainable_copy
+from foundry_bench.training.token_cache import calibration_patches
 from foundry_bench.variants import OFF_THE_SHELF
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import Method
-from foundry_bench.students import TokenStudent, require_transformer
+from foundry_bench.students.base import TokenStudent, require_transformer
+from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
-from foundry_bench.tokens import Prefix
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor
 
 from foundry_bench.encoder import Encoder
-from foundry_bench.expert import Expert, hinton_loss
 from foundry_bench.method import EXPERT
 from foundry_bench.methods.kd import small_transformer
-from foundry_bench.students import require_transformer
+from foundry_bench.students.base import require_transformer
+from foundry_bench.training.expert import Expert, hinton_loss
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

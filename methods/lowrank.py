@@ -11,15 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from foundry_bench.encoder import Encoder
-from foundry_bench.linears import (
-    linear,
-    linears,
-    replace,
-    second_moments,
-    trainable_copy,
-)
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.token_cache import calibration_patches
+from foundry_bench.students.linears import linear, linears, replace, second_moments, trainable_copy
+from foundry_bench.training.token_cache import calibration_patches
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

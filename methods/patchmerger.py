@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.reduction import ReducingStudent
-from foundry_bench.students import require_transformer
+from foundry_bench.students.base import require_transformer
+from foundry_bench.students.reduction import ReducingStudent
+from foundry_bench.students.tokens import Stream
+from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
-from foundry_bench.token_cache import calibration_patches
-from foundry_bench.tokens import Prefix, Stream
+from foundry_bench.training.token_cache import calibration_patches
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

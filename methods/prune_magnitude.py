@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from foundry_bench.encoder import Encoder
-from foundry_bench.linears import SparseLinear, linears, replace, trainable_copy
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.students.linears import SparseLinear, linears, replace, trainable_copy
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

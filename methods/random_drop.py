@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from foundry_bench.encoder import Embedding, Encoder, Patches
+from foundry_bench.encoder import Embedding, Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.methods.fps import SubsetStudent
-from foundry_bench.students import require_transformer
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.base import require_transformer
+from foundry_bench.students.tokens import content_order, take
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.tokens import content_order, take
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foundry_bench.encoder import Encoder
-from foundry_bench.expert import Expert
 from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF
 from foundry_bench.methods.foundry import FoundryStudent, sample_tokens, seed_supertokens
-from foundry_bench.students import require_transformer
+from foundry_bench.students.base import require_transformer
+from foundry_bench.training.expert import Expert
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

@@ -20,10 +20,10 @@ from torch import Tensor
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.methods.tome import match
-from foundry_bench.reduction import MergingStudent
-from foundry_bench.students import require_transformer
+from foundry_bench.students.base import require_transformer
+from foundry_bench.students.reduction import MergingStudent
+from foundry_bench.students.tokens import Attended, Stream, merge, select
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.tokens import Attended, Stream, merge, select
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.students import CAU, TokenStudent, require_transformer
+from foundry_bench.students.base import CAU, TokenStudent, require_transformer
+from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
-from foundry_bench.tokens import Prefix
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

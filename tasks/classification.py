@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foundry_bench.classifier import FinetunedClassifier, Finetuning, for_budget
-from foundry_bench.context import REHEARSAL
 from foundry_bench.datasets.few import few_of_each_side
 from foundry_bench.errors import UserError
-from foundry_bench.finetuning import Recipe
-from foundry_bench.probing import (
+from foundry_bench.heads.classifier import FinetunedClassifier, Finetuning, for_budget
+from foundry_bench.heads.probing import (
     clustered_score,
     embed_objects,
     groups_of,
@@ -28,6 +26,8 @@ from foundry_bench.probing import (
     svm_predictions,
 )
 from foundry_bench.task import Metric, Scores, Supervision, Task
+from foundry_bench.training.budget import REHEARSAL
+from foundry_bench.training.finetuning import Recipe
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

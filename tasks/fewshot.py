@@ -23,13 +23,14 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from foundry_bench.classifier import FinetunedClassifier, Finetuning, for_budget
-from foundry_bench.context import REHEARSAL, derive_seed
+from foundry_bench.context import derive_seed
 from foundry_bench.datasets.dataset import Episode
 from foundry_bench.errors import UserError
-from foundry_bench.finetuning import Recipe
-from foundry_bench.probing import embed_objects
+from foundry_bench.heads.classifier import FinetunedClassifier, Finetuning, for_budget
+from foundry_bench.heads.probing import embed_objects
 from foundry_bench.task import Metric, Scores, Supervision, Task, score_from_outcomes
+from foundry_bench.training.budget import REHEARSAL
+from foundry_bench.training.finetuning import Recipe
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

@@ -1,6 +1,6 @@
 """Part segmentation as ShapeNetPart measures it: one head over the parts of all categories on an encoder's dense tokens.
 
-The head is that of point2vec and Point-JEPA (see :mod:`foundry_bench.segmentation`). An object's category is given, so that
+The head is that of point2vec and Point-JEPA (:mod:`foundry_bench.heads.segmentation`). An object's category is given, so that
 only the category's own parts compete for its points. Sides of a split differ in whole series where the data set has series.
 """
 
@@ -16,13 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foundry_bench.context import REHEARSAL, derive_seed
+from foundry_bench.context import derive_seed
 from foundry_bench.datasets.few import few_of_each_side
-from foundry_bench.finetuning import Recipe, fit, seeded
-from foundry_bench.points import normalize, random_angles, rotate_about_up
-from foundry_bench.probing import clustered_score, groups_of
-from foundry_bench.registry import unknown
-from foundry_bench.segmentation import (
+from foundry_bench.errors import unknown
+from foundry_bench.heads.probing import clustered_score, groups_of
+from foundry_bench.heads.segmentation import (
     Dense,
     PartHead,
     PartObjects,
@@ -33,7 +31,10 @@ from foundry_bench.segmentation import (
     part_loss,
     predict,
 )
+from foundry_bench.points import normalize, random_angles, rotate_about_up
 from foundry_bench.task import Metric, Scores, Supervision, Task
+from foundry_bench.training.budget import REHEARSAL
+from foundry_bench.training.finetuning import Recipe, fit, seeded
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

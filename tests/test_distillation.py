@@ -13,22 +13,17 @@ from torch import nn
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.distillation import (
-    BUDGETS,
-    Budget,
-    distill,
-    get_budget,
-    heldout_r2,
-    shares_tokenizer,
-)
-from foundry_bench.encoder import Encoder, Patches, Tokens
+from foundry_bench.encoder import Encoder, Tokens
 from foundry_bench.errors import UserError
 from foundry_bench.method import Method
 from foundry_bench.methods.foundry import Foundry
 from foundry_bench.methods.teacher import NoCompression
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.token_cache import held_out, token_cache
+from foundry_bench.training.budget import BUDGETS, Budget, get_budget
+from foundry_bench.training.distillation import distill, heldout_r2, shares_tokenizer
+from foundry_bench.training.token_cache import held_out, token_cache
 
 SHORT = Budget("short", steps=30, batch_size=16, views=2, lr=3e-3, curve=3)
 

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Encoder, Patches, TokenEncoder, pool
+from foundry_bench.encoder import Encoder, TokenEncoder, pool
 from foundry_bench.errors import UserError
-from foundry_bench.finetuning import Loss, Recipe, fit, floating_parameters, seeded
 from foundry_bench.method import OFF_THE_SHELF
 from foundry_bench.methods.truncate import Truncate
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.training.finetuning import Loss, Recipe, fit, floating_parameters, seeded
 
 ROWS = np.arange(14)
 CTX = Context()

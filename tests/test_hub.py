@@ -10,12 +10,12 @@ import huggingface_hub
 import pytest
 import torch
 
-from foundry_bench import hub
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.errors import UserError
 from foundry_bench.methods.foundry import Foundry
-from foundry_bench.students import make_student, save_student
+from foundry_bench.students import hub
+from foundry_bench.students.files import make_student, save_student
 from foundry_bench.teachers.transformer import PointTransformer
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from foundry_bench import registry
 from foundry_bench.errors import UserError
-from foundry_bench.registry import (
+from foundry_bench.selectors import (
     Part,
     Selector,
     build_method,

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 
 from foundry_bench.datasets import PointCloudDataset, load_kicad
 from foundry_bench.errors import UserError
-from foundry_bench.features import turned
-from foundry_bench.probing import clustered_score, groups_of
-from foundry_bench.segmentation import (
+from foundry_bench.heads.features import turned
+from foundry_bench.heads.probing import clustered_score, groups_of
+from foundry_bench.heads.segmentation import (
     NO_PART,
     PartHead,
     PartObjects,

@@ -11,8 +11,8 @@ from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.errors import UserError
 from foundry_bench.methods.foundry import Foundry
-from foundry_bench.registry import expand, parse_selector
-from foundry_bench.students import load_student, make_student, save_student
+from foundry_bench.selectors import expand, parse_selector
+from foundry_bench.students.files import load_student, make_student, save_student
 from foundry_bench.teachers.transformer import PointTransformer
 
 

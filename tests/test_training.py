@@ -9,12 +9,12 @@ import torch
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.distillation import Budget
 from foundry_bench.errors import UserError
 from foundry_bench.methods.int8 import Int8Linear
-from foundry_bench.registry import expand, parse_selector
+from foundry_bench.selectors import expand, parse_selector
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.training import expert_of, finished_student
+from foundry_bench.training.budget import Budget
+from foundry_bench.training.finished import expert_of, finished_student
 
 BUDGET = Budget("tiny", steps=3, batch_size=8, views=2, curve=1)
 

@@ -9,6 +9,7 @@ import click
 from foundry_bench.cli.options import data_root_option, one_method, teacher_option
 from foundry_bench.errors import UserError
 from foundry_bench.progress import working_context
+from foundry_bench.students.files import save_student
 
 
 @click.command()
@@ -39,10 +40,10 @@ def distill(
     foundry-bench distill --teacher point_jepa.ckpt --method foundry --data scans/ -o students/mine
     foundry-bench distill --method 'foundry[supertokens=4]+int8' -o students/foundry-4-int8
     """
-    from foundry_bench import students
-    from foundry_bench.distillation import get_budget
-    from foundry_bench.sweep import harness
-    from foundry_bench.training import finished_student
+    from foundry_bench.datasets.catalog import load_dataset
+    from foundry_bench.teachers import load_teacher
+    from foundry_bench.training.budget import get_budget
+    from foundry_bench.training.finished import finished_student
     from foundry_bench.variants import FMD, OFF_THE_SHELF
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -51,11 +52,11 @@ def distill(
     if variant == OFF_THE_SHELF:
         raise UserError(f"{method.name} has nothing to train: it is used off the shelf")
     spent = get_budget(budget)
-    encoder = harness.load_teacher(teacher)
+    encoder = load_teacher(teacher)
     with working_context(seed, budget, data_root, variant, device) as ctx:
-        clouds = harness.load_dataset(data, data_root, ctx.progress)
+        clouds = load_dataset(data, Path(data_root), ctx.progress)
         student, report = finished_student(method, encoder, clouds, ctx, spent)
     assert report is not None, "every other variant trains"
-    students.save_student(student, out)
+    save_student(student, out)
     click.echo(f"{out}: R2 {report.r2:.4f} after {report.steps} steps in {report.seconds:.0f} s")
     return 0

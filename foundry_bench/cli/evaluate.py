@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from foundry_bench import registry
+from foundry_bench import selectors
 from foundry_bench.cli.options import data_root_option, student_of, teacher_option
 from foundry_bench.progress import working_context
+from foundry_bench.task import check_needs
 
 
 @click.command()
@@ -28,16 +31,17 @@ def evaluate(student: str, task: str, dataset: str | None, budget: str, data_roo
     foundry-bench evaluate students/foundry-4 --task 'classification:modelnet40' --data-root ~/data
     foundry-bench evaluate teacher
     """
-    from foundry_bench.sweep import harness
+    from foundry_bench.datasets.catalog import load_dataset
+    from foundry_bench.teachers import load_teacher
 
     with working_context(budget=budget, data_root=data_root) as ctx:
-        encoder = student_of(student, harness.load_teacher(teacher), ctx)
-        for protocol, asked in registry.expand_task(task):
-            label = registry.selector_text(protocol.name, registry.shown_fields(protocol), None)
+        encoder = student_of(student, load_teacher(teacher), ctx)
+        for protocol, asked in selectors.expand_task(task):
+            label = selectors.selector_text(protocol.name, selectors.shown_fields(protocol), None)
             names = (asked,) if asked else (dataset,) if dataset else protocol.datasets
             for name in names:
-                data = harness.load_dataset(name, data_root, ctx.progress)
-                harness.check_needs(protocol.name, protocol.needs, name, data)
+                data = load_dataset(name, Path(data_root), ctx.progress)
+                check_needs(protocol.name, protocol.needs, name, data)
                 for score in protocol.evaluate(encoder, data, ctx).values:
                     spread = "" if score.ci_low is None else f"  [{score.ci_low:.4f}, {score.ci_high:.4f}]"
                     click.echo(f"{label}:{name}:{score.metric}  {score.value:.4f}{spread}  n={score.n}")

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from foundry_bench import registry
+from foundry_bench.errors import unknown
 
 
 @click.command()
@@ -22,7 +23,7 @@ def info(name: str) -> int:
     """
     found = [kind for kind in registry.KINDS if name in registry.entries(kind)]
     if not found:
-        raise registry.unknown("name", name, [n for kind in registry.KINDS for n in registry.entries(kind)])
+        raise unknown("name", name, [n for kind in registry.KINDS for n in registry.entries(kind)])
     for kind in found:
         entry = registry.entries(kind)[name]
         click.echo(f"{name} ({kind.rstrip('s')}) from {registry.distribution(entry)}, {entry.value}\n")

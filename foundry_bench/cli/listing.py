@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from foundry_bench import registry
-from foundry_bench.errors import UserError
+from foundry_bench.errors import UserError, unknown
 from foundry_bench.progress import console
 
 
@@ -21,7 +21,7 @@ def list_names(kind: str | None) -> int:
     foundry-bench list methods
     """
     if kind is not None and kind not in registry.KINDS:
-        raise registry.unknown("kind", kind, registry.KINDS)
+        raise unknown("kind", kind, registry.KINDS)
     for name in [kind] if kind else registry.KINDS:
         console().print(_table(name))
     return 0

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from foundry_bench import registry
+from foundry_bench import selectors
 from foundry_bench.errors import UserError
+from foundry_bench.students.files import load_student, make_student
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -32,7 +33,7 @@ def one_method(selector: str, variant: str | None = None) -> tuple[Method, str]:
 
     Raises UserError for a selector that stands for several.
     """
-    found = registry.expand(registry.parse_selector(selector), use_grid=False)
+    found = selectors.expand(selectors.parse_selector(selector), use_grid=False)
     named = [pair for pair in found if variant is None or pair[1] == variant] or found
     if len({str(method.params()) for method, _ in named}) > 1:
         raise UserError(f"{selector!r} stands for {len(found)} students; give every parameter one value")
@@ -48,9 +49,8 @@ def data_root_option(command: Command) -> Command:
 
 def student_of(text: str, teacher: Encoder, ctx: Context) -> Encoder:
     """A saved student's folder, or an untrained student of a selector, off the shelf where the method can be."""
-    from foundry_bench import students
 
     if Path(text).is_dir():
-        return students.load_student(Path(text))
+        return load_student(Path(text))
     method, variant = one_method(text)
-    return students.make_student(method, teacher, None, replace(ctx, variant=variant))
+    return make_student(method, teacher, None, replace(ctx, variant=variant))

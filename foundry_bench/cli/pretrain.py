@@ -39,7 +39,7 @@ def pretrain(
     from foundry_bench.context import Context
     from foundry_bench.progress import long_work
     from foundry_bench.teachers import save_teacher
-    from foundry_bench.teachers.pretrain import pretrain as train
+    from foundry_bench.training.pretrain import pretrain as train
 
     settings = _settings(config, steps)
     data = registry.load("datasets", data_name)()
@@ -57,7 +57,7 @@ def pretrain(
 def _settings(config: Path | None, steps: int | None) -> Any:
     import yaml
 
-    from foundry_bench.teachers.pretrain import PretrainConfig
+    from foundry_bench.training.pretrain import PretrainConfig
 
     try:
         values = (yaml.safe_load(config.read_text()) or {}) if config else {}
@@ -70,8 +70,8 @@ def _probe() -> Any:
     import torch
 
     from foundry_bench.datasets import load_embedded
-    from foundry_bench.features import embed_clouds, turned
-    from foundry_bench.teachers.probe import linear_probe, never_tested
+    from foundry_bench.heads.features import embed_clouds, turned
+    from foundry_bench.heads.probe import linear_probe, never_tested
 
     data = never_tested(load_embedded("kicad"))
     points = turned(data.points[:], data.paths)

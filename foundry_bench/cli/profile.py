@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 from rich.table import Table
 
@@ -22,12 +24,13 @@ def profile(student: str, dataset: str, data_root: str, teacher: str) -> int:
     foundry-bench profile students/foundry-4
     """
     from foundry_bench import cost
-    from foundry_bench.sweep import harness
+    from foundry_bench.datasets.catalog import load_dataset
+    from foundry_bench.teachers import load_teacher
 
-    reference = harness.load_teacher(teacher)
+    reference = load_teacher(teacher)
     with working_context(data_root=data_root) as ctx:
         encoder = student_of(student, reference, ctx)
-        report = cost.profile(encoder, reference, harness.load_dataset(dataset, data_root, ctx.progress), ctx)
+        report = cost.profile(encoder, reference, load_dataset(dataset, Path(data_root), ctx.progress), ctx)
     table = Table(title=f"{student} beside {teacher}", title_justify="left", header_style="bold")
     table.add_column("figure")
     table.add_column("value", justify="right")

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foundry_bench.cli.show import SweepDisplay
+from foundry_bench.display import SweepDisplay
 from foundry_bench.report import writer
 from foundry_bench.sweep import index
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.estimate import Estimate, human_time
-from foundry_bench.sweep.runner import InterruptedSweepError, Outcome, prepare, run_sweep
+from foundry_bench.sweep.reporting import InterruptedSweepError, Outcome
+from foundry_bench.sweep.runner import prepare, run_sweep
 from foundry_bench.sweep.store import ORPHAN, Store
 from foundry_bench.trackers import Trackers, select
 

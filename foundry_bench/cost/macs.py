@@ -21,8 +21,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from foundry_bench.cost.operators import HANDLERS, is_ignored
-from foundry_bench.encoder import Encoder, Patches
+from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
+from foundry_bench.points.patches import Patches
 
 PARTS = ("tokenizer", "encoder", "decoder")
 TOLERANCE = 0.01

@@ -18,7 +18,7 @@ from foundry_bench.cost.memory import (
     measure_peak_memory,
 )
 from foundry_bench.errors import UserError
-from foundry_bench.features import turned
+from foundry_bench.heads.features import turned
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from foundry_bench.encoder import Patches
 from foundry_bench.errors import UserError
+from foundry_bench.points.patches import Patches
 
 
 def gather(points: Tensor, index: Tensor) -> Tensor:

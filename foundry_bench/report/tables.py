@@ -10,7 +10,7 @@ from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
-from foundry_bench.registry import selector_text
+from foundry_bench.selectors import selector_text
 
 NOTES = (
     "Scores in percent, with the 95 % confidence interval over episodes or clusters of objects. Rank: 1 + the number "

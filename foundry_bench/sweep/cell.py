@@ -22,12 +22,23 @@ from foundry_bench.context import start_seed
 from foundry_bench.storage import disk_is_full, write_atomic
 from foundry_bench.sweep.environment import here, utc_now
 from foundry_bench.sweep.marks import Notice
+from foundry_bench.sweep.rehearsal import run_rehearsal
 from foundry_bench.sweep.store import SCHEMA_VERSION, Store
-from foundry_bench.sweep.work import RUNNERS, Job, SkipCellError
+from foundry_bench.sweep.work import Job, SkipCellError, run_evaluate, run_profile, run_student
+
+if TYPE_CHECKING:
+    pass
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
+RUNNERS = {
+    "student": run_student,
+    "evaluate": run_evaluate,
+    "profile": run_profile,
+    "rehearse": run_rehearsal,
+}
+"""Work by kind of cell."""
 NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")
 """What torch says on a GPU, and on the processor of different systems, in place of a MemoryError."""
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from foundry_bench.errors import UserError
-from foundry_bench.registry import split_selectors, unknown
+from foundry_bench.errors import UserError, unknown
+from foundry_bench.selectors import split_selectors
 
 SWEEPS = "sweeps"
 """Folder of the package with ready-made sweep files; ``--config paper`` finds ``paper.yaml`` there."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foundry_bench import registry
+from foundry_bench import registry, selectors
 from foundry_bench.errors import UserError
-from foundry_bench.sweep import harness
 from foundry_bench.sweep.config import SweepConfig, Table
+from foundry_bench.sweep.identity import code_sha256, identity, source_files
+from foundry_bench.training.budget import get_budget
 from foundry_bench.variants import EXPERT, OFF_THE_SHELF
 
 if TYPE_CHECKING:
@@ -69,24 +69,6 @@ class Plan:
     sources: list[Path] = field(default_factory=list)
 
 
-def identity(kind: str, inputs: dict[str, Any]) -> str:
-    """SHA-256 of the canonical JSON of all that determines a cell: names that only point at hashed content are left out."""
-    text = json.dumps(
-        {"kind": kind, **_determining(inputs)}, sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _determining(block: dict[str, Any]) -> dict[str, Any]:
-    """A block of inputs without what is only for people: short forms, and the name of whatever has a hash of its content."""
-    hashed = "sha256" in block
-    return {
-        key: _determining(value) if isinstance(value, dict) else value
-        for key, value in block.items()
-        if key != "shown" and not (hashed and key == "name")
-    }
-
-
 def _stacks(methods: tuple[str, ...]) -> list[str]:
     """The stacks that ``all`` stands for besides the methods themselves."""
     found = []
@@ -101,7 +83,7 @@ def _stacks(methods: tuple[str, ...]) -> list[str]:
 
 def title(kind: str, inputs: dict[str, Any]) -> str:
     """The name of a cell for people, from a cell's or a record's inputs."""
-    row = registry.selector_text(inputs["method"]["name"], inputs["shown"], inputs["variant"])
+    row = selectors.selector_text(inputs["method"]["name"], inputs["shown"], inputs["variant"])
     seed = f" seed {inputs['seed']}" if inputs["seed"] else ""
     place = f" on {task_text(inputs['task'])}:{inputs['dataset']['name']}" if kind == EVALUATE else ""
     return f"{kind} {row}{seed}{place}"
@@ -109,7 +91,7 @@ def title(kind: str, inputs: dict[str, Any]) -> str:
 
 def task_text(task: dict[str, Any]) -> str:
     """A task as the command line takes it, from its block in a cell's or a record's inputs."""
-    return registry.selector_text(task["name"], task.get("shown", ""), None)
+    return selectors.selector_text(task["name"], task.get("shown", ""), None)
 
 
 def plan(config: SweepConfig) -> Plan:
@@ -129,11 +111,13 @@ class _Planner:
     """Collects cells by id, so that two selectors that overlap cost nothing twice."""
 
     def __init__(self, config: SweepConfig) -> None:
+        from foundry_bench.teachers import teacher_sha256
+
         self.cells: dict[str, Cell] = {}
         self.warnings: list[str] = []
         self.sources: set[Path] = set()
-        self.budget = harness.resolve_budget(config.budget)
-        self.teacher = {"name": config.teacher, "sha256": harness.teacher_sha256(config.teacher)}
+        self.budget = asdict(get_budget(config.budget))
+        self.teacher = {"name": config.teacher, "sha256": teacher_sha256(config.teacher)}
         self.config = config
         self.every_task = any("all" in table.tasks for table in config.comparisons)
         self.unlabelled = self._dataset(config.distill_on)
@@ -149,7 +133,7 @@ class _Planner:
             for t in self.config.comparisons
         )
         for text in (text for table in found for text in table.methods):
-            registry.check_names(registry.parse_selector(text))
+            selectors.check_names(selectors.parse_selector(text))
         if self.config.tables:
             self.config = replace(self.config, tables=found)
         else:
@@ -163,18 +147,18 @@ class _Planner:
         if self.clouds is None:
             self.clouds = self.places[0][1] if self.places else self.unlabelled
         for text in table.methods:
-            self.add_method(registry.parse_selector(text))
+            self.add_method(selectors.parse_selector(text))
         return sorted(self.members)
 
-    def add_method(self, selector: registry.Selector) -> None:
+    def add_method(self, selector: selectors.Selector) -> None:
         """Add the cells of every method, variant, parameter and seed of one selector.
 
         A plugin that cannot be used becomes one cell that fails; a selector that asks for what is not there
         raises.
         """
         try:
-            students = registry.expand(selector)
-            self.sources.update(harness.source_files(students[0][0].classes()))
+            students = selectors.expand(selector)
+            self.sources.update(source_files(students[0][0].classes()))
             for method, variant in students:
                 for seed in range(self.config.seeds):
                     self._add(method, variant, seed)
@@ -222,7 +206,7 @@ class _Planner:
 
     def _lesson(self, method: Method) -> dict[str, Any]:
         """The task and labels that an expert is trained for."""
-        from foundry_bench.training import expert_of
+        from foundry_bench.training.finished import expert_of
 
         expert = expert_of(method)
         task = registry.load("tasks", expert.task)()
@@ -238,7 +222,7 @@ class _Planner:
             "method": {
                 "name": method.name,
                 "version": method.version,
-                "code_sha256": harness.code_sha256(method.classes()),
+                "code_sha256": code_sha256(method.classes()),
             },
             "variant": variant,
             "params": method.params(),
@@ -276,20 +260,22 @@ class _Planner:
         places = []
         for text in texts:
             try:
-                tasks = registry.expand_task(text)
+                tasks = selectors.expand_task(text)
             except UserError as error:
                 if not self.every_task:
                     raise
                 self.warnings.append(str(error))
                 continue
             for task, asked in tasks:
-                self.sources.update(harness.source_files([type(task)]))
+                self.sources.update(source_files([type(task)]))
                 names = (asked,) if asked else self.config.dataset or task.datasets
                 places += [(task, self._dataset(name)) for name in names]
         return places
 
     def _dataset(self, name: str) -> dict[str, str]:
-        return {"name": name, "sha256": harness.dataset_sha256(name, self.config.data_root)}
+        from foundry_bench.datasets.catalog import dataset_sha256
+
+        return {"name": name, "sha256": dataset_sha256(name, Path(self.config.data_root))}
 
     @staticmethod
     def _names(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -300,5 +286,5 @@ class _Planner:
 
 
 def _task_inputs(task: Task) -> dict[str, Any]:
-    about = {"name": task.name, "version": task.version, "shown": registry.shown_fields(task)}
-    return {**about, "code_sha256": harness.code_sha256([type(task)])}
+    about = {"name": task.name, "version": task.version, "shown": selectors.shown_fields(task)}
+    return {**about, "code_sha256": code_sha256([type(task)])}

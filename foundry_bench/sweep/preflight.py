@@ -17,7 +17,7 @@ from foundry_bench.sweep.store import Store
 
 if TYPE_CHECKING:
     from foundry_bench.sweep.engines.base import Engine
-    from foundry_bench.sweep.runner import Reporter
+    from foundry_bench.sweep.reporting import Reporter
 
 SECONDS = 60.0
 """After which a rehearsal is given up: what takes longer in small has at least begun."""

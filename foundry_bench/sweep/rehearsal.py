@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foundry_bench.context import REHEARSAL
-from foundry_bench.sweep import harness
+from foundry_bench.students.files import load_student, save_student
+from foundry_bench.task import check_needs
+from foundry_bench.training.budget import REHEARSAL
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
@@ -21,20 +22,20 @@ if TYPE_CHECKING:
 
 def run_rehearsal(job: Job) -> dict[str, Any]:
     """Make, train, save, load, count and evaluate a student in small; the record's ``cost`` block has the bytes it takes."""
-    from foundry_bench import cost, students
-    from foundry_bench.distillation import BUDGETS, get_budget
-    from foundry_bench.token_cache import cache_bytes
-    from foundry_bench.training import finished_student
+    from foundry_bench import cost
+    from foundry_bench.training.budget import BUDGETS, get_budget
+    from foundry_bench.training.finished import finished_student
+    from foundry_bench.training.token_cache import cache_bytes
 
     inputs, budget = job.inputs, get_budget(REHEARSAL)
     job.stage = "load"
-    teacher, whole = harness.load_teacher(inputs["teacher"]["name"]), job.data(inputs["dataset"]["name"])
+    teacher, whole = job.teacher(), job.data(inputs["dataset"]["name"])
     data = _few(whole, budget.clouds)
     job.stage = "distill"
     student, _ = finished_student(job.method(), teacher, data, job.context(inputs["seed"]), budget)
     job.stage = "save"
-    students.save_student(student, job.scratch / "student")
-    student = students.load_student(job.scratch / "student")
+    save_student(student, job.scratch / "student")
+    student = load_student(job.scratch / "student")
     job.method().configure(student)
     job.stage = "cost"
     clouds = cost.report.evaluation_clouds(data, teacher.config.points, count=2)
@@ -58,7 +59,7 @@ def _evaluate(job: Job, student: Any, place: dict[str, Any]) -> None:
     if job.method().skip(student, task.name) is not None:
         return
     data = job.data(place["dataset"]["name"])
-    harness.check_needs(task.name, task.needs, data.name, data)
+    check_needs(task.name, task.needs, data.name, data)
     task, data = task.rehearsal(data)
     task.evaluate(student, data, replace(job.context(0), seed=0))
 
@@ -66,7 +67,7 @@ def _evaluate(job: Job, student: Any, place: dict[str, Any]) -> None:
 def _few(data: PointCloudDataset, count: int) -> PointCloudDataset:
     """Some objects to train on and some that are held out."""
     from foundry_bench.datasets.few import take
-    from foundry_bench.token_cache import held_out
+    from foundry_bench.training.token_cache import held_out
 
     kept = held_out(data)
     rows = [np.flatnonzero(kept)[: count // 4], np.flatnonzero(~kept)[: 3 * count // 4]]

@@ -6,20 +6,20 @@ import errno
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from foundry_bench import registry
+from foundry_bench import registry, selectors
 from foundry_bench.errors import UserError
 from foundry_bench.storage import FULL
-from foundry_bench.sweep import environment, harness, index, reasons, snapshot
+from foundry_bench.sweep import environment, index, reasons, snapshot
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.estimate import Estimate
 from foundry_bench.sweep.interrupts import termination_interrupts
 from foundry_bench.sweep.marks import SWEEP, Notice
-from foundry_bench.sweep.plan import Cell, Plan, plan
+from foundry_bench.sweep.plan import Cell, plan
+from foundry_bench.sweep.reporting import InterruptedSweepError, Listener, Outcome, Reporter
 from foundry_bench.sweep.store import FINISHED, ORPHAN, Store
 
 if TYPE_CHECKING:
@@ -29,58 +29,9 @@ READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 GIGABYTE = 10**9
 
 
-class Reporter(Protocol):
-    """Where a sweep says what it is doing; the command line shows it."""
-
-    def note(self, line: str) -> None:
-        """Something worth knowing."""
-
-    def warn(self, line: str) -> None:
-        """Something that should not be, and does not stop the sweep."""
-
-    def begin(self, todo: list[Cell], estimate: Estimate, jobs: int) -> None:
-        """Cells are about to run."""
-
-    def started(self, cell: Cell) -> None:
-        """One cell has been launched."""
-
-    def finished(self, cell: Cell, record: dict[str, Any]) -> None:
-        """One cell has left its record."""
-
-
-class Listener(Protocol):
-    """Who hears of a sweep besides the reporter, such as :class:`foundry_bench.trackers.Trackers`."""
-
-    def open(self, plan: Plan, store: Store) -> None:
-        """The sweep begins."""
-
-    def cell(self, cell: Cell, record: dict[str, Any]) -> None:
-        """One cell has left its record; must return at once."""
-
-
-class InterruptedSweepError(Exception):
-    """Ctrl-C or SIGTERM; the message is the line for the person."""
-
-
-@dataclass
-class Outcome:
-    """What a sweep came to. ``failed`` are the records of the plan that are not finished; ``tried`` are the attempts that
-    cells of ``todo`` had behind them when it was planned."""
-
-    plan: Plan
-    todo: list[Cell]
-    tried: dict[str, int] = field(default_factory=dict)
-    failed: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def exit_code(self) -> int:
-        """1 with failed cells, else 0."""
-        return 1 if self.failed else 0
-
-
 def prepare(config: SweepConfig, store: Store, reporter: Reporter, *, retry: bool = False) -> Outcome:
     """Plan and compare with what is on disk; nothing runs and nothing is written but the index."""
-    harness.check_engine(config.engine)
+    registry.check_known("engines", config.engine.partition("[")[0])
     store.check(config)
     planned = snapshot.load(store, config) or plan(config)
     for line in planned.warnings:
@@ -160,7 +111,7 @@ def _run_cells(
 
     config = outcome.plan.config
     memory = None if config.memory is None else int(config.memory * GIGABYTE)
-    engine = registry.instance(
+    engine = selectors.instance(
         "engines",
         config.engine,
         **{"jobs": config.jobs, "timeout": config.timeout, "threads": config.threads},

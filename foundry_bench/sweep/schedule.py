@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from foundry_bench.context import REHEARSAL
 from foundry_bench.sweep.cell import blank_record
 from foundry_bench.sweep.environment import utc_now
 from foundry_bench.sweep.marks import SWEEP
 from foundry_bench.sweep.plan import EVALUATE, PROFILE, REHEARSE, STUDENT, Cell
 from foundry_bench.sweep.store import FINISHED, ORPHAN, SCHEMA_VERSION, Store, status_of, write_json
+from foundry_bench.training.budget import REHEARSAL
 
 Told = Callable[[Cell, dict[str, Any]], None]
 AT_ONCE = (REHEARSE, STUDENT, EVALUATE)

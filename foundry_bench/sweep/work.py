@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foundry_bench import registry
+from foundry_bench import registry, selectors
 from foundry_bench.storage import write_atomic
-from foundry_bench.sweep import harness
-from foundry_bench.sweep.rehearsal import run_rehearsal
+from foundry_bench.students.files import load_student, make_student, mark, save_student
 from foundry_bench.sweep.store import Store
+from foundry_bench.task import check_needs
 from foundry_bench.variants import EXPERT
 
 if TYPE_CHECKING:
@@ -49,11 +49,19 @@ class Job:
 
     def method(self) -> Method:
         """The cell's method with its parameters."""
-        return registry.build_method(self.inputs["method"]["name"], self.inputs["params"])
+        return selectors.build_method(self.inputs["method"]["name"], self.inputs["params"])
 
     def data(self, name: str) -> PointCloudDataset:
         """A data set by name or folder."""
-        return harness.load_dataset(name, self.spec["data_root"])
+        from foundry_bench.datasets.catalog import load_dataset
+
+        return load_dataset(name, Path(self.spec["data_root"]))
+
+    def teacher(self) -> TokenEncoder:
+        """The cell's teacher."""
+        from foundry_bench.teachers import load_teacher
+
+        return load_teacher(self.inputs["teacher"]["name"])
 
     def context(self, seed: int) -> Context:
         """What the method or task is handed."""
@@ -74,25 +82,23 @@ class Job:
 
     def student(self) -> Encoder:
         """The parent's trained student, configured with this cell's inference-time parameters."""
-        from foundry_bench import students
 
-        student = students.load_student(self.store.student_folder(self.inputs["student"]))
+        student = load_student(self.store.student_folder(self.inputs["student"]))
         self.method().configure(student)
         return student.eval()
 
 
 def run_student(job: Job) -> dict[str, Any]:
     """Make a student, train it where its variant says so, save it; the record's ``fidelity`` block."""
-    from foundry_bench import students
     from foundry_bench.context import start_seed
-    from foundry_bench.distillation import get_budget
     from foundry_bench.stack import Stack
-    from foundry_bench.training import train
+    from foundry_bench.training.budget import get_budget
+    from foundry_bench.training.finished import train
 
     inputs = job.inputs
     job.stage = "load"
     teacher, data, method = (
-        harness.load_teacher(inputs["teacher"]["name"]),
+        job.teacher(),
         job.data(inputs["dataset"]["name"]),
         job.method(),
     )
@@ -103,10 +109,10 @@ def run_student(job: Job) -> dict[str, Any]:
     ctx = job.context(inputs["seed"])
     if isinstance(method, Stack):
         student = method.finish(job.student(), data, compressing).eval()
-        students.mark(student, method, inputs["variant"], teacher)
+        mark(student, method, inputs["variant"], teacher)
         fidelity = _untrained(student, teacher, data, job, ctx, _parent_fidelity(job))
     else:
-        student = students.make_student(method, teacher, data, compressing)
+        student = make_student(method, teacher, data, compressing)
         job.stage = "distill"
         budget = get_budget(job.spec["budget"])
         report = train(student, teacher, data, method=method, ctx=ctx, budget=budget)
@@ -125,7 +131,7 @@ def _untrained(
     training: dict[str, Any],
 ) -> dict[str, Any]:
     """The fidelity block of a student that was not trained here; ``training``: what its parent's training took."""
-    from foundry_bench import distillation
+    from foundry_bench.training import distillation
 
     job.stage = "fidelity"
     r2 = distillation.heldout_r2(student, teacher, data, ctx, job.spec["budget"])
@@ -139,12 +145,11 @@ def _parent_fidelity(job: Job) -> dict[str, Any]:
 
 def _save(student: Encoder, job: Job) -> None:
     """Save into a temporary folder and rename it, so that a student exists whole or not at all."""
-    from foundry_bench import students
 
     folder = job.store.student_folder(job.spec["cell_id"])
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    students.save_student(student, temporary)
+    save_student(student, temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
 
@@ -153,14 +158,14 @@ def run_evaluate(job: Job) -> dict[str, Any]:
     """Score a student on one task and data set; the record's ``scores`` block."""
     inputs = job.inputs
     job.stage = "load"
-    teacher = harness.load_teacher(inputs["teacher"]["name"])
+    teacher = job.teacher()
     reason = job.method().skip(teacher, inputs["task"]["name"])
     if reason is not None:
         raise SkipCellError(reason)
     student = job.student()
     task = task_of(inputs["task"]["name"], inputs["protocol"])
     data = job.data(inputs["dataset"]["name"])
-    harness.check_needs(task.name, task.needs, data.name, data)
+    check_needs(task.name, task.needs, data.name, data)
     _refuse_seen(job, task, data)
     job.stage = "evaluate"
     # Seed 0 for every method and sweep seed: the same episodes, so that outcomes can be compared in pairs.
@@ -169,7 +174,7 @@ def run_evaluate(job: Job) -> dict[str, Any]:
 
 def _refuse_seen(job: Job, task: Task, data: PointCloudDataset) -> None:
     """Skip the cell of an expert that was trained on labels of objects that ``task`` scores."""
-    from foundry_bench.training import expert_of, lesson_task
+    from foundry_bench.training.finished import expert_of, lesson_task
 
     scored = task.scored(data)
     if job.inputs["variant"] != EXPERT or scored is None:
@@ -186,11 +191,12 @@ def _refuse_seen(job: Job, task: Task, data: PointCloudDataset) -> None:
 
 def run_profile(job: Job) -> dict[str, Any]:
     """Measure a student's cost; the record's ``cost`` block, and ``fidelity`` where inference-time parameters changed it."""
-    from foundry_bench import cost, distillation
+    from foundry_bench import cost
+    from foundry_bench.training import distillation
 
     inputs = job.inputs
     job.stage = "load"
-    teacher = harness.load_teacher(inputs["teacher"]["name"])
+    teacher = job.teacher()
     student = job.student()
     data = job.data(inputs["dataset"]["name"])
     job.stage = "cost"
@@ -225,11 +231,3 @@ def task_of(name: str, values: dict[str, Any]) -> Task:
     cls = registry.load("tasks", name)
     known = {field.name for field in fields(cls)}
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
-
-
-RUNNERS = {
-    "student": run_student,
-    "evaluate": run_evaluate,
-    "profile": run_profile,
-    "rehearse": run_rehearsal,
-}

@@ -14,8 +14,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from foundry_bench.encoder import Embedding, EncoderConfig, TokenEncoder, Tokens
+from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.tokenizer import make_tokenizer
-from foundry_bench.tokens import Prefix
 
 if TYPE_CHECKING:
     from foundry_bench.teachers.checkpoints.names import TeacherSource

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundry_bench import registry
-from foundry_bench.errors import UserError
+from foundry_bench.errors import UserError, unknown
 from foundry_bench.storage import atomic_path
 from foundry_bench.teachers.checkpoints.names import Options, TeacherSource, join_name, split_name
 
@@ -45,7 +45,7 @@ def _locate(name_or_path: str | Path) -> tuple[Path, Options]:
         raise UserError(
             f"teacher {path} does not exist; give a folder with model.safetensors and config.json, or a checkpoint file"
         )
-    raise registry.unknown("teacher", name, registry.entries("teachers"))
+    raise unknown("teacher", name, registry.entries("teachers"))
 
 
 def teacher_sha256(name_or_path: str | Path) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from foundry_bench import registry
+from foundry_bench import selectors
 from foundry_bench.sweep.plan import Cell, Plan
 from foundry_bench.sweep.store import Store
 from foundry_bench.trackers.base import Session, Sweep, Tracker
@@ -41,7 +41,7 @@ def select(texts: tuple[str, ...]) -> dict[str, Tracker]:
     """
     chosen: dict[str, Tracker] = {}
     for text in texts:
-        chosen[text] = registry.instance("trackers", text)
+        chosen[text] = selectors.instance("trackers", text)
         chosen[text].check(_name(text))
     return chosen
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from foundry_bench.registry import selector_text
+from foundry_bench.selectors import selector_text
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.plan import EVALUATE, STUDENT, Cell, task_text
 from foundry_bench.sweep.store import FINISHED

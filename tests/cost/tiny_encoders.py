@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foundry_bench.encoder import Encoder, EncoderConfig, Patches, Tokens
+from foundry_bench.encoder import Encoder, EncoderConfig, Tokens
+from foundry_bench.points.patches import Patches
 from foundry_bench.teachers.transformer import make_blocks
 
 CONFIG = EncoderConfig(dim=32, depth=2, heads=4, groups=16, group_size=8, points=128)

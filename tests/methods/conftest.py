@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Patches
+from foundry_bench.points.patches import Patches
 from foundry_bench.teachers.transformer import PointTransformer
 
 

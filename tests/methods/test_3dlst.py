@@ -10,7 +10,7 @@ from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.methods.three_dlst import ThreeDLST
-from foundry_bench.students import make_student
+from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
 
 ZERO = None  # a mixture of supertokens never is the token itself

@@ -13,13 +13,14 @@ import pytest
 import torch
 from torch import nn
 
-from foundry_bench import registry
+from foundry_bench import registry, selectors
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset, load_furniture, load_kicad
-from foundry_bench.encoder import Encoder, EncoderConfig, Patches, Tokens
+from foundry_bench.encoder import Encoder, EncoderConfig, Tokens
 from foundry_bench.errors import UserError
 from foundry_bench.method import OFF_THE_SHELF, Method
-from foundry_bench.registry import selector_text
+from foundry_bench.points.patches import Patches
+from foundry_bench.selectors import selector_text
 from foundry_bench.task import Metric, Scores, Task, score_from_outcomes
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.testing import ConformanceError, check_method, check_task
@@ -31,7 +32,7 @@ def grid_points() -> list[Any]:
     points = []
     for name in registry.entries("methods"):
         try:
-            expanded = registry.expand(registry.parse_selector(name))
+            expanded = selectors.expand(selectors.parse_selector(name))
         except UserError as error:
             points.append(pytest.param(error, "", id=name))
             continue

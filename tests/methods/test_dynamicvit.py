@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from foundry_bench.context import Context
 from foundry_bench.cost import count_macs
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Embedding, Encoder, EncoderConfig, Patches
+from foundry_bench.encoder import Embedding, Encoder, EncoderConfig
 from foundry_bench.methods import dynamicvit
 from foundry_bench.methods.dynamicvit import (
     DynamicViT,
@@ -28,10 +28,11 @@ from foundry_bench.methods.dynamicvit import (
     stand_in,
     top_keep,
 )
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
+from foundry_bench.students.tokens import take
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.testing import check_method
-from foundry_bench.tokens import take
 
 OFF = Context(variant="off-the-shelf")
 ZERO = DynamicViT(rho=1.0)

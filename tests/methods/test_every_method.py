@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from foundry_bench import registry
+from foundry_bench import registry, selectors
 from foundry_bench.context import Context
 from foundry_bench.cost import count_macs
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.method import OFF_THE_SHELF, Method
-from foundry_bench.students import make_student
+from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
 
 NAMES = list(registry.entries("methods"))
@@ -27,8 +27,8 @@ def module_of(name: str) -> ModuleType:
 
 def rows() -> list[Any]:
     """One test per row of ``--methods all``."""
-    pairs = [pair for name in NAMES for pair in registry.expand(registry.parse_selector(name))]
-    names = [registry.selector_text(m.name, m.shown(m.params()), v) for m, v in pairs]
+    pairs = [pair for name in NAMES for pair in selectors.expand(selectors.parse_selector(name))]
+    names = [selectors.selector_text(m.name, m.shown(m.params()), v) for m, v in pairs]
     return [pytest.param(*pair, id=name) for pair, name in zip(pairs, names, strict=True)]
 
 

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import EncoderConfig, Patches, TokenEncoder
+from foundry_bench.encoder import EncoderConfig, TokenEncoder
 from foundry_bench.methods.evit import EViT, EViTStudent, kept_tokens, quarters, reorganise
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
+from foundry_bench.students.tokens import Attended, Stream
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.testing import check_method
-from foundry_bench.tokens import Attended, Stream
 
 OFF = Context(variant="off-the-shelf")
 ZERO = EViT(keep=1.0)

@@ -11,12 +11,13 @@ import torch
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Embedding, EncoderConfig, Patches
+from foundry_bench.encoder import Embedding, EncoderConfig
 from foundry_bench.methods.foundry import DSO, Foundry, assign, assign_at_random, assign_softly, sample_tokens
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
+from foundry_bench.students.tokens import assigned_mean, content_order, nearest
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.token_cache import held_out
-from foundry_bench.tokens import assigned_mean, content_order, nearest
+from foundry_bench.training.token_cache import held_out
 
 
 def test_every_token_picks_one_supertoken_not_the_other_way_round() -> None:

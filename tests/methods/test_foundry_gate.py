@@ -9,10 +9,11 @@ import torch
 from foundry_bench.context import Context
 from foundry_bench.cost import count_macs
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import EncoderConfig, Patches
+from foundry_bench.encoder import EncoderConfig
 from foundry_bench.methods.foundry import Foundry
 from foundry_bench.methods.foundry_gate import FoundryGate, pack
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
 
 

@@ -10,9 +10,9 @@ from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.methods.fps import FPS
 from foundry_bench.points import farthest_point_sample
-from foundry_bench.students import make_student
+from foundry_bench.students.files import make_student
+from foundry_bench.students.tokens import Stream, nearest, select, take
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.tokens import Stream, nearest, select, take
 
 ZERO = FPS(tokens=64)
 

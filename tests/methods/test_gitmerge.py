@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import EncoderConfig, Patches
+from foundry_bench.encoder import EncoderConfig
 from foundry_bench.methods.gitmerge import (
     GitMerge,
     bin_match,
@@ -19,9 +19,10 @@ from foundry_bench.methods.gitmerge import (
     offsets,
     z_order,
 )
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
+from foundry_bench.students.tokens import take
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.tokens import take
 
 OFF = Context(variant="off-the-shelf")
 

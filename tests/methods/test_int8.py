@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from foundry_bench.context import Context
 from foundry_bench.cost import bytes_on_disk, count_macs, count_parameters
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Encoder, EncoderConfig, Patches
-from foundry_bench.linears import SparseLinear, linears, trainable_copy
+from foundry_bench.encoder import Encoder, EncoderConfig
 from foundry_bench.method import OFF_THE_SHELF
 from foundry_bench.methods.foundry import Foundry
 from foundry_bench.methods.int8 import (
@@ -31,11 +30,13 @@ from foundry_bench.methods.int8 import (
     quantize_tokens,
     quantize_weight,
 )
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
+from foundry_bench.students.linears import SparseLinear, linears, trainable_copy
 from foundry_bench.teachers import load_teacher
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.testing import check_encoder, check_state
-from foundry_bench.token_cache import held_out
+from foundry_bench.training.token_cache import held_out
 
 OFF = Context(variant=OFF_THE_SHELF)
 both = pytest.mark.parametrize("activations", ACTIVATIONS)

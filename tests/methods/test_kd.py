@@ -8,11 +8,11 @@ import torch
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.distillation import shares_tokenizer
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.methods.kd import FeatureKD, spaced
-from foundry_bench.students import make_student
+from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.training.distillation import shares_tokenizer
 
 ZERO = FeatureKD(depth=3)
 

@@ -10,21 +10,21 @@ import pytest
 import test_kd
 import torch
 
-from foundry_bench import expert
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset, load_furniture, load_kicad
-from foundry_bench.distillation import Budget
 from foundry_bench.encoder import EncoderConfig, pool
 from foundry_bench.errors import UserError
-from foundry_bench.expert import Lesson, fit_head, hinton_loss
 from foundry_bench.methods.kd import FeatureKD
 from foundry_bench.methods.kd_expert import ExpertKD
 from foundry_bench.methods.kd_logit import LogitKD
-from foundry_bench.students import make_student
+from foundry_bench.students.files import make_student
 from foundry_bench.tasks.fewshot import FewShot
 from foundry_bench.tasks.partseg import PartSegmentation
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.token_cache import token_cache
+from foundry_bench.training import expert
+from foundry_bench.training.budget import Budget
+from foundry_bench.training.expert import Lesson, fit_head, hinton_loss
+from foundry_bench.training.token_cache import token_cache
 
 ZERO = None  # copies of the last of the teacher's blocks only: depth = 8 of 8 would be the teacher, and is kd's ZERO
 BUDGET = Budget("tiny", steps=6, batch_size=16, views=2, curve=2)

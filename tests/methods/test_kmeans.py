@@ -10,9 +10,10 @@ from torch import Tensor
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Embedding, EncoderConfig, Patches
+from foundry_bench.encoder import Embedding, EncoderConfig
 from foundry_bench.methods.kmeans import KMeans, fill_empty, greedy_start, kmeans, squared_distances, to_means
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
 
 OFF = Context(variant="off-the-shelf")

@@ -10,13 +10,13 @@ from torch import nn
 from foundry_bench.context import Context
 from foundry_bench.cost import count_macs
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.distillation import shares_tokenizer
 from foundry_bench.encoder import EncoderConfig
-from foundry_bench.linears import linears
 from foundry_bench.methods.foundry import Foundry
 from foundry_bench.methods.lowrank import LowRank, factored, rank, truncated_svd
-from foundry_bench.students import make_student
+from foundry_bench.students.files import make_student
+from foundry_bench.students.linears import linears
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.training.distillation import shares_tokenizer
 
 OFF = Context(variant="off-the-shelf")
 

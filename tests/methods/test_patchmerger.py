@@ -10,7 +10,7 @@ from torch import Tensor
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import EncoderConfig, Patches
+from foundry_bench.encoder import EncoderConfig
 from foundry_bench.errors import UserError
 from foundry_bench.methods.patchmerger import (
     PM,
@@ -20,10 +20,11 @@ from foundry_bench.methods.patchmerger import (
     reading_weights,
     sample_tokens_after,
 )
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
+from foundry_bench.students.tokens import Stream
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.token_cache import held_out
-from foundry_bench.tokens import Stream
+from foundry_bench.training.token_cache import held_out
 
 OFF = Context(variant="off-the-shelf")
 

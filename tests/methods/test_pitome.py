@@ -13,11 +13,12 @@ import torch
 from foundry_bench.context import Context
 from foundry_bench.cost import count_macs
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import EncoderConfig, Patches
+from foundry_bench.encoder import EncoderConfig
 from foundry_bench.methods.pitome import PiToMe, energy, layer_margin, merged_count, pitome_match, protects
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
+from foundry_bench.students.tokens import Attended, Stream, merge, take
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.tokens import Attended, Stream, merge, take
 
 OFF = Context(variant="off-the-shelf")
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "pitome.npz")

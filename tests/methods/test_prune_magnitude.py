@@ -8,13 +8,13 @@ import torch
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.distillation import shares_tokenizer
 from foundry_bench.encoder import EncoderConfig
-from foundry_bench.linears import linears
 from foundry_bench.methods.prune_magnitude import MagnitudePruning, magnitude_mask
-from foundry_bench.students import make_student
+from foundry_bench.students.files import make_student
+from foundry_bench.students.linears import linears
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.testing import training_inputs
+from foundry_bench.training.distillation import shares_tokenizer
 
 OFF = Context(variant="off-the-shelf")
 

@@ -15,10 +15,8 @@ from torch import Tensor, nn
 from foundry_bench.context import Context
 from foundry_bench.cost import count_macs
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.distillation import shares_tokenizer
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.errors import UserError
-from foundry_bench.linears import FoldedPointNet
 from foundry_bench.methods.foundry import Foundry
 from foundry_bench.methods.lowrank import LowRank
 from foundry_bench.methods.prune_structured import (
@@ -31,10 +29,12 @@ from foundry_bench.methods.prune_structured import (
     refitted,
 )
 from foundry_bench.methods.tome import ToMe
-from foundry_bench.students import make_student
+from foundry_bench.students.files import make_student
+from foundry_bench.students.linears import FoldedPointNet
+from foundry_bench.students.tokens import set_fused_attention
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.token_cache import held_out
-from foundry_bench.tokens import set_fused_attention
+from foundry_bench.training.distillation import shares_tokenizer
+from foundry_bench.training.token_cache import held_out
 
 OFF = Context(variant="off-the-shelf")
 

@@ -8,9 +8,10 @@ import torch
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Embedding, EncoderConfig, Patches
+from foundry_bench.encoder import Embedding, EncoderConfig
 from foundry_bench.methods.random_drop import RandomDrop
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
 
 ZERO = RandomDrop(keep=1.0)

@@ -8,12 +8,12 @@ from test_tome import closed_form
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Patches
 from foundry_bench.methods.tofu import ToFu, mlerp, prune
 from foundry_bench.methods.tome import match
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
+from foundry_bench.students.tokens import Attended, Stream, merge
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.tokens import Attended, Stream, merge
 
 OFF = Context(variant="off-the-shelf")
 

@@ -11,9 +11,10 @@ import torch
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import EncoderConfig, Patches
+from foundry_bench.encoder import EncoderConfig
 from foundry_bench.methods.tome import ToMe, bipartite_soft_matching, merge_wavg
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
 
 OFF = Context(variant="off-the-shelf")

@@ -10,7 +10,7 @@ from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.methods.truncate import Truncate
-from foundry_bench.students import make_student
+from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
 
 ZERO = Truncate(blocks=3)

@@ -13,15 +13,16 @@ from torch import Tensor, nn
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.distillation import shares_tokenizer
-from foundry_bench.encoder import EncoderConfig, Patches
-from foundry_bench.linears import linears
+from foundry_bench.encoder import EncoderConfig
 from foundry_bench.methods.foundry import Foundry
 from foundry_bench.methods.wanda import Wanda, scaler_row, wanda_mask
-from foundry_bench.students import make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import make_student
+from foundry_bench.students.linears import linears
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.testing import training_inputs
-from foundry_bench.token_cache import calibration_patches, held_out
+from foundry_bench.training.distillation import shares_tokenizer
+from foundry_bench.training.token_cache import calibration_patches, held_out
 
 OFF = Context(variant="off-the-shelf")
 

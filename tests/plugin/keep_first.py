@@ -9,7 +9,7 @@ from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import OFF_THE_SHELF, Method
-from foundry_bench.students import TokenStudent, require_transformer
+from foundry_bench.students.base import TokenStudent, require_transformer
 
 
 class FirstBlocks(TokenStudent):

@@ -16,7 +16,7 @@ from scipy import stats
 from foundry_bench.errors import UserError
 from foundry_bench.report.compare import Comparison, compare
 from foundry_bench.report.compare_text import changes, to_markdown
-from foundry_bench.sweep.plan import identity
+from foundry_bench.sweep.identity import identity
 from foundry_bench.sweep.store import SCHEMA_VERSION, Store
 
 EPISODES = np.random.default_rng(0).normal(0, 0.1, 50)

@@ -16,8 +16,10 @@ from foundry_bench.encoder import EncoderConfig
 from foundry_bench.sweep import runner
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.plan import PROFILE, Plan, plan
-from foundry_bench.sweep.runner import Outcome, run_sweep
+from foundry_bench.sweep.reporting import Outcome
+from foundry_bench.sweep.runner import run_sweep
 from foundry_bench.teachers import PointTransformer, save_teacher
+from foundry_bench.training.budget import BUDGETS, Budget
 
 ENTRY_POINTS = """
 [foundry_bench.methods]
@@ -102,7 +104,6 @@ def sweep(plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Swe
 @pytest.fixture
 def short_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four steps of training in place of the quick budget."""
-    from foundry_bench import distillation
 
-    short = distillation.Budget("quick", steps=4, batch_size=8, views=1, curve=2)
-    monkeypatch.setitem(distillation.BUDGETS, "quick", short)
+    short = Budget("quick", steps=4, batch_size=8, views=1, curve=2)
+    monkeypatch.setitem(BUDGETS, "quick", short)

@@ -22,10 +22,10 @@ import torch
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import Embedding, Encoder, Tokens
-from foundry_bench.expert import Expert
 from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF, Method
 from foundry_bench.task import Metric, Scores, Supervision, Task, score_from_outcomes
 from foundry_bench.teachers import PointTransformer
+from foundry_bench.training.expert import Expert
 
 
 class Scaled(PointTransformer):

@@ -8,7 +8,7 @@ from typing import Any
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.estimate import Estimate
 from foundry_bench.sweep.plan import Cell
-from foundry_bench.sweep.runner import Outcome
+from foundry_bench.sweep.reporting import Outcome
 
 DRIVER = """
 from dataclasses import replace

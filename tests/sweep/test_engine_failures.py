@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sweep_helpers import Sweep
 
-from foundry_bench import distillation
+from foundry_bench.training.budget import BUDGETS, Budget
 
 
 @pytest.mark.parametrize("engine", ["serial", "local"])
@@ -99,8 +99,8 @@ def test_engines_agree_on_every_number(sweep: Sweep) -> None:
 def test_a_distilled_student_records_its_fidelity_and_curve(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = distillation.Budget("quick", steps=4, batch_size=8, views=1, curve=2)
-    monkeypatch.setitem(distillation.BUDGETS, "quick", short)
+    short = Budget("quick", steps=4, batch_size=8, views=1, curve=2)
+    monkeypatch.setitem(BUDGETS, "quick", short)
     outcome, notes = sweep("distilled")
     fidelity = notes.records[0]["fidelity"]
     assert (fidelity["steps"], fidelity["samples"], len(fidelity["curve"])) == (4, 32, 2)
@@ -110,7 +110,7 @@ def test_a_distilled_student_records_its_fidelity_and_curve(
 
 
 def test_a_record_says_what_it_was_made_of_and_where(sweep: Sweep, tmp_path: Path) -> None:
-    from foundry_bench.sweep.plan import identity
+    from foundry_bench.sweep.identity import identity
 
     outcome, _ = sweep("teacher-copy")
     for cell in outcome.plan.cells:

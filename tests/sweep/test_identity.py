@@ -81,7 +81,7 @@ METHODS = ("teacher-copy", "distilled", "teacher-copy+halving")
 @pytest.fixture
 def one_file_per_plugin(plugins: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The code hash is that of a plugin's file: here all share one, so it is left out and versions stand for it."""
-    monkeypatch.setattr("foundry_bench.sweep.harness.code_sha256", lambda classes: "the same")
+    monkeypatch.setattr("foundry_bench.sweep.plan.code_sha256", lambda classes: "the same")
     return plugins
 
 

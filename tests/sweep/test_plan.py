@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sweep_helpers import config_of
 
-from foundry_bench.distillation import BUDGETS
 from foundry_bench.errors import UserError
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.plan import EVALUATE, PROFILE, STUDENT, Plan, plan
+from foundry_bench.training.budget import BUDGETS
 
 pytestmark = pytest.mark.usefixtures("plugins")
 

@@ -16,7 +16,7 @@ from sweep_helpers import Sweep, config_of
 from foundry_bench.errors import UserError
 from foundry_bench.sweep import runner, snapshot
 from foundry_bench.sweep.engines.local import LocalEngine
-from foundry_bench.sweep.runner import InterruptedSweepError
+from foundry_bench.sweep.reporting import InterruptedSweepError
 from foundry_bench.sweep.store import Store
 
 

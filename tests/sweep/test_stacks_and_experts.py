@@ -11,19 +11,17 @@ import torch
 from safetensors.torch import load_file
 from sweep_helpers import Sweep, config_of
 
-from foundry_bench import distillation
 from foundry_bench.report.frame import load_results
 from foundry_bench.report.leaderboard import build
 from foundry_bench.report.writer import write_reports
 from foundry_bench.sweep.plan import plan
 from foundry_bench.sweep.store import Store
+from foundry_bench.training.budget import BUDGETS, Budget
 
 
 @pytest.fixture(autouse=True)
 def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        distillation.BUDGETS, "quick", distillation.Budget("quick", steps=4, batch_size=8, views=2)
-    )
+    monkeypatch.setitem(BUDGETS, "quick", Budget("quick", steps=4, batch_size=8, views=2))
 
 
 def weights(folder: Path, cell: str) -> dict[str, torch.Tensor]:

@@ -9,8 +9,8 @@ import yaml
 from sweep_helpers import Notes, config_of
 
 from foundry_bench.errors import UserError
-from foundry_bench.registry import expand, expand_task, parse_selector
 from foundry_bench.report.writer import write_reports
+from foundry_bench.selectors import expand, expand_task, parse_selector
 from foundry_bench.sweep.config import SweepConfig, packaged
 from foundry_bench.sweep.plan import EVALUATE, STUDENT, plan
 from foundry_bench.sweep.runner import run_sweep

@@ -11,16 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from foundry_bench import classifier, probing
-from foundry_bench.classifier import Finetuning, classification_head, random_views
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset, load_kicad
 from foundry_bench.errors import UserError
-from foundry_bench.features import embed_clouds, turned
-from foundry_bench.finetuning import Recipe
-from foundry_bench.method import OFF_THE_SHELF
-from foundry_bench.methods.int8 import Int8
-from foundry_bench.probing import (
+from foundry_bench.heads import classifier, probing
+from foundry_bench.heads.classifier import Finetuning, classification_head, random_views
+from foundry_bench.heads.features import embed_clouds, turned
+from foundry_bench.heads.probe import probe
+from foundry_bench.heads.probing import (
     cluster_outcomes,
     clustered_score,
     embed_objects,
@@ -30,13 +28,15 @@ from foundry_bench.probing import (
     split_sides,
     svm_predictions,
 )
-from foundry_bench.students import make_student
+from foundry_bench.method import OFF_THE_SHELF
+from foundry_bench.methods.int8 import Int8
+from foundry_bench.students.files import make_student
 from foundry_bench.task import Metric
 from foundry_bench.tasks import classification
 from foundry_bench.tasks.classification import Classification
-from foundry_bench.teachers.probe import probe
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.testing import check_task
+from foundry_bench.training.finetuning import Recipe
 
 OA = Metric("oa", primary=True)
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from foundry_bench.classifier import Finetuning
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset, load_furniture, load_kicad
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.errors import UserError
-from foundry_bench.finetuning import Recipe
+from foundry_bench.heads.classifier import Finetuning
 from foundry_bench.tasks import fewshot
 from foundry_bench.tasks.fewshot import SHOTS, Episode, FewShot, episode_accuracy
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.training.finetuning import Recipe
 
 TASK = FewShot(episodes_per_way=12)
 

@@ -7,19 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from foundry_bench import probing
-from foundry_bench.classifier import Finetuning
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset, load_kicad
 from foundry_bench.datasets.dataset import Episode
 from foundry_bench.errors import UserError
-from foundry_bench.features import embed_clouds
-from foundry_bench.finetuning import Recipe
+from foundry_bench.heads import probing
+from foundry_bench.heads.classifier import Finetuning
+from foundry_bench.heads.features import embed_clouds
 from foundry_bench.task import Scores
 from foundry_bench.tasks import fewshot
 from foundry_bench.tasks.fewshot import FewShot, balanced_accuracy, overall_accuracy, svm_answers
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.testing import check_task
+from foundry_bench.training.finetuning import Recipe
 
 TASK = FewShot()
 QUERIES = 5

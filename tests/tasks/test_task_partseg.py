@@ -13,15 +13,16 @@ from torch import Tensor
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset, load_kicad
-from foundry_bench.encoder import Encoder, Patches, Tokens
+from foundry_bench.encoder import Encoder, Tokens
 from foundry_bench.errors import UserError
-from foundry_bench.finetuning import fit
-from foundry_bench.probing import groups_of
-from foundry_bench.segmentation import PartObjects, instance_iou
+from foundry_bench.heads.probing import groups_of
+from foundry_bench.heads.segmentation import PartObjects, instance_iou
+from foundry_bench.points.patches import Patches
 from foundry_bench.tasks import partseg
 from foundry_bench.tasks.partseg import PartSegmentation
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.testing import check_task
+from foundry_bench.training.finetuning import fit
 
 TASK = PartSegmentation(splits=1, eval_points=256)
 CLASSES = ("so", "qfn_dfn", "diode_axial")

@@ -20,9 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import EncoderConfig, Patches
+from foundry_bench.encoder import EncoderConfig
 from foundry_bench.errors import UserError
-from foundry_bench.students import load_student, make_student, save_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.files import load_student, make_student, save_student
 from foundry_bench.teachers import load_teacher, save_teacher, teacher_sha256
 from foundry_bench.teachers.checkpoints.names import Options
 from foundry_bench.teachers.checkpoints.reading import FOREIGN, RECIPE

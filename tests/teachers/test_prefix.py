@@ -10,17 +10,20 @@ from typing import Any
 import pytest
 import torch
 
-from foundry_bench import registry
+from foundry_bench import registry, selectors
 from foundry_bench.context import Context
 from foundry_bench.cost import count_macs
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Embedding, Patches
+from foundry_bench.encoder import Embedding
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.methods.tome import ToMeStudent
-from foundry_bench.reduction import ReducingStudent
-from foundry_bench.students import TokenStudent, make_student
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.base import TokenStudent
+from foundry_bench.students.files import make_student
+from foundry_bench.students.reduction import ReducingStudent
+from foundry_bench.students.tokens import Attended, Stream
+from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
-from foundry_bench.tokens import Attended, Prefix, Stream
 from tests.conftest import TINY
 
 NAMES = list(registry.entries("methods"))
@@ -131,7 +134,7 @@ def rows_entering_mlps(student: ReducingStudent) -> list[int]:
 
 
 def compressed(name: str) -> list[tuple[Method, str]]:
-    return registry.expand(registry.parse_selector(name))
+    return selectors.expand(selectors.parse_selector(name))
 
 
 @pytest.mark.parametrize("name", KEEP_IT)

@@ -10,11 +10,11 @@ import torch
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Patches
 from foundry_bench.errors import UserError
-from foundry_bench.teachers.objectives import canonical_code, chamfer, contrast
-from foundry_bench.teachers.pretrain import PretrainConfig, pretrain, sampling_weights
-from foundry_bench.teachers.views import ViewBank, turn
+from foundry_bench.points.patches import Patches
+from foundry_bench.training.objectives import canonical_code, chamfer, contrast
+from foundry_bench.training.pretrain import PretrainConfig, pretrain, sampling_weights
+from foundry_bench.training.views import ViewBank, turn
 from tests.conftest import TINY
 
 CONFIG = PretrainConfig(encoder=TINY, steps=12, batch_size=16, views=2, warmup=2, probe_every=6, lr=3e-3)

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from foundry_bench import probing
 from foundry_bench.datasets import PointCloudDataset, load_furniture, load_kicad
 from foundry_bench.errors import UserError
-from foundry_bench.features import turned
-from foundry_bench.probing import split_sides
-from foundry_bench.teachers.classical import classical_features
-from foundry_bench.teachers.probe import linear_probe, probe
+from foundry_bench.heads import probing
+from foundry_bench.heads.classical import classical_features
+from foundry_bench.heads.features import turned
+from foundry_bench.heads.probe import linear_probe, probe
+from foundry_bench.heads.probing import split_sides
 
 
 @pytest.fixture(scope="module")

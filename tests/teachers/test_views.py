@@ -11,8 +11,8 @@ from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.teachers.views import ViewBank
-from foundry_bench.token_cache import token_cache
+from foundry_bench.training.token_cache import token_cache
+from foundry_bench.training.views import ViewBank
 
 SIZES = EncoderConfig(groups=16, group_size=8, points=256)
 

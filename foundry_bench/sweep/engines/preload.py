@@ -18,9 +18,9 @@ MODULES = (
     "scipy.stats",
     "sklearn.svm",
     "foundry_bench.cost",
-    "foundry_bench.distillation",
-    "foundry_bench.students",
-    "foundry_bench.training",
+    "foundry_bench.training.distillation",
+    "foundry_bench.students.files",
+    "foundry_bench.training.finished",
     "foundry_bench.stack",
     "foundry_bench.datasets.catalog",
 )

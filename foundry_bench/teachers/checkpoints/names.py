@@ -10,8 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from foundry_bench.errors import UserError
-from foundry_bench.registry import unknown
+from foundry_bench.errors import UserError, unknown
 
 STUDENT, EMA = "student", "ema"
 BRANCHES = (STUDENT, EMA)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from foundry_bench.context import Progress, no_progress
 from foundry_bench.datasets.dataset import CloudArray
-from foundry_bench.encoder import EncoderConfig, Patches
+from foundry_bench.encoder import EncoderConfig
 from foundry_bench.points import gather, group, nearest_neighbors, normalize
+from foundry_bench.points.patches import Patches
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from foundry_bench.errors import UserError
-from foundry_bench.probing import Kind, groups_of, split_sides, svm_predictions
+from foundry_bench.heads.probing import Kind, groups_of, split_sides, svm_predictions
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset

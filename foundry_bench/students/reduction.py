@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foundry_bench.encoder import Embedding, Tokens
-from foundry_bench.students import CAU, TokenStudent
+from foundry_bench.students.base import CAU, TokenStudent
+from foundry_bench.students.tokens import Attended, Stream, attend, draw, take
+from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.tokens import Attended, Prefix, Stream, attend, draw, take
 
 
 class ReducingStudent(TokenStudent):

@@ -8,67 +8,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from foundry_bench.context import REHEARSAL, Context, derive_seed
-from foundry_bench.encoder import Embedding, Encoder, Patches, TokenEncoder, Tokens
-from foundry_bench.token_cache import TokenCache, token_cache
-from foundry_bench.tokens import set_fused_attention
+from foundry_bench.context import Context, derive_seed
+from foundry_bench.encoder import DistillReport, Embedding, Encoder, TokenEncoder, Tokens
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.tokens import set_fused_attention
+from foundry_bench.training.budget import Budget, get_budget, resolve
+from foundry_bench.training.token_cache import TokenCache, token_cache
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.method import Method
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What one distillation may spend, counted in optimisation steps and samples. ``views``: augmented views cached per
-    object; ``curve``: how many points the held-out curve has; ``clouds``: read no more than so many, 0 for all."""
-
-    name: str
-    steps: int
-    batch_size: int
-    views: int
-    lr: float = 3e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.1
-    curve: int = 4
-    clouds: int = 0
-
-
-BUDGETS = {
-    "quick": Budget("quick", steps=200, batch_size=64, views=4),
-    "standard": Budget("standard", steps=1200, batch_size=128, views=8, curve=6),
-    "paper": Budget("paper", steps=0, batch_size=512, views=16, lr=1e-3, warmup=0.2, curve=15),
-    REHEARSAL: Budget(REHEARSAL, steps=2, batch_size=4, views=1, curve=1, clouds=48),
-}
-"""``paper``: 150 epochs (Foundry) with Point-JEPA's published optimiser settings; its steps follow from the data's size."""
-PAPER_EPOCHS = 150
-
-
-def get_budget(name: str) -> Budget:
-    """A named budget. Raises UserError for an unknown name."""
-    if name not in BUDGETS:
-        from foundry_bench.registry import unknown
-
-        raise unknown("budget", name, BUDGETS)
-    return BUDGETS[name]
-
-
-@dataclass(frozen=True)
-class DistillReport:
-    """Fidelity of a student: ``r2`` is the share of the teacher's held-out token variance it explains."""
-
-    r2: float
-    curve: list[dict[str, float]] = field(default_factory=list)
-    steps: int = 0
-    samples: int = 0
-    seconds: float = 0.0
 
 
 def shares_tokenizer(student: Encoder, teacher: Encoder) -> bool:
@@ -158,13 +113,6 @@ def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     loss.backward()
     nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 3.0)
     optimizer.step()
-
-
-def resolve(budget: Budget, data: PointCloudDataset) -> Budget:
-    """``budget`` with its steps; the paper's follow from the size of ``data``."""
-    if budget.steps > 0:
-        return budget
-    return replace(budget, steps=max(1, round(PAPER_EPOCHS * len(data.points) / budget.batch_size)))
 
 
 def _optimizer(student: nn.Module, budget: Budget) -> torch.optim.Optimizer:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +11,10 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
-from foundry_bench import registry
+from foundry_bench import registry, selectors
 from foundry_bench.context import Context
-from foundry_bench.encoder import Encoder, EncoderConfig, TokenEncoder
+from foundry_bench.encoder import Encoder, EncoderConfig, Origin
 from foundry_bench.errors import UserError
 from foundry_bench.method import FMD
 from foundry_bench.storage import atomic_path
@@ -31,81 +29,6 @@ STAND_INS = 16
 """Random clouds that a student is rebuilt on."""
 
 
-class TokenStudent(TokenEncoder):
-    """A student that keeps the teacher's tokenizer, frozen, and starts from copies of its blocks, positions, norm, prefix."""
-
-    data_dependent = False
-    prefix: nn.Parameter | None
-    prefix_pos: nn.Parameter | None
-
-    def __init__(self, teacher: PointTransformer, blocks: list[int] | None = None) -> None:
-        """``blocks``: which of the teacher's blocks are kept (default: all)."""
-        super().__init__()
-        self.config = teacher.config
-        self.tokenizer = copy.deepcopy(teacher.tokenizer).requires_grad_(False)
-        self.positional_encoding = copy.deepcopy(teacher.positional_encoding).requires_grad_(True)
-        chosen = range(len(teacher.blocks)) if blocks is None else blocks
-        self.blocks = nn.ModuleList(copy.deepcopy(teacher.blocks[i]) for i in chosen).requires_grad_(True)
-        self.norm = copy.deepcopy(teacher.norm).requires_grad_(True)
-        for name in ("prefix", "prefix_pos"):
-            rows = getattr(teacher, name)
-            self.register_parameter(name, None if rows is None else nn.Parameter(rows.detach().clone()))
-        self.cau: CAU | None = None
-
-    def train(self, mode: bool = True) -> TokenStudent:
-        """Training mode for all but the frozen tokenizer, whose batch norms keep the teacher's statistics."""
-        super().train(mode)
-        self.tokenizer.eval()
-        return self
-
-    @property
-    def cost_parts(self) -> dict[str, nn.Module]:
-        parts: dict[str, nn.Module] = {"tokenizer": self.tokenizer}
-        return parts if self.cau is None else {**parts, "decoder": self.cau}
-
-
-class CAU(nn.Module):
-    """Foundry's cross-attention upsampling unit after its map: ``MLP(known + row)`` on every patch, two linear layers.
-
-    ``row`` (B, T, D) is what stands for the patch after a reduction, ``known`` (B, T, D) what is known of the patch itself.
-    With ``skip`` the MLP is added to the row and starts at zero, so that training starts from the student off the shelf.
-    """
-
-    def __init__(self, dim: int, hidden: int, skip: bool) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-        self.skip = skip
-        if skip:
-            nn.init.zeros_(self.fc2.weight)
-            nn.init.zeros_(self.fc2.bias)
-
-    def forward(self, row: Tensor, known: Tensor | float) -> Tensor:
-        out = self.fc2(nn.functional.gelu(self.fc1(row + known)))
-        return row + out if self.skip else out
-
-
-def require_transformer(teacher: Encoder, method: str) -> PointTransformer:
-    """The teacher as a PointTransformer. Raises UserError when the method cannot work on this teacher."""
-    if not isinstance(teacher, PointTransformer):
-        raise UserError(
-            f"{method} needs a PointTransformer teacher, got {type(teacher).__name__}; choose another teacher"
-        )
-    return teacher
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a student comes from: its ``method`` and ``variant``, the sizes of its teacher, and, where the teacher was read
-    from a file, its name and hash. Kept on the student as ``student.origin`` and written beside its weights."""
-
-    method: Method
-    variant: str
-    config: EncoderConfig
-    teacher: str | None = None
-    teacher_sha256: str | None = None
-
-
 def make_student(
     method: Method | str, teacher: Encoder, data: PointCloudDataset | None = None, ctx: Context | None = None
 ) -> Encoder:
@@ -114,8 +37,8 @@ def make_student(
     ``data`` are clouds for methods that calibrate, by default the embedded unlabelled set. Raises UserError.
     """
     if isinstance(method, str):
-        selector = registry.parse_selector(method)
-        method = registry.expand(selector, use_grid=False)[0][0]
+        selector = selectors.parse_selector(method)
+        method = selectors.expand(selector, use_grid=False)[0][0]
         named = selector.variant or (ctx.variant if ctx else default_variant(method))
         ctx = replace(ctx or Context(), variant=named)
     if data is None:
@@ -182,7 +105,7 @@ def load_student(folder: Path | str) -> Encoder:
         raise UserError(
             f"{folder}/config.json is no student of this version (format {config.get('format')!r})"
         )
-    method = registry.build_method(config["method"], config["params"])
+    method = selectors.build_method(config["method"], config["params"])
     sizes = EncoderConfig.from_dict(config["encoder"])
     student = make_student(method, _stand_in(sizes), _no_clouds(sizes), Context(variant=config["variant"]))
     try:

@@ -15,19 +15,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from foundry_bench.distillation import (
-    Budget,
-    DistillReport,
-    heldout_r2,
-    inputs_of,
-    optimise,
-    resolve,
-    shares_tokenizer,
-)
-from foundry_bench.encoder import Encoder, Patches, TokenEncoder, pool
+from foundry_bench.encoder import DistillReport, Encoder, TokenEncoder, pool
 from foundry_bench.errors import UserError
 from foundry_bench.method import Method
-from foundry_bench.token_cache import TokenCache, token_cache
+from foundry_bench.points.patches import Patches
+from foundry_bench.training.budget import Budget, resolve
+from foundry_bench.training.distillation import heldout_r2, inputs_of, optimise, shares_tokenizer
+from foundry_bench.training.token_cache import TokenCache, token_cache
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
-from foundry_bench.encoder import Encoder, Patches
+from foundry_bench.encoder import Encoder
+from foundry_bench.points.patches import Patches
 from foundry_bench.teachers.tokenizer import PointNetTokenizer, ReducedTokenizer
 
 SMALLEST = 8

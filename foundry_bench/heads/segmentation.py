@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foundry_bench.errors import UserError
-from foundry_bench.features import turn_angles
+from foundry_bench.heads.features import turn_angles
+from foundry_bench.heads.probing import split_sides
 from foundry_bench.points import rotate_about_up
-from foundry_bench.probing import split_sides
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
@@ -174,7 +174,7 @@ class PartObjects:
 
     @classmethod
     def of(cls, data: PointCloudDataset, rotate: bool) -> PartObjects:
-        """Turned by angles hashed from the objects' paths (:func:`foundry_bench.features.turn_angles`) if ``rotate``."""
+        """Turned by angles hashed from the objects' paths (:func:`foundry_bench.heads.features.turn_angles`) if ``rotate``."""
         names = tuple(name for name in data.classes if name in data.part_names)
         number = np.array([*(names.index(name) if name in names else -1 for name in data.classes), -1])
         has_parts = np.zeros(len(data.labels), bool) if data.parts is None else (data.parts >= 0).any(axis=1)

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foundry_bench.encoder import EncoderConfig, Patches, pool
+from foundry_bench.encoder import EncoderConfig, pool
+from foundry_bench.points.patches import Patches
 from foundry_bench.teachers.transformer import PointTransformer, make_blocks, positional_mlp, run_blocks
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from foundry_bench.context import Context, derive_seed
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
-from foundry_bench.tokens import set_fused_attention
+from foundry_bench.students.tokens import set_fused_attention
 
 Loss = Callable[[np.ndarray], Tensor]
 """Called as ``loss(rows)``: the scalar loss of some rows. The encoder's ``training`` flag tells whether it is being trained;

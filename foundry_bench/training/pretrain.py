@@ -19,10 +19,10 @@ from foundry_bench.context import Context, derive_seed
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.errors import UserError
 from foundry_bench.storage import atomic_path
-from foundry_bench.teachers.objectives import Heads, LossWeights, canonical_code, objective
+from foundry_bench.students.tokens import set_fused_attention
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.teachers.views import ViewBank, turn
-from foundry_bench.tokens import set_fused_attention
+from foundry_bench.training.objectives import Heads, LossWeights, canonical_code, objective
+from foundry_bench.training.views import ViewBank, turn
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset

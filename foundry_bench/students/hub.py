@@ -59,7 +59,7 @@ def pull_student(
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    from foundry_bench.students import load_student
+    from foundry_bench.students.files import load_student
 
     try:
         path = snapshot_download(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from foundry_bench import expert, registry
+from foundry_bench import registry
 from foundry_bench.datasets.catalog import load_dataset
 from foundry_bench.datasets.few import spread
-from foundry_bench.distillation import Budget, DistillReport, distill
-from foundry_bench.encoder import Encoder, TokenEncoder
+from foundry_bench.encoder import DistillReport, Encoder, TokenEncoder
 from foundry_bench.errors import UserError
 from foundry_bench.stack import Stack
-from foundry_bench.students import make_student, mark
+from foundry_bench.students.files import make_student, mark
+from foundry_bench.training import expert
+from foundry_bench.training.budget import Budget
+from foundry_bench.training.distillation import distill
 from foundry_bench.variants import FMD, OFF_THE_SHELF
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def expert_of(method: Method) -> expert.Expert:
     first = method.parts[0] if isinstance(method, Stack) else method
     if not isinstance(first, expert.Expert):
         raise UserError(
-            f"{method.name} has no task to be an expert of; derive it from foundry_bench.expert.Expert"
+            f"{method.name} has no task to be an expert of; derive it from foundry_bench.training.expert.Expert"
         )
     return first
 

@@ -18,10 +18,11 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from foundry_bench.context import Context, derive_seed
-from foundry_bench.encoder import Embedding, Encoder, EncoderConfig, Patches, TokenEncoder, Tokens
+from foundry_bench.encoder import Embedding, Encoder, EncoderConfig, TokenEncoder, Tokens
 from foundry_bench.errors import UserError
+from foundry_bench.points.patches import Patches
 from foundry_bench.storage import reserve
-from foundry_bench.teachers.views import ViewBank, turn
+from foundry_bench.training.views import ViewBank, turn
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from foundry_bench.context import Context
 from foundry_bench.encoder import Encoder, pool
-from foundry_bench.features import embed_clouds
-from foundry_bench.finetuning import Recipe, fit, seeded
+from foundry_bench.errors import unknown
+from foundry_bench.heads.features import embed_clouds
+from foundry_bench.heads.probing import CHUNK, posed
 from foundry_bench.points.sampling import gather
 from foundry_bench.points.transforms import augment, normalize
-from foundry_bench.probing import CHUNK, posed
-from foundry_bench.registry import unknown
+from foundry_bench.training.finetuning import Recipe, fit, seeded
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
@@ -129,7 +129,7 @@ class FinetunedClassifier:
     def predict(self, train: np.ndarray, labels: np.ndarray, test: np.ndarray, what: str) -> np.ndarray:
         """Labels of the rows ``test`` after training on the rows ``train`` with their ``labels``; ``what`` names the problem.
 
-        Raises what :func:`~foundry_bench.finetuning.fit` raises.
+        Raises what :func:`~foundry_bench.training.finetuning.fit` raises.
         """
         classes, targets = np.unique(labels, return_inverse=True)
         student = copy.deepcopy(self.encoder).to(self.ctx.device)

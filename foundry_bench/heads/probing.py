@@ -22,7 +22,7 @@ from sklearn.svm import SVC
 from foundry_bench.context import Context
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
-from foundry_bench.features import embed_clouds, turned
+from foundry_bench.heads.features import embed_clouds, turned
 from foundry_bench.task import Metric, Score
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Students: their bases, what they share, and their folders on disk."""

@@ -1,0 +1,1 @@
+"""Training: one loop, budgets, distillation, experts, fine-tuning and pre-training."""

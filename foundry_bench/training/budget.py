@@ -1,0 +1,54 @@
+"""What a distillation may spend: named budgets in steps and samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from foundry_bench.errors import unknown
+
+if TYPE_CHECKING:
+    from foundry_bench.datasets import PointCloudDataset
+
+REHEARSAL = "rehearsal"
+"""Name of the budget that a sweep is rehearsed with: two steps on a few clouds, so that errors show before hours are spent."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one distillation may spend, counted in optimisation steps and samples. ``views``: augmented views cached per
+    object; ``curve``: how many points the held-out curve has; ``clouds``: read no more than so many, 0 for all."""
+
+    name: str
+    steps: int
+    batch_size: int
+    views: int
+    lr: float = 3e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    curve: int = 4
+    clouds: int = 0
+
+
+BUDGETS = {
+    "quick": Budget("quick", steps=200, batch_size=64, views=4),
+    "standard": Budget("standard", steps=1200, batch_size=128, views=8, curve=6),
+    "paper": Budget("paper", steps=0, batch_size=512, views=16, lr=1e-3, warmup=0.2, curve=15),
+    REHEARSAL: Budget(REHEARSAL, steps=2, batch_size=4, views=1, curve=1, clouds=48),
+}
+"""``paper``: 150 epochs (Foundry) with Point-JEPA's published optimiser settings; its steps follow from the data's size."""
+PAPER_EPOCHS = 150
+
+
+def get_budget(name: str) -> Budget:
+    """A named budget. Raises UserError for an unknown name."""
+    if name not in BUDGETS:
+        raise unknown("budget", name, BUDGETS)
+    return BUDGETS[name]
+
+
+def resolve(budget: Budget, data: PointCloudDataset) -> Budget:
+    """``budget`` with its steps; the paper's follow from the size of ``data``."""
+    if budget.steps > 0:
+        return budget
+    return replace(budget, steps=max(1, round(PAPER_EPOCHS * len(data.points) / budget.batch_size)))
