@@ -34,7 +34,7 @@ from foundry_bench.heads.segmentation import (
 from foundry_bench.points import normalize, random_angles, rotate_about_up
 from foundry_bench.task import Metric, Scores, Supervision, Task
 from foundry_bench.training.budget import REHEARSAL
-from foundry_bench.training.finetuning import Recipe, fit, seeded
+from foundry_bench.training.finetuning import Recipe, seeded, train_head
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -157,7 +157,7 @@ class PartSegmentation(Task):
             with seeded(own, "part head"):
                 head = PartHead(encoder.config.dim, len(objects.names), sum(objects.sizes)).to(ctx.device)
             loss = self._loss(head, cache, tuned, objects, training.points, own)
-            fit(head, tuned, loss, train, training.recipe, own, what=f"train part head, {name}")
+            train_head(head, tuned, loss, train, training.recipe, own, what=f"train part head, {name}")
             if tuned is not None:
                 tuned.eval()
             source = cache if tuned is None else live_tokens(tuned)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -21,6 +20,7 @@ from foundry_bench.errors import UserError
 from foundry_bench.storage import atomic_path
 from foundry_bench.students.tokens import set_fused_attention
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.training.loop import adamw, learning_rate, train_step
 from foundry_bench.training.objectives import Heads, LossWeights, canonical_code, objective
 from foundry_bench.training.views import ViewBank, turn
 
@@ -35,7 +35,7 @@ SMALL = EncoderConfig(
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Everything that determines a pre-training besides the data. ``steps`` counts optimisation steps."""
+    """Everything that determines a pre-training besides the data. ``steps`` counts training steps."""
 
     encoder: EncoderConfig = SMALL
     weights: LossWeights = field(default_factory=LossWeights)
@@ -64,6 +64,9 @@ class PretrainConfig:
         except TypeError as error:
             raise UserError(f"pre-training configuration: {error}") from error
 
+
+FINAL_RATE = 0.01
+"""Share of the peak learning rate that the last steps get."""
 
 Probe = Callable[[PointTransformer], float]
 
@@ -115,14 +118,6 @@ class _State:
             self.log.append({"step": self.step, "planned_steps_before": steps[0], "planned_steps": steps[1]})
 
 
-def learning_rate(config: PretrainConfig, step: int) -> float:
-    """Linear warm-up, then cosine to 1 % of the peak."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    done = (step - config.warmup) / max(config.steps - config.warmup, 1)
-    return config.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
-
-
 def sampling_weights(series: np.ndarray) -> Tensor:
     """Weight of each object: 1 / sqrt(size of its series), so that long runs of near-twins do not fill the batches."""
     _, inverse, counts = np.unique(series, return_inverse=True, return_counts=True)
@@ -154,7 +149,7 @@ def pretrain(
     weights = sampling_weights(data.series)
     began, first = time.perf_counter(), state.step
     while state.step < config.steps:
-        terms = _step(state, bank, code, weights, config)
+        terms = _train_once(state, bank, code, weights, config)
         state.step += 1
         ctx.progress("pre-train", state.step, config.steps)
         if state.step % config.probe_every == 0 or state.step == config.steps:
@@ -174,18 +169,13 @@ def _start(config: PretrainConfig, code_dim: int, ctx: Context) -> _State:
     heads = Heads(config.encoder, code_dim).to(ctx.device)
     for module in (model, heads):
         set_fused_attention(module, ctx.device.type != "cpu")
-    decay = [p for p in (*model.parameters(), *heads.parameters()) if p.ndim > 1]
-    rest = [p for p in (*model.parameters(), *heads.parameters()) if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-        lr=config.lr,
-        betas=(0.9, 0.98),
-    )
+    parameters = [*model.parameters(), *heads.parameters()]
+    optimizer = adamw(parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     generator = torch.Generator().manual_seed(derive_seed(config.seed, "batches"))
     return _State(model, copy.deepcopy(model), heads, optimizer, generator, [])
 
 
-def _step(
+def _train_once(
     state: _State, bank: ViewBank, code: Tensor, weights: Tensor, config: PretrainConfig
 ) -> dict[str, float]:
     generator = state.generator
@@ -196,8 +186,6 @@ def _step(
     views = (turn(bank.draw(index, pair), generator), turn(bank.draw(index, pair + 1), generator))
     low, high = config.keep
     share = low + (high - low) * float(torch.rand((), generator=generator))
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(config, state.step)
     state.model.train()
     device = next(state.model.parameters()).device
     with torch.autocast(device.type, dtype=torch.bfloat16):
@@ -210,12 +198,10 @@ def _step(
             round(share * config.encoder.groups),
             generator,
         )
-    if not torch.isfinite(loss):
-        raise FloatingPointError(f"the loss is {float(loss)} at step {state.step}; lower the learning rate")
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_([*state.model.parameters(), *state.heads.parameters()], 3.0)
-    state.optimizer.step()
+    rate = learning_rate(state.step, config.steps, peak=config.lr, warmup=config.warmup, floor=FINAL_RATE)
+    parameters = [*state.model.parameters(), *state.heads.parameters()]
+    what = f"pre-train, step {state.step}"
+    train_step(state.optimizer, loss, rate, clip=3.0, what=what, parameters=parameters)
     _average(state.average, state.model, min(config.ema, (1 + state.step) / (10 + state.step)))
     return {"loss": float(loss.detach()), **terms}
 
