@@ -1,0 +1,143 @@
+"""Descriptions of registered plugins from a file in the user's cache; what is missing there is asked for and added."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, replace
+from datetime import date
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+from foundry_bench import __version__, registry
+from foundry_bench.descriptions.asking import ask
+from foundry_bench.descriptions.description import Description, from_json
+from foundry_bench.descriptions.source import source_sha256
+from foundry_bench.errors import UserError
+from foundry_bench.storage import CACHE_VARIABLE, write_atomic
+from foundry_bench.variants import Family
+
+FORM = 1
+"""Raised when a description holds something new."""
+KEPT = 2000
+"""Most descriptions that the file holds; the oldest go first."""
+UNKNOWN = Description(error="no process could be started to import it")
+
+
+def described(kind: str, names: Iterable[str] | None = None) -> dict[str, Description]:
+    """Name -> description of the registered plugins of one kind, or of those of ``names`` that are registered.
+
+    Nothing is imported into this process. A broken plugin has its error in its description and breaks nothing else.
+    Raises UserError when two distributions claim one name.
+    """
+    entries = registry.entries(kind)
+    wanted = [name for name in (entries if names is None else names) if name in entries]
+    sources = {name: source_sha256(entries[name]) for name in wanted}
+    keys = {name: _key(entries[name], sources[name]) for name in wanted}
+    found = _read(set(keys.values()))
+    missing = [name for name in wanted if keys[name] not in found]
+    asked = dict(zip(missing, ask([entries[name] for name in missing]), strict=True)) if missing else {}
+    fresh = {keys[name]: answer for name, answer in asked.items() if answer is not None}
+    # What succeeds without a source that is known could change unseen.
+    _keep(
+        {
+            keys[n]: fresh[keys[n]]
+            for n in missing
+            if keys[n] in fresh and (sources[n] or fresh[keys[n]].error)
+        }
+    )
+    found |= fresh
+    return {name: _worded(kind, entries[name], found.get(keys[name], UNKNOWN)) for name in wanted}
+
+
+def families(methods: Iterable[str]) -> dict[str, Family | None]:
+    """Method -> its family; that of its first part for a stack; None for one that is not installed, broken, or silent.
+
+    Raises nothing: a figure is drawn from records whatever is installed.
+    """
+    first = {method: method.partition("+")[0] for method in methods}
+    try:
+        known = described("methods", sorted(set(first.values())))
+    except UserError:  # two plugins claim one name
+        known = {}
+    return {method: known[part].family if part in known else None for method, part in first.items()}
+
+
+def cache_file() -> Path:
+    """``plugins.json`` in the folder that FOUNDRY_BENCH_CACHE names, or in the user's cache. Raises RuntimeError without a home."""
+    named = os.environ.get(CACHE_VARIABLE)
+    root = Path(named) if named else Path.home() / ".cache" / "foundry-bench"
+    return root / "plugins" / "described.json"
+
+
+def _key(entry: EntryPoint, source: str | None) -> str:
+    """What a description depends on."""
+    version = entry.dist.version if entry.dist is not None else None
+    what = [
+        FORM,
+        __version__,
+        entry.group,
+        entry.name,
+        entry.value,
+        registry.distribution(entry),
+        version,
+        source,
+    ]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+def _day() -> str:
+    """How long an error holds: a day, or until something is installed or removed, for that is how one is mended."""
+    installed: list[str] = []
+    for place in sys.path:
+        with suppress(OSError):
+            installed += [
+                name for name in os.listdir(place or ".") if name.endswith(("-info", ".pth", ".egg"))
+            ]
+    return f"{date.today()} {hashlib.sha256(json.dumps(sorted(installed)).encode()).hexdigest()}"
+
+
+def _content() -> dict[str, Any]:
+    """All that the file holds; nothing where there is none, or none that can be read."""
+    try:
+        content = json.loads(cache_file().read_bytes())
+    except (OSError, RuntimeError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _read(keys: set[str]) -> dict[str, Description]:
+    """The kept descriptions of ``keys``, without errors that no longer hold and what another hand has spoiled."""
+    found: dict[str, Description] = {}
+    day = _day()
+    for key, values in _content().items():
+        if key in keys:
+            with suppress(KeyError, TypeError):
+                description = from_json(values["description"])
+                if description.error is None or values["day"] == day:
+                    found[key] = description
+    return found
+
+
+def _keep(fresh: dict[str, Description]) -> None:
+    """Add to the file, whole or not at all; a cache that cannot be written is no error."""
+    if not fresh:
+        return
+    day = _day()
+    new = {key: {"day": day, "description": asdict(value)} for key, value in fresh.items()}
+    old = {key: value for key, value in _content().items() if key not in new}
+    kept = dict([*old.items(), *new.items()][-KEPT:])
+    with suppress(OSError, RuntimeError):
+        write_atomic(cache_file(), json.dumps(kept).encode(), durable=False)
+
+
+def _worded(kind: str, entry: EntryPoint, description: Description) -> Description:
+    """An error in the words in which loading the plugin tells it."""
+    if description.error is None:
+        return description
+    return replace(description, error=registry.broken(kind, entry, description.error))
