@@ -10,7 +10,7 @@ from rich.table import Table
 
 from foundry_bench import registry
 from foundry_bench.descriptions.description import Description
-from foundry_bench.descriptions.known import described
+from foundry_bench.descriptions.known import described_kinds
 from foundry_bench.errors import unknown
 from foundry_bench.progress import console
 from foundry_bench.variants import FAMILIES
@@ -30,20 +30,20 @@ def list_names(kind: str | None, markdown: bool) -> int:
     """
     if kind is not None and kind not in registry.KINDS:
         raise unknown("kind", kind, registry.KINDS)
-    for name in [kind] if kind else registry.KINDS:
+    for name, descriptions in described_kinds([kind] if kind else registry.KINDS).items():
         if markdown:
-            click.echo("\n".join(markdown_table(name, described(name))))
+            click.echo("\n".join(markdown_table(name, descriptions)))
         else:
-            console().print(_table(name))
+            console().print(_table(name, descriptions))
     return 0
 
 
-def _table(kind: str) -> Table:
+def _table(kind: str, descriptions: dict[str, Description]) -> Table:
     table = Table(title=kind, title_justify="left", header_style="bold")
     for column in ("name", *(["family"] if kind == METHODS else []), "from", "what"):
         table.add_column(column, overflow="fold")
     entries = registry.entries(kind)
-    for name, about in ordered(described(kind)).items():
+    for name, about in ordered(descriptions).items():
         what = f"[red]broken:[/red] {escape(about.error)}" if about.error else escape(about.abstract)
         family = [about.family or "-"] if kind == METHODS else []
         table.add_row(escape(name), *family, escape(registry.distribution(entries[name])), what)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import date
@@ -37,22 +37,32 @@ def described(kind: str, names: Iterable[str] | None = None) -> dict[str, Descri
     """
     entries = registry.entries(kind)
     wanted = [name for name in (entries if names is None else names) if name in entries]
-    sources = {name: source_sha256(entries[name]) for name in wanted}
-    keys = {name: _key(entries[name], sources[name]) for name in wanted}
-    found = _read(set(keys.values()))
-    missing = [name for name in wanted if keys[name] not in found]
-    asked = dict(zip(missing, ask([entries[name] for name in missing]), strict=True)) if missing else {}
-    fresh = {keys[name]: answer for name, answer in asked.items() if answer is not None}
-    # What succeeds without a source that is known could change unseen.
-    _keep(
-        {
-            keys[n]: fresh[keys[n]]
-            for n in missing
-            if keys[n] in fresh and (sources[n] or fresh[keys[n]].error)
-        }
-    )
-    found |= fresh
-    return {name: _worded(kind, entries[name], found.get(keys[name], UNKNOWN)) for name in wanted}
+    return dict(zip(wanted, describe([entries[name] for name in wanted]), strict=True))
+
+
+def described_kinds(kinds: Sequence[str]) -> dict[str, dict[str, Description]]:
+    """Kind -> name -> description of all that is registered, with one process for all that is not yet known."""
+    entries = [(kind, entry) for kind in kinds for entry in registry.entries(kind).values()]
+    found: dict[str, dict[str, Description]] = {kind: {} for kind in kinds}
+    for (kind, entry), about in zip(entries, describe([entry for _, entry in entries]), strict=True):
+        found[kind][entry.name] = about
+    return found
+
+
+def describe(entries: Sequence[EntryPoint]) -> list[Description]:
+    """A description of each entry, kept or asked for; what is asked for is kept."""
+    sources = [source_sha256(entry) for entry in entries]
+    keys = [_key(entry, source) for entry, source in zip(entries, sources, strict=True)]
+    found = _read(set(keys))
+    missing = [number for number, key in enumerate(keys) if key not in found]
+    fresh: dict[str, Description] = {}
+    for number, answer in zip(missing, ask([entries[number] for number in missing]), strict=True):
+        if answer is not None:
+            found[keys[number]] = answer
+            if sources[number] or answer.error:  # a success whose source is not known could change unseen
+                fresh[keys[number]] = answer
+    _keep(fresh)
+    return [_worded(entry, found.get(key, UNKNOWN)) for entry, key in zip(entries, keys, strict=True)]
 
 
 def families(methods: Iterable[str]) -> dict[str, Family | None]:
@@ -69,7 +79,7 @@ def families(methods: Iterable[str]) -> dict[str, Family | None]:
 
 
 def cache_file() -> Path:
-    """``plugins.json`` in the folder that FOUNDRY_BENCH_CACHE names, or in the user's cache. Raises RuntimeError without a home."""
+    """The file, in the folder that FOUNDRY_BENCH_CACHE names or in the user's cache. Raises RuntimeError without a home."""
     named = os.environ.get(CACHE_VARIABLE)
     root = Path(named) if named else Path.home() / ".cache" / "foundry-bench"
     return root / "plugins" / "described.json"
@@ -136,8 +146,10 @@ def _keep(fresh: dict[str, Description]) -> None:
         write_atomic(cache_file(), json.dumps(kept).encode(), durable=False)
 
 
-def _worded(kind: str, entry: EntryPoint, description: Description) -> Description:
+def _worded(entry: EntryPoint, description: Description) -> Description:
     """An error in the words in which loading the plugin tells it."""
     if description.error is None:
         return description
-    return replace(description, error=registry.broken(kind, entry, description.error))
+    return replace(
+        description, error=registry.broken(entry.group.rpartition(".")[2], entry, description.error)
+    )
