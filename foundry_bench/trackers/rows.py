@@ -88,10 +88,10 @@ def _scalar(value: object) -> bool | int | float | str:
 
 def sweep_config(config: SweepConfig) -> dict[str, Any]:
     """The resolved sweep as flat scalars and texts, without what belongs to this machine."""
-    from foundry_bench import __version__
+    from importlib.metadata import version
 
     plain = {key: value for key, value in config.to_plain().items() if key not in PRIVATE}
-    plain["foundry_bench"] = __version__
+    plain["foundry_bench"] = version("foundry-bench")
     flat = {}
     for key, value in plain.items():
         if isinstance(value, dict):
