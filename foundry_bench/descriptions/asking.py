@@ -17,7 +17,7 @@ from typing import IO
 from foundry_bench.descriptions.description import Description, from_json
 
 START = 120.0
-"""Seconds until the child has imported the harness, torch included, on a busy machine."""
+"""Seconds until the child has imported torch, on a busy machine."""
 EACH = 20.0
 """Seconds in which one plugin has to be imported."""
 CODE = (

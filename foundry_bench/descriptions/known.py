@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import date
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 from typing import Any
 
-from foundry_bench import __version__, registry
+from foundry_bench import registry
 from foundry_bench.descriptions.asking import ask
 from foundry_bench.descriptions.description import Description, from_json
 from foundry_bench.descriptions.source import source_sha256
@@ -87,18 +87,9 @@ def cache_file() -> Path:
 
 def _key(entry: EntryPoint, source: str | None) -> str:
     """What a description depends on."""
-    version = entry.dist.version if entry.dist is not None else None
-    what = [
-        FORM,
-        __version__,
-        entry.group,
-        entry.name,
-        entry.value,
-        registry.distribution(entry),
-        version,
-        source,
-    ]
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+    release = entry.dist.version if entry.dist is not None else None
+    place = [registry.distribution(entry), release, entry.group, entry.name, entry.value]
+    return hashlib.sha256(json.dumps([FORM, version("foundry-bench"), *place, source]).encode()).hexdigest()
 
 
 def _day() -> str:

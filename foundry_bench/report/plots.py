@@ -214,38 +214,32 @@ def _legend(axes: Axes, variants: list[str]) -> None:
     for variant in variants:
         fill = FILLS.get(variant, {})
         axes.plot([], [], "o", color="0.3", markeredgewidth=1.6, label=variant, **fill)
-    legend = axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.09), ncols=5)
-    axes.add_artist(legend)
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.09), ncols=5)
 
 
 def _methods_legend(axes: Axes, looks: dict[str, Look]) -> None:
     """Colours and shapes beside the axes: methods under their family, or families alone where there are too many."""
     from matplotlib.lines import Line2D
 
-    alone = len(looks) > ROWS
-    handles = []
+    rows: list[Line2D] = []
+    titles: dict[str, Colour] = {}
     for family, alike in groupby(looks.items(), key=lambda item: item[1].family):
         members = list(alike)
-        look, title = members[0][1], family or "other"
-        handles.append(
-            Line2D([], [], color=look.colour, marker="s" if alone else "", linestyle="", label=title)
-        )
+        colour, title = members[0][1].colour, family or "other"
+        titles[title] = darker(colour)
+        alone = len(looks) > ROWS
+        rows.append(Line2D([], [], color=colour, marker="s" if alone else "", linestyle="", label=title))
         for method, look in [] if alone else members:
-            handles.append(
-                Line2D([], [], color=look.colour, marker=look.shape, markersize=5, linestyle="", label=method)
-            )
-    legend = axes.legend(
-        handles=handles,
-        frameon=False,
-        loc="upper left",
-        bbox_to_anchor=(1.0, 1.0),
-        fontsize=8,
-        labelspacing=0.3,
+            rows.append(Line2D([], [], color=colour, marker=look.shape, linestyle="", label=f" {method}"))
+    figure = axes.get_figure(root=True)
+    if figure is None or not rows:
+        return
+    legend = figure.legend(
+        handles=rows, loc="outside right upper", frameon=False, fontsize=8, labelspacing=0.3, markerscale=0.8
     )
-    for handle, text in zip(handles, legend.get_texts(), strict=True):
-        if not alone and handle.get_marker() == "":
-            text.set_fontweight("bold")
-            text.set_color(darker(handle.get_color()))
+    for text in legend.get_texts():
+        if text.get_text() in titles:
+            text.set(fontweight="bold", color=titles[text.get_text()])
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:
