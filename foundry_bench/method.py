@@ -14,7 +14,7 @@ from torch import Tensor
 
 from foundry_bench.encoder import Encoder, TokenEncoder, Tokens
 from foundry_bench.points.patches import Patches
-from foundry_bench.variants import EXPERT, FMD, OFF_THE_SHELF, VARIANTS
+from foundry_bench.variants import EXPERT, FMD, OFF_THE_SHELF, VARIANTS, Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -33,6 +33,12 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
+    family: ClassVar[Family | None] = None
+    """What kind of compression it is, and its colour in figures; None, grey there, for a method that does not say."""
+    paper: ClassVar[Paper | None] = None
+    """Where the idea is published, or None."""
+    abstract: ClassVar[str] = ""
+    """What it does in a line of at most 100 characters, without a full stop: its row in ``foundry-bench list methods``."""
     version: ClassVar[str] = "1"
     variants: ClassVar[tuple[str, ...]] = (FMD,)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {}

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from foundry_bench.encoder import Encoder, Tokens
 from foundry_bench.method import Method
+from foundry_bench.variants import Family
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -25,6 +26,11 @@ class Stack(Method):
     def name(self) -> str:  # type: ignore[override]
         """``foundry+int8``."""
         return "+".join(part.name for part in self.parts)
+
+    @property
+    def family(self) -> Family | None:  # type: ignore[override]
+        """That of the first method, the only one that is trained."""
+        return self.parts[0].family
 
     @property
     def version(self) -> str:  # type: ignore[override]

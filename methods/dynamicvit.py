@@ -29,6 +29,7 @@ from foundry_bench.students.reduction import ReducingStudent
 from foundry_bench.students.tokens import Stream, nearest, sum_rows, take
 from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -194,6 +195,11 @@ class DynamicViT(Method):
     reconstruct the patches by Foundry's CAU instead of copying the nearest kept row."""
 
     name: ClassVar[str] = "dynamicvit"
+    family: ClassVar[Family] = "drop"
+    paper: ClassVar[Paper] = Paper(
+        "DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsification", "2106.02034"
+    )
+    abstract: ClassVar[str] = "a predictor chooses the tokens that go on, at three depths"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"rho": (0.4,)}
 

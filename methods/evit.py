@@ -26,6 +26,7 @@ from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import MergingStudent, ReducingStudent
 from foundry_bench.students.tokens import Attended, Stream, sum_rows, take
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -102,6 +103,12 @@ class EViT(Method):
     distilled student serves them all."""
 
     name: ClassVar[str] = "evit"
+    family: ClassVar[Family] = "drop"
+    paper: ClassVar[Paper] = Paper(
+        "Not All Patches are What You Need: Expediting Vision Transformers via Token Reorganizations",
+        "2202.07800",
+    )
+    abstract: ClassVar[str] = "the most attended tokens go on, the others are fused into one, at three depths"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.3,), "normalise": (False, True)}
     inference: ClassVar[tuple[str, ...]] = ("keep",)

@@ -21,6 +21,7 @@ from foundry_bench.students.tokens import assigned_mean, content_order
 from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
 from foundry_bench.training.token_cache import calibration_patches
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -204,6 +205,11 @@ class Foundry(Method):
     """
 
     name: ClassVar[str] = "foundry"
+    family: ClassVar[Family] = "foundry"
+    paper: ClassVar[Paper] = Paper("Foundry: Distilling 3D Foundation Models for the Edge", "2511.20721")
+    abstract: ClassVar[str] = (
+        "tokens are gathered into learnable SuperTokens (DSO), all are reconstructed from them (CAU)"
+    )
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (0, 1, 4, 9, 16, 27)}
 
     supertokens: int = 16

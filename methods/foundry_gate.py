@@ -22,6 +22,7 @@ from foundry_bench.students.base import require_transformer
 from foundry_bench.students.tokens import assigned_mean, block_with_mask, take
 from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -114,6 +115,9 @@ class FoundryGate(Method):
     ``weight`` and ``target``: strength of the gate's regulariser and the mean probability it pulls to."""
 
     name: ClassVar[str] = "foundry-gate"
+    family: ClassVar[Family] = "foundry"
+    paper: ClassVar[Paper] = Paper("Foundry: Distilling 3D Foundation Models for the Edge", "2511.20721")
+    abstract: ClassVar[str] = "a gate lets tokens through by themselves; its threshold is chosen at inference"
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": ("auto", 0.0, 0.3, 1.01)}
     inference: ClassVar[tuple[str, ...]] = ("r",)
 

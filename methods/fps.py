@@ -17,6 +17,7 @@ from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import ReducingStudent
 from foundry_bench.students.tokens import Stream, nearest, select, take
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -51,6 +52,9 @@ class FPS(Method):
     copy."""
 
     name: ClassVar[str] = "fps"
+    family: ClassVar[Family] = "drop"
+    paper: ClassVar[Paper] = Paper("Foundry: Distilling 3D Foundation Models for the Edge", "2511.20721")
+    abstract: ClassVar[str] = "the farthest-point subset of the tokens"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"tokens": (9, 27)}
 

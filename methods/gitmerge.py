@@ -26,6 +26,7 @@ from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import MergingStudent, leaving
 from foundry_bench.students.tokens import Stream, select, sum_rows, take
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -146,6 +147,11 @@ class GitMerge(Method):
     draw from, so that one distilled student serves them all."""
 
     name: ClassVar[str] = "gitmerge"
+    family: ClassVar[Family] = "merge"
+    paper: ClassVar[Paper] = Paper(
+        "How Many Tokens Do 3D Point Cloud Transformer Architectures Really Need?", "2511.05449"
+    )
+    abstract: ClassVar[str] = "merges in bins along a space-filling curve and undoes it in every block"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": (0.57, 0.85)}
     inference: ClassVar[tuple[str, ...]] = ("r",)

@@ -25,7 +25,7 @@ from foundry_bench.method import Method
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.linears import SparseLinear, calibrate, linears, replace, trainable_copy
 from foundry_bench.training.token_cache import calibration_patches
-from foundry_bench.variants import OFF_THE_SHELF
+from foundry_bench.variants import OFF_THE_SHELF, Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -154,6 +154,12 @@ class Int8(Method):
     """
 
     name: ClassVar[str] = "int8"
+    family: ClassVar[Family] = "quantise"
+    paper: ClassVar[Paper] = Paper(
+        "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
+        "1712.05877",
+    )
+    abstract: ClassVar[str] = "linear layers in 8 bits"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF,)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"activations": ACTIVATIONS}
     stacked_on: ClassVar[tuple[str, ...]] = ("foundry",)

@@ -13,6 +13,7 @@ from foundry_bench.method import Method
 from foundry_bench.students.base import TokenStudent, require_transformer
 from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -87,6 +88,13 @@ class FeatureKD(Method):
     and keeps its tokenizer, anything else starts at random with a tokenizer as narrow as the blocks."""
 
     name: ClassVar[str] = "kd"
+    family: ClassVar[Family] = "distil"
+    paper: ClassVar[Paper] = Paper(
+        "TinyBERT: Distilling BERT for Natural Language Understanding", "1909.10351"
+    )
+    abstract: ClassVar[str] = (
+        "a smaller transformer: fewer of the teacher's blocks, or narrower ones from scratch"
+    )
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"depth": (1, 3), "width": (1.0, 0.5)}
 
     depth: int = 2

@@ -14,6 +14,7 @@ from foundry_bench.method import EXPERT
 from foundry_bench.methods.kd import small_transformer
 from foundry_bench.students.base import require_transformer
 from foundry_bench.training.expert import Expert, hinton_loss
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -26,6 +27,11 @@ class ExpertKD(Expert):
     temperature. ``alpha``: weight of the teacher's logits against the labels. ``depth`` and ``width`` as in ``kd``."""
 
     name: ClassVar[str] = "kd-expert"
+    family: ClassVar[Family] = "distil"
+    paper: ClassVar[Paper] = Paper("Distilling the Knowledge in a Neural Network", "1503.02531")
+    abstract: ClassVar[str] = (
+        "the transformer of kd, trained for one task by its labels and the teacher's logits"
+    )
     variants: ClassVar[tuple[str, ...]] = (EXPERT,)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"depth": (2,)}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from foundry_bench.methods.kd_expert import ExpertKD
+from foundry_bench.variants import Family, Paper
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,11 @@ class LogitKD(ExpertKD):
     """Parameters as in ``kd-expert``; there are no labels for ``alpha`` < 1 to weigh."""
 
     name: ClassVar[str] = "kd-logit"
+    family: ClassVar[Family] = "distil"
+    paper: ClassVar[Paper] = Paper("Distilling the Knowledge in a Neural Network", "1503.02531")
+    abstract: ClassVar[str] = (
+        "the transformer of kd, trained for one task by the teacher's logits on unlabelled clouds"
+    )
     labelled: ClassVar[bool] = False
 
     alpha: float = 1.0

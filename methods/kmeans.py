@@ -20,6 +20,7 @@ from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import ReducingStudent
 from foundry_bench.students.tokens import Stream, merge, sum_rows, take
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -111,6 +112,9 @@ class KMeans(Method):
     reconstruct the patches by Foundry's CAU instead of copying the row of their cluster."""
 
     name: ClassVar[str] = "kmeans"
+    family: ClassVar[Family] = "pool"
+    paper: ClassVar[Paper] = Paper("Foundry: Distilling 3D Foundation Models for the Edge", "2511.20721")
+    abstract: ClassVar[str] = "means of k-means clusters instead of learned SuperTokens"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"clusters": (9, 27)}
 

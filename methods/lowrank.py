@@ -14,6 +14,7 @@ from foundry_bench.encoder import Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.students.linears import linear, linears, replace, second_moments, trainable_copy
 from foundry_bench.training.token_cache import calibration_patches
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -56,6 +57,12 @@ class LowRank(Method):
     """
 
     name: ClassVar[str] = "lowrank"
+    family: ClassVar[Family] = "factor"
+    paper: ClassVar[Paper] = Paper(
+        "SVD-LLM: Truncation-aware Singular Value Decomposition for Large Language Model Compression",
+        "2403.07378",
+    )
+    abstract: ClassVar[str] = "two thin layers for one, cut where the layer's inputs lose least"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.38, 0.22)}
 

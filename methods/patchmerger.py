@@ -24,6 +24,7 @@ from foundry_bench.students.tokens import Stream
 from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
 from foundry_bench.training.token_cache import calibration_patches
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -139,6 +140,9 @@ class PatchMerger(Method):
     save more. ``upsample``: distilled students reconstruct the patches by Foundry's CAU on top of the soft un-merging."""
 
     name: ClassVar[str] = "patchmerger"
+    family: ClassVar[Family] = "pool"
+    paper: ClassVar[Paper] = Paper("Learning to Merge Tokens in Vision Transformers", "2202.12015")
+    abstract: ClassVar[str] = "learned queries merge the tokens once, half way through the network"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"tokens": (8,), "after": (-1, 1)}
 

@@ -20,6 +20,7 @@ from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import MergingStudent
 from foundry_bench.students.tokens import Attended, Stream, merge, take
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -96,6 +97,11 @@ class PiToMe(Method):
     that training steps draw from, so that one distilled student serves them all."""
 
     name: ClassVar[str] = "pitome"
+    family: ClassVar[Family] = "merge"
+    paper: ClassVar[Paper] = Paper(
+        "Accelerating Transformers with Spectrum-Preserving Token Merging", "2405.16148"
+    )
+    abstract: ClassVar[str] = "merges similar tokens in every block and protects isolated ones"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"ratio": (0.5, 0.78)}
     inference: ClassVar[tuple[str, ...]] = ("ratio", "proportional")

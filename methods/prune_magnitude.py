@@ -11,6 +11,7 @@ from torch import Tensor
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.students.linears import SparseLinear, linears, replace, trainable_copy
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -40,6 +41,11 @@ class MagnitudePruning(Method):
     """
 
     name: ClassVar[str] = "prune-magnitude"
+    family: ClassVar[Family] = "prune"
+    paper: ClassVar[Paper] = Paper(
+        "Learning both Weights and Connections for Efficient Neural Networks", "1506.02626"
+    )
+    abstract: ClassVar[str] = "the smallest weights are zero: fewer to store, as many to multiply"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"sparsity": (0.75,)}
 

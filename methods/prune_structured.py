@@ -20,6 +20,7 @@ from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.students.linears import FoldedPointNet, second_moments, trainable_copy
 from foundry_bench.students.tokens import attend
 from foundry_bench.training.token_cache import calibration_patches
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -182,6 +183,9 @@ class StructuredPruning(Method):
     """
 
     name: ClassVar[str] = "prune-structured"
+    family: ClassVar[Family] = "prune"
+    paper: ClassVar[Paper] = Paper("DepGraph: Towards Any Structural Pruning", "2301.12900")
+    abstract: ClassVar[str] = "fewer attention heads, hidden units and PointNet widths"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.51, 0.29, 0.15)}
 

@@ -15,6 +15,7 @@ from foundry_bench.points.patches import Patches
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.tokens import content_order, take
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -63,6 +64,11 @@ class RandomDrop(Method):
     instead of a copy of the nearest."""
 
     name: ClassVar[str] = "random-drop"
+    family: ClassVar[Family] = "drop"
+    paper: ClassVar[Paper] = Paper(
+        "PatchDropout: Economizing Vision Transformers Using Patch Dropout", "2208.07220"
+    )
+    abstract: ClassVar[str] = "a random subset of the tokens, after the tokenizer or before it"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.14, 0.42), "early": (False, True)}
 

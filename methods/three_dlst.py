@@ -18,6 +18,7 @@ from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF
 from foundry_bench.methods.foundry import FoundryStudent, sample_tokens, seed_supertokens
 from foundry_bench.students.base import require_transformer
 from foundry_bench.training.expert import Expert
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -31,6 +32,11 @@ class ThreeDLST(Expert):
     ``sharpness`` times more peaked than their cosine, and patches copy their mixture of supertokens."""
 
     name: ClassVar[str] = "3dlst"
+    family: ClassVar[Family] = "foundry"
+    paper: ClassVar[Paper] = Paper(
+        "3D Learnable Supertoken Transformer for LiDAR Point Cloud Scene Segmentation", "2405.15826"
+    )
+    abstract: ClassVar[str] = "our re-implementation of learnable supertokens trained by labels alone"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD, EXPERT)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (9,)}
 

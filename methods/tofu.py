@@ -24,6 +24,7 @@ from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import MergingStudent
 from foundry_bench.students.tokens import Attended, Stream, merge, select
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -81,6 +82,13 @@ class ToFu(Method):
     student serves them all."""
 
     name: ClassVar[str] = "tofu"
+    family: ClassVar[Family] = "merge"
+    paper: ClassVar[Paper] = Paper(
+        "Token Fusion: Bridging the Gap between Token Pruning and Token Merging", "2312.01026"
+    )
+    abstract: ClassVar[str] = (
+        "prunes similar tokens in early blocks, merges them with their norm kept in late ones"
+    )
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": (8, 32)}
     inference: ClassVar[tuple[str, ...]] = ("r", "proportional")

@@ -18,6 +18,7 @@ from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import MergingStudent
 from foundry_bench.students.tokens import Attended, Stream, merge, take
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -91,6 +92,9 @@ class ToMe(Method):
     student serves them all."""
 
     name: ClassVar[str] = "tome"
+    family: ClassVar[Family] = "merge"
+    paper: ClassVar[Paper] = Paper("Token Merging: Your ViT But Faster", "2210.09461")
+    abstract: ClassVar[str] = "merges the most similar tokens in every block"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": (8, 32), "proportional": (False, True)}
     inference: ClassVar[tuple[str, ...]] = ("r", "proportional")

@@ -13,6 +13,7 @@ from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.students.base import CAU, TokenStudent, require_transformer
 from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
+from foundry_bench.variants import Family
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -44,6 +45,8 @@ class Truncate(Method):
     top."""
 
     name: ClassVar[str] = "truncate"
+    family: ClassVar[Family] = "prune"
+    abstract: ClassVar[str] = "the first blocks only, and Foundry's CAU"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"blocks": (1, 3)}
 

@@ -12,6 +12,7 @@ from foundry_bench.encoder import Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.students.linears import SparseLinear, calibrate, linears, replace, trainable_copy
 from foundry_bench.training.token_cache import calibration_patches
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -45,6 +46,13 @@ class Wanda(Method):
     """
 
     name: ClassVar[str] = "wanda"
+    family: ClassVar[Family] = "prune"
+    paper: ClassVar[Paper] = Paper(
+        "A Simple and Effective Pruning Approach for Large Language Models", "2306.11695"
+    )
+    abstract: ClassVar[str] = (
+        "weights that are small times their input are zero: fewer to store, as many to multiply"
+    )
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"sparsity": (0.75,)}
 

@@ -11,7 +11,7 @@ PACKAGE = "foundry_bench"
 FLOORS = (
     "errors, variants, storage",
     "registry, points",
-    "datasets",
+    "datasets, descriptions",
     "context, encoder, progress",
     "method, task, stack",
     "selectors",
