@@ -23,7 +23,6 @@ from foundry_bench.errors import UserError
 from foundry_bench.report.frame import MISSING, load_results
 from foundry_bench.report.leaderboard import KEYS, Row, rows_of
 from foundry_bench.report.provenance import (
-    Record,
     count,
     differing_environment,
     differing_settings,
@@ -34,6 +33,7 @@ from foundry_bench.report.provenance import (
 )
 from foundry_bench.report.ranking import holm, mean_difference
 from foundry_bench.report.tables import selector
+from foundry_bench.sweep.record import Record, ScoreValue, given
 from foundry_bench.sweep.store import ORPHAN, Store
 
 SCORES = (
@@ -230,7 +230,7 @@ def _scores(a: _Side, b: _Side, pairs: list[tuple[Row, Row]]) -> pd.DataFrame:
     return table.loc[order.index].reset_index(drop=True)
 
 
-def _score(place: str, first: Row, second: Row, a: list[Record], b: list[Record]) -> Record:
+def _score(place: str, first: Row, second: Row, a: list[Record], b: list[Record]) -> dict[str, Any]:
     """The change of one score; a, b: the records of its seeds."""
     about = _primary(a[0])
     values = [float(np.mean([_number(_primary(record)["value"]) for record in side])) for side in (a, b)]
@@ -250,8 +250,8 @@ def _score(place: str, first: Row, second: Row, a: list[Record], b: list[Record]
     }
 
 
-def _primary(record: Record) -> Record:
-    return next(value for value in record["scores"]["values"] if value["primary"])
+def _primary(record: Record) -> ScoreValue:
+    return next(value for value in given(record["scores"])["values"] if value["primary"])
 
 
 def _same_items(a: Record, b: Record) -> bool:
@@ -261,10 +261,12 @@ def _same_items(a: Record, b: Record) -> bool:
     between two versions of the program; it is at its default, for the place would name it otherwise.
     """
     first, second = a["inputs"], b["inputs"]
-    protocols = [{k: v for k, v in side["protocol"].items() if k != "budget"} for side in (first, second)]
+    protocols = [
+        {k: v for k, v in given(side["protocol"]).items() if k != "budget"} for side in (first, second)
+    ]
     return (
-        first["task"]["version"] == second["task"]["version"]
-        and first["dataset"]["sha256"] == second["dataset"]["sha256"]
+        given(first["task"])["version"] == given(second["task"])["version"]
+        and given(first["dataset"])["sha256"] == given(second["dataset"])["sha256"]
         and _agree(*protocols)
     )
 
