@@ -18,6 +18,7 @@ from typing import Any
 from foundry_bench.selectors import selector_text
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.plan import EVALUATE, STUDENT, Cell, task_text
+from foundry_bench.sweep.record import Inputs, Record, given
 from foundry_bench.sweep.store import FINISHED
 
 PRIVATE = ("data_root", "track")
@@ -65,7 +66,7 @@ def _row_id(cell: Cell) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _row(row_id: str, inputs: dict[str, Any], cells: tuple[str, ...]) -> Row:
+def _row(row_id: str, inputs: Inputs, cells: tuple[str, ...]) -> Row:
     method = inputs["method"]
     seed = f" seed {inputs['seed']}" if inputs["seed"] else ""
     config = {
@@ -103,23 +104,26 @@ def sweep_config(config: SweepConfig) -> dict[str, Any]:
     return flat
 
 
-def metrics(record: dict[str, Any]) -> dict[str, float]:
+def metrics(record: Record) -> dict[str, float]:
     """The final numbers of one record; what was not measured is left out."""
-    inputs, fidelity = record["inputs"], record["fidelity"] or {}
-    found: dict[str, Any] = {"r2": fidelity.get("r2"), "train_s": fidelity.get("seconds")}
+    inputs, fidelity, scores = record["inputs"], record["fidelity"], record["scores"]
+    found: dict[str, Any] = {}
+    if fidelity is not None:
+        found.update({"r2": fidelity["r2"], "train_s": fidelity.get("seconds")})
     found.update({f"cost/{k}": v for k, v in (record["cost"] or {}).items() if k not in SETTINGS})
-    if record["identity"]["kind"] == EVALUATE:
-        place = f"{public(task_text(inputs['task']))}/{public(inputs['dataset']['name'])}"
-        for score in (record["scores"] or {}).get("values", ()):
+    if record["identity"]["kind"] == EVALUATE and scores is not None:
+        place = f"{public(task_text(given(inputs['task'])))}/{public(given(inputs['dataset'])['name'])}"
+        for score in scores["values"]:
             name = _plain_name(f"{place}/{score['metric']}")
             found[name] = score["value"]
-            found.update({f"{name}_{end}": score.get(end) for end in ("ci_low", "ci_high")})
+            found.update({f"{name}_ci_low": score["ci_low"], f"{name}_ci_high": score["ci_high"]})
     return {name: float(value) for name, value in found.items() if _finite(value)}
 
 
-def curve(record: dict[str, Any]) -> list[tuple[int, dict[str, float]]]:
+def curve(record: Record) -> list[tuple[int, dict[str, float]]]:
     """The training curve of one record: steps, and ``curve/loss`` and ``curve/r2`` there."""
-    points = (record["fidelity"] or {}).get("curve") or []
+    fidelity = record["fidelity"]
+    points = fidelity.get("curve", []) if fidelity else []
     return [
         (int(p["step"]), {f"curve/{k}": float(v) for k, v in p.items() if k != "step" and _finite(v)})
         for p in points
@@ -135,13 +139,13 @@ def _plain_name(text: str) -> str:
     return re.sub(r"[^\w./-]+", "-", text.replace("[", ".").replace("]", ""))
 
 
-def ended(record: dict[str, Any]) -> float:
+def ended(record: Record) -> float:
     """When the cell ended, in seconds since 1970: the same however often it is asked."""
     end = record["environment"].get("end")
     return datetime.fromisoformat(end).astimezone(timezone.utc).timestamp() if end else 0.0
 
 
-def failure(records: list[dict[str, Any]]) -> str | None:
+def failure(records: list[Record]) -> str | None:
     """One line about the first of these records that failed, None where all came to their end."""
     for about in (record["identity"] for record in records):
         if about["status"] not in FINISHED:
