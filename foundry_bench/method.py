@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foundry_bench.encoder import Encoder, TokenEncoder, Tokens
+from foundry_bench.parameters.types import hold
 from foundry_bench.points.patches import Patches
 from foundry_bench.variants import EXPERT, FMD, OFF_THE_SHELF, VARIANTS, Family, Paper
 
@@ -45,6 +46,10 @@ class Method(ABC):
     inference: ClassVar[tuple[str, ...]] = ()
     stacked_on: ClassVar[tuple[str, ...]] = ()
     """Methods whose trained students ``--methods all`` also puts this one on, as ``foundry+int8``."""
+
+    def __post_init__(self) -> None:
+        """Hold the values to the annotations of their fields. Raises WrongValueError."""
+        hold(self, self.name)
 
     @abstractmethod
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
@@ -88,10 +93,10 @@ class Method(ABC):
         """The method whose student serves this one: inference-time parameters at their defaults."""
         return replace(self, **{f.name: f.default for f in fields(self) if f.name in self.inference})
 
-    def shown(self, values: dict[str, Any]) -> str:
+    def shown(self, values: dict[str, Any]) -> dict[str, Any]:
         """Those of ``values`` that a reader needs: what the grid varies and what is not at its default."""
         default = {f.name: f.default for f in fields(self)}
-        return ",".join(f"{k}={v}" for k, v in values.items() if k in self.grid or v != default[k])
+        return {k: v for k, v in values.items() if k in self.grid or v != default[k]}
 
     def classes(self) -> tuple[type, ...]:
         """The plugin classes whose source determines what this method does."""

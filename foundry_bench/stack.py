@@ -76,12 +76,12 @@ class Stack(Method):
     def trained(self) -> Method:
         return Stack(tuple(part.trained() for part in self.parts))
 
-    def shown(self, values: dict[str, Any]) -> str:
-        texts = []
+    def shown(self, values: dict[str, Any]) -> dict[str, Any]:
+        shown: dict[str, Any] = {}
         for part in self.parts:
             own = {k: values[name] for k, name in self._names(part).items() if name in values}
-            texts += [self._prefix(part) + text for text in part.shown(own).split(",") if text]
-        return ",".join(texts)
+            shown |= self._named(part, part.shown(own))
+        return shown
 
     def classes(self) -> tuple[type, ...]:
         return tuple(cls for part in self.parts for cls in part.classes())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import CAU, TokenStudent, require_transformer
 from foundry_bench.students.tokens import assigned_mean, content_order
 from foundry_bench.teachers.prefix import Prefix
@@ -212,13 +213,13 @@ class Foundry(Method):
     )
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (0, 1, 4, 9, 16, 27)}
 
-    supertokens: int = 16
-    tau: float = 1.0
-    hidden_ratio: float = 1.0
+    supertokens: Annotated[int, Bounds(at_least=0)] = 16
+    tau: Annotated[float, Bounds(above=0)] = 1.0
+    hidden_ratio: Annotated[float, Bounds(above=0)] = 1.0
     position: bool = True
-    sharpness: float = 20.0
-    assignment: str = "hard"
-    encoder: str = "teacher"
+    sharpness: Annotated[float, Bounds(at_least=0)] = 20.0
+    assignment: Literal["hard", "soft", "random"] = "hard"
+    encoder: Literal["teacher", "random", "frozen"] = "teacher"
     residual: bool = True
     located: bool = False
     mean_position: bool = True

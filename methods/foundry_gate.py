@@ -9,7 +9,7 @@ for every cloud in training so that one student serves all r, and a quadratic pu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import Method
 from foundry_bench.methods.foundry import FoundryStudent, sample_tokens, seed_supertokens
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.tokens import assigned_mean, block_with_mask, take
 from foundry_bench.teachers.prefix import Prefix
@@ -121,10 +122,10 @@ class FoundryGate(Method):
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": ("auto", 0.0, 0.3, 1.01)}
     inference: ClassVar[tuple[str, ...]] = ("r",)
 
-    r: float | str = "auto"
-    supertokens: int = 16
-    tau: float = 1.0
-    sharpness: float = 20.0
+    r: Annotated[float, Bounds(at_least=0)] | Literal["auto"] = "auto"
+    supertokens: Annotated[int, Bounds(at_least=1)] = 16
+    tau: Annotated[float, Bounds(above=0)] = 1.0
+    sharpness: Annotated[float, Bounds(at_least=0)] = 20.0
     weight: float = 1.0
     target: float = 0.25
 

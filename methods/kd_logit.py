@@ -7,9 +7,10 @@ told (the teacher's softened logits alone, Hinton's loss at alpha = 1), and from
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from foundry_bench.methods.kd_expert import ExpertKD
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.variants import Family, Paper
 
 
@@ -25,7 +26,7 @@ class LogitKD(ExpertKD):
     )
     labelled: ClassVar[bool] = False
 
-    alpha: float = 1.0
+    alpha: Annotated[float, Bounds(at_least=0, at_most=1)] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

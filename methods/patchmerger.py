@@ -8,7 +8,7 @@ queries and norm start at random and mean nothing to a finished network; :func:`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import ReducingStudent
 from foundry_bench.students.tokens import Stream
@@ -146,15 +147,9 @@ class PatchMerger(Method):
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"tokens": (8,), "after": (-1, 1)}
 
-    tokens: int = 8
-    after: int = -1
+    tokens: Annotated[int, Bounds(at_least=1)] = 8
+    after: Annotated[int, Bounds(at_least=-1)] = -1
     upsample: bool = True
-
-    def __post_init__(self) -> None:
-        if self.tokens < 1:
-            raise ValueError(f"tokens must be >= 1, got {self.tokens}")
-        if self.after < -1:
-            raise ValueError(f"after must be -1 (half) or a number of blocks, got {self.after}")
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

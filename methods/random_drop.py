@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from foundry_bench.encoder import Embedding, Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.methods.fps import SubsetStudent
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.tokens import content_order, take
@@ -72,13 +73,9 @@ class RandomDrop(Method):
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.14, 0.42), "early": (False, True)}
 
-    keep: float = 0.25
+    keep: Annotated[float, Bounds(above=0, at_most=1)] = 0.25
     early: bool = False
     upsample: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
-            raise ValueError(f"keep must be in (0, 1], got {self.keep}")
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

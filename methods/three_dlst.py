@@ -8,7 +8,7 @@ one task, by that task's labels alone, without a teacher. The encoder starts fro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch import Tensor
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF
 from foundry_bench.methods.foundry import FoundryStudent, sample_tokens, seed_supertokens
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.training.expert import Expert
 from foundry_bench.variants import Family, Paper
@@ -40,9 +41,9 @@ class ThreeDLST(Expert):
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD, EXPERT)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (9,)}
 
-    supertokens: int = 16
-    tau: float = 1.0
-    sharpness: float = 20.0
+    supertokens: Annotated[int, Bounds(at_least=1)] = 16
+    tau: Annotated[float, Bounds(above=0)] = 1.0
+    sharpness: Annotated[float, Bounds(at_least=0)] = 20.0
 
     def __post_init__(self) -> None:
         if self.supertokens < 1 or self.tau <= 0:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import MergingStudent
 from foundry_bench.students.tokens import Attended, Stream, merge, take
@@ -99,14 +100,10 @@ class ToMe(Method):
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": (8, 32), "proportional": (False, True)}
     inference: ClassVar[tuple[str, ...]] = ("r", "proportional")
 
-    r: int = 8
+    r: Annotated[int, Bounds(at_least=0)] = 8
     proportional: bool = False
     upsample: bool = True
-    trained_r: tuple[int, ...] = (8, 32)
-
-    def __post_init__(self) -> None:
-        if self.r < 0:
-            raise ValueError(f"r must be >= 0, got {self.r}")
+    trained_r: Annotated[tuple[int, ...], Bounds(at_least=0)] = (8, 32)
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

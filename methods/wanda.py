@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.linears import SparseLinear, calibrate, linears, replace, trainable_copy
 from foundry_bench.training.token_cache import calibration_patches
 from foundry_bench.variants import Family, Paper
@@ -56,15 +57,9 @@ class Wanda(Method):
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"sparsity": (0.75,)}
 
-    sparsity: float = 0.5
+    sparsity: Annotated[float, Bounds(at_least=0, below=1)] = 0.5
     tokenizer: bool = False
-    samples: int = 128
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.sparsity < 1:
-            raise ValueError(f"sparsity must be in [0, 1), got {self.sparsity}")
-        if self.samples < 1:
-            raise ValueError(f"samples must be >= 1, got {self.samples}")
+    samples: Annotated[int, Bounds(at_least=1)] = 128
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         student = trainable_copy(teacher, self.tokenizer)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "foundry_bench"
 FLOORS = (
     "errors, variants, storage",
-    "registry, points",
+    "registry, points, parameters",
     "datasets, descriptions",
     "context, encoder, progress",
     "method, task, stack",
