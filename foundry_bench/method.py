@@ -65,7 +65,8 @@ class Method(ABC):
             setattr(student, name, getattr(self, name))
 
     def loss(self, student: Encoder, inputs: Any, target: Tokens) -> Tensor:
-        """FMD loss of one batch: SmoothL1 to the teacher's tokens plus the student's own regulariser (Foundry, eq. 4).
+        """FMD loss of one batch: SmoothL1 to the teacher's tokens, as Foundry distils (arXiv 2511.20721), plus the student's
+        own regulariser where it has one.
 
         ``inputs`` is an Embedding where the student is a :class:`TokenEncoder` with a frozen tokenizer, else Patches.
         """

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF
-from foundry_bench.methods.foundry import FoundryStudent, sample_tokens, seed_supertokens
+from foundry_bench.methods.foundry import Foundry, FoundryStudent, sample_tokens, seed_supertokens
 from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.training.expert import Expert
@@ -51,10 +51,8 @@ class ThreeDLST(Expert):
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
-        student = FoundryStudent(
-            source, self.supertokens, tau=self.tau, assignment="soft", upsample=ctx.trains
-        )
-        assert student.dso is not None
+        foundry = Foundry(self.supertokens, tau=self.tau, assignment="soft")
+        student = FoundryStudent(source, foundry, upsample=ctx.trains)
         seed_supertokens(student.dso, sample_tokens(source, data), self.sharpness, ctx.seed)
         return student
 
