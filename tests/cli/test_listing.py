@@ -42,7 +42,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Puts methods, module -> source, into a folder of installed distributions, in a world with a cache of its own."""
     site = tmp_path / "site"
     monkeypatch.setenv("FOUNDRY_BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(asking, "FIRST", "json")  # most plugins here do without torch, whose import takes seconds
+    monkeypatch.setattr(
+        asking, "FIRST", "json"
+    )  # most plugins here do without torch, whose import takes seconds
     monkeypatch.syspath_prepend(str(site))
 
     def put(entries: dict[str, str], files: dict[str, str]) -> Path:
