@@ -16,13 +16,15 @@ from typing import IO
 
 from foundry_bench.descriptions.description import Description, from_json
 
+FIRST = "torch"
+"""What the child imports before any plugin, for most need it."""
 START = 120.0
-"""Seconds until the child has imported torch, on a busy machine."""
+"""Seconds that it may take, on a busy machine."""
 EACH = 20.0
 """Seconds in which one plugin has to be imported."""
 CODE = (
-    "import json, sys; path, wanted = map(json.loads, sys.argv[1:]); sys.path[:] = path; "
-    "from foundry_bench.descriptions.child import main; main(wanted)"
+    "import json, sys; path, *what = map(json.loads, sys.argv[1:]); sys.path[:] = path; "
+    "from foundry_bench.descriptions.child import main; main(*what)"
 )
 
 
@@ -79,7 +81,7 @@ def _read(stream: IO[str] | None, lines: Queue[str]) -> None:
 def _process(entries: Sequence[EntryPoint]) -> Iterator[subprocess.Popen[str]]:
     """The child, in a session of its own, gone with all that it started when the context ends."""
     wanted = [(entry.group, entry.value) for entry in entries]
-    command = [sys.executable, "-c", CODE, json.dumps(sys.path), json.dumps(wanted)]
+    command = [sys.executable, "-c", CODE, *map(json.dumps, (sys.path, FIRST, wanted))]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

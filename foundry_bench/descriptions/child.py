@@ -6,20 +6,21 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from importlib import import_module
 from importlib.metadata import EntryPoint
 
 from foundry_bench.descriptions.description import Description, description_of
 
 
-def main(wanted: list[tuple[str, str]]) -> None:
+def main(first: str, wanted: list[tuple[str, str]]) -> None:
     """Import every (group, value) of ``wanted``; write a line of JSON for each to standard output as soon as it is known.
 
-    What plugins print goes nowhere: the lines have a handle of their own. The first line is empty: torch is imported.
+    What plugins print goes nowhere: the lines have a handle of their own. The first line is empty: module ``first`` is
+    imported, whose time is not the first plugin's.
     """
     with os.fdopen(os.dup(1), "w") as lines:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        import torch  # noqa: F401  its time is not the first plugin's
-
+        import_module(first)
         print(file=lines, flush=True)
         for group, value in wanted:
             print(json.dumps(asdict(described(EntryPoint("", value, group)))), file=lines, flush=True)
