@@ -14,8 +14,8 @@ import pandas as pd
 
 from foundry_bench.report.frame import MISSING, load_results
 from foundry_bench.report.leaderboard import KEYS, Row, rows_of
-from foundry_bench.report.provenance import Record
 from foundry_bench.report.tables import selector
+from foundry_bench.sweep.record import Record
 from foundry_bench.sweep.store import ORPHAN, Store
 
 Key = tuple[str, ...]

@@ -16,8 +16,8 @@ import pandas as pd
 from scipy import stats
 
 from foundry_bench.report.compare_pairs import Pair, Side, agree
-from foundry_bench.report.provenance import Record
 from foundry_bench.report.ranking import holm, mean_difference
+from foundry_bench.sweep.record import Record, ScoreValue, given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +109,8 @@ def _score(pair: Pair, place: str, a: list[Record], b: list[Record]) -> Score:
     )
 
 
-def _primary(record: Record) -> Record:
-    return next(value for value in record["scores"]["values"] if value["primary"])
+def _primary(record: Record) -> ScoreValue:
+    return next(value for value in given(record["scores"])["values"] if value["primary"])
 
 
 def _same_items(a: Record, b: Record) -> bool:
@@ -120,10 +120,10 @@ def _same_items(a: Record, b: Record) -> bool:
     between two versions of the program; it is at its default, for the place would name it otherwise.
     """
     first, second = a["inputs"], b["inputs"]
-    protocols = [{k: v for k, v in side["protocol"].items() if k != "budget"} for side in (first, second)]
+    protocols = [{k: v for k, v in given(side["protocol"]).items() if k != "budget"} for side in (first, second)]
     return (
-        first["task"]["version"] == second["task"]["version"]
-        and first["dataset"]["sha256"] == second["dataset"]["sha256"]
+        given(first["task"])["version"] == given(second["task"])["version"]
+        and given(first["dataset"])["sha256"] == given(second["dataset"])["sha256"]
         and agree(*protocols)
     )
 
