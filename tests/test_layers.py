@@ -89,6 +89,12 @@ def test_few_modules_stand_flat() -> None:
     assert len(flat) <= 16, sorted(flat)
 
 
+def test_every_room_is_packaged() -> None:
+    packages = (ROOT / "pyproject.toml").read_text().split("packages = [")[1].split("]")[0]
+    rooms = [module for module, file in KNOWN.items() if file.name == "__init__.py"]
+    assert not [module for module in rooms if f'"{module}"' not in packages]
+
+
 def test_contributing_tells_the_same() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     assert " -> ".join(f"`{floor}`" for floor in FLOORS) in " ".join(text.split())

@@ -120,7 +120,9 @@ def _same_items(a: Record, b: Record) -> bool:
     between two versions of the program; it is at its default, for the place would name it otherwise.
     """
     first, second = a["inputs"], b["inputs"]
-    protocols = [{k: v for k, v in given(side["protocol"]).items() if k != "budget"} for side in (first, second)]
+    protocols = [
+        {k: v for k, v in given(side["protocol"]).items() if k != "budget"} for side in (first, second)
+    ]
     return (
         given(first["task"])["version"] == given(second["task"])["version"]
         and given(first["dataset"])["sha256"] == given(second["dataset"])["sha256"]
