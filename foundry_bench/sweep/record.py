@@ -306,7 +306,7 @@ class Environment(Machine, _Ran):
 
 
 class Measured(TypedDict, total=False):
-    """The blocks of a record that the work of a cell fills; what it leaves out stays null."""
+    """The blocks of a :class:`Record` that the work of a cell fills; what it leaves out stays null."""
 
     fidelity: Fidelity
     scores: ScoresBlock
@@ -378,7 +378,7 @@ class Spec(TypedDict):
 
 
 class Seconds(TypedDict):
-    """All that the short form keeps of the environment; null where the process was lost."""
+    """All that the short form keeps of the environment: ``seconds``, null where the process was lost."""
 
     seconds: float | None
 
