@@ -101,11 +101,13 @@ def _measured(record: Entry, store: Store) -> dict[str, Any]:
     """The numbers of a record: fidelity, cost and the primary score."""
     fidelity, scores = record["fidelity"], record["scores"]
     cost: Cost = record["cost"] or {}
-    row: dict[str, Any] = {key: cost.get(key) for key in COST}
-    row["r2"] = fidelity and fidelity["r2"]
-    row["steps"] = fidelity and fidelity.get("steps")
-    row["samples"] = fidelity and fidelity.get("samples")
-    row["train_s"] = fidelity and fidelity.get("seconds")
+    trained: dict[str, float | None] = {
+        "r2": fidelity and fidelity["r2"],
+        "steps": fidelity and fidelity.get("steps"),
+        "samples": fidelity and fidelity.get("samples"),
+        "train_s": fidelity and fidelity.get("seconds"),
+    }
+    row: dict[str, Any] = {**{key: cost.get(key) for key in COST}, **trained}
     if scores is not None:
         row.update(_scored(scores))
         if scores["outcomes_file"]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from foundry_bench.sweep.plan import task_text
-from foundry_bench.sweep.record import Record, given
+from foundry_bench.sweep.record import Record, given, harness_protocol
 
 VOLATILE = ("start", "end", "seconds", "command")
 """What every record has of its own in ``environment``."""
@@ -32,17 +32,17 @@ def _stated(record: Record) -> Iterator[tuple[str, str, str]]:
     """Kind, item and value of everything that one record's inputs say."""
     inputs, kind = record["inputs"], record["identity"]["kind"]
     method, protocol = inputs["method"], inputs["protocol"] or {}
-    budget, cost = inputs["budget"], record["cost"]
+    budget, cost, ours = inputs["budget"], record["cost"], harness_protocol(inputs)
     yield "value", "teacher", inputs["teacher"]["name"]
     yield "hash", f"teacher {inputs['teacher']['name']}", inputs["teacher"]["sha256"]
     yield "value", "pipeline", str(inputs["pipeline"])
     yield "value", "seeds", str(inputs["seed"])
     yield "value", f"version of {method['name']}", str(method["version"])
     yield "code", method["name"], str(method["code_sha256"])
-    for data in (inputs["dataset"], protocol.get("labels"), protocol.get("fidelity_on")):
+    for data in (inputs["dataset"], ours.get("labels"), ours.get("fidelity_on")):
         if data:
             yield "hash", f"data set {data['name']}", data["sha256"]
-    for name in filter(None, (budget and budget["name"], protocol.get("budget"))):
+    for name in filter(None, (budget and budget["name"], ours.get("budget"))):
         yield "value", "budget", name
     if budget is not None:
         for name, value in budget.items():

@@ -7,7 +7,7 @@ other key always is. A value that does not apply is null, never a sentinel, and 
 
 from __future__ import annotations
 
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, cast
 
 SCHEMA_VERSION = 1
 Value = TypeVar("Value")
@@ -83,6 +83,23 @@ class BudgetInputs(_BudgetClouds):
     curve: int
 
 
+class HarnessProtocol(TypedDict, total=False):
+    """What the harness itself writes into a protocol, beside the task's fields, whose names only the task knows.
+
+    ``budget``: name of the budget, null where the task does not train; in evaluate cells and rehearsals.
+    ``labels``: the data set with the labels that it was trained on; in students of experts.
+    ``views``: on how many views of a cloud the fidelity is measured; in students without training and in profile cells.
+    ``device``: as torch names it; in profile cells.
+    ``fidelity_on``: the data set that the fidelity is measured on; in profile cells.
+    """
+
+    budget: str | None
+    labels: Content
+    views: int
+    device: str
+    fidelity_on: Content
+
+
 class Place(TypedDict):
     """A task on a data set that a rehearsal tries; the keys are those of :class:`Inputs`."""
 
@@ -109,9 +126,8 @@ class Inputs(_MoreInputs):
     ``seed``: the sweep's seed, from 0; null where the plugin could not be imported.
     ``task``: of an evaluate cell, and of an expert's student; else null.
     ``dataset``: the clouds that are scored, measured or trained on; null where the plugin could not be imported.
-    ``protocol``: the task's fields by their own names, and ``budget``, the name of the budget where the task trains;
-    of an expert's student also ``labels``, of an untrained student ``views``, of a profile cell ``device``,
-    ``fidelity_on`` and ``views``; null for other students.
+    ``protocol``: the task's fields by their own names, where there is a task, with those of :class:`HarnessProtocol`; null
+    for students that are distilled, and where the plugin could not be imported.
     ``budget``: of a student that is trained; else null.
     ``student``: id of the cell that made the student; in evaluate and profile cells, and in students of a stack.
     ``places``: what is tried; in rehearsals only.
@@ -306,7 +322,7 @@ class Environment(Machine, _Ran):
 
 
 class Measured(TypedDict, total=False):
-    """The blocks of a record that the work of a cell fills; what it leaves out stays null."""
+    """The blocks of a :class:`Record` that the work of a cell fills; what it leaves out stays null."""
 
     fidelity: Fidelity
     scores: ScoresBlock
@@ -378,7 +394,7 @@ class Spec(TypedDict):
 
 
 class Seconds(TypedDict):
-    """All that the short form keeps of the environment; null where the process was lost."""
+    """All that the short form keeps of the environment: ``seconds``, null where the process was lost."""
 
     seconds: float | None
 
@@ -426,6 +442,11 @@ def blank_record(spec: Spec) -> Record:
         "cost": None,
         "environment": spec["environment"].copy(),
     }
+
+
+def harness_protocol(inputs: Inputs) -> HarnessProtocol:
+    """The protocol of a cell, to be asked for what the harness has written into it; empty without one."""
+    return cast(HarnessProtocol, inputs["protocol"] or {})
 
 
 def given(value: Value | None) -> Value:

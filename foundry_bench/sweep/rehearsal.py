@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foundry_bench.students.files import load_student, save_student
-from foundry_bench.sweep.record import given
+from foundry_bench.sweep.record import given, harness_protocol
 from foundry_bench.task import check_needs
 from foundry_bench.training.budget import REHEARSAL
 
@@ -46,7 +46,7 @@ def run_rehearsal(job: Job) -> Measured:
     for place in inputs["places"]:
         job.stage = f"evaluate {place['task']['name']}"
         _evaluate(job, student, place)
-    views = BUDGETS[given(inputs["protocol"])["budget"]].views
+    views = BUDGETS[given(harness_protocol(inputs)["budget"])].views
     return {
         "cost": {
             "student_bytes": cost.bytes_on_disk(student),

@@ -15,7 +15,17 @@ import numpy as np
 from foundry_bench import registry, selectors
 from foundry_bench.storage import write_atomic
 from foundry_bench.students.files import load_student, make_student, mark, save_student
-from foundry_bench.sweep.record import Cost, Fidelity, Inputs, Measured, ScoresBlock, ScoreValue, Spec, given
+from foundry_bench.sweep.record import (
+    Cost,
+    Fidelity,
+    Inputs,
+    Measured,
+    ScoresBlock,
+    ScoreValue,
+    Spec,
+    given,
+    harness_protocol,
+)
 from foundry_bench.sweep.store import Store
 from foundry_bench.task import check_needs
 from foundry_bench.variants import EXPERT
@@ -211,7 +221,7 @@ def run_profile(job: Job) -> Measured:
     if job.method() == job.method().trained():
         return {"cost": block}  # the student's own record holds its R2
     job.stage = "fidelity"
-    unlabelled = job.data(given(inputs["protocol"])["fidelity_on"]["name"])
+    unlabelled = job.data(harness_protocol(inputs)["fidelity_on"]["name"])
     ctx = job.context(given(inputs["seed"]))
     r2 = distillation.heldout_r2(student, teacher, unlabelled, ctx, job.spec["budget"])
     return {"cost": block, "fidelity": {"r2": r2}}

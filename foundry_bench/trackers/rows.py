@@ -107,9 +107,11 @@ def sweep_config(config: SweepConfig) -> dict[str, Any]:
 def metrics(record: Record) -> dict[str, float]:
     """The final numbers of one record; what was not measured is left out."""
     inputs, fidelity, scores = record["inputs"], record["fidelity"], record["scores"]
-    found: dict[str, Any] = {}
-    if fidelity is not None:
-        found.update({"r2": fidelity["r2"], "train_s": fidelity.get("seconds")})
+    trained: dict[str, float | None] = {
+        "r2": fidelity and fidelity["r2"],
+        "train_s": fidelity and fidelity.get("seconds"),
+    }
+    found: dict[str, Any] = {**trained}
     found.update({f"cost/{k}": v for k, v in (record["cost"] or {}).items() if k not in SETTINGS})
     if record["identity"]["kind"] == EVALUATE and scores is not None:
         place = f"{public(task_text(given(inputs['task'])))}/{public(given(inputs['dataset'])['name'])}"
