@@ -102,6 +102,7 @@ class _State:
                 f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start again"
             ) from error
         before, now = json.loads(saved["config"]), json.loads(json.dumps(asdict(config)))
+        before["weights"].setdefault("complete", 0.0)  # written before this term was known
         steps = before.pop("steps"), now.pop("steps")
         if before != now:
             raise UserError(
@@ -171,7 +172,7 @@ def pretrain(
 def _start(config: PretrainConfig, code_dim: int, ctx: Context) -> _State:
     torch.manual_seed(derive_seed(config.seed, "weights"))
     model = PointTransformer(config.encoder).to(ctx.device)
-    heads = Heads(config.encoder, code_dim).to(ctx.device)
+    heads = Heads(config.encoder, code_dim, complete=bool(config.weights.complete)).to(ctx.device)
     for module in (model, heads):
         set_fused_attention(module, ctx.device.type != "cpu")
     decay = [p for p in (*model.parameters(), *heads.parameters()) if p.ndim > 1]
