@@ -35,7 +35,11 @@ SMALL = EncoderConfig(
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Everything that determines a pre-training besides the data. ``steps`` counts training steps."""
+    """Everything that determines a pre-training besides the data. ``steps`` counts training steps.
+
+    ``autocast`` runs the networks in bfloat16. Processors without instructions for it emulate it, about ten times slower
+    than single precision.
+    """
 
     encoder: EncoderConfig = SMALL
     weights: LossWeights = field(default_factory=LossWeights)
@@ -50,6 +54,7 @@ class PretrainConfig:
     ema: float = 0.995
     probe_every: int = 150
     seed: int = 0
+    autocast: bool = True
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PretrainConfig:
@@ -105,6 +110,8 @@ class _State:
                 f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start again"
             ) from error
         before, now = json.loads(saved["config"]), json.loads(json.dumps(asdict(config)))
+        before.setdefault("autocast", True)  # written before it could be switched off
+        before["weights"].setdefault("complete", 0.0)  # written before this term was known
         steps = before.pop("steps"), now.pop("steps")
         if before != now:
             raise UserError(
@@ -166,7 +173,7 @@ def pretrain(
 def _start(config: PretrainConfig, code_dim: int, ctx: Context) -> _State:
     torch.manual_seed(derive_seed(config.seed, "weights"))
     model = PointTransformer(config.encoder).to(ctx.device)
-    heads = Heads(config.encoder, code_dim).to(ctx.device)
+    heads = Heads(config.encoder, code_dim, complete=bool(config.weights.complete)).to(ctx.device)
     for module in (model, heads):
         set_fused_attention(module, ctx.device.type != "cpu")
     parameters = [*model.parameters(), *heads.parameters()]
@@ -188,7 +195,7 @@ def _train_once(
     share = low + (high - low) * float(torch.rand((), generator=generator))
     state.model.train()
     device = next(state.model.parameters()).device
-    with torch.autocast(device.type, dtype=torch.bfloat16):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.autocast):
         loss, terms = objective(
             state.model,
             state.heads,
