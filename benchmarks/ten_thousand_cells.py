@@ -31,9 +31,9 @@ from rich.table import Table
 
 from foundry_bench.storage import write_atomic
 from foundry_bench.sweep import environment, snapshot
-from foundry_bench.sweep.cell import blank_record
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.plan import EVALUATE, PROFILE, STUDENT, Cell, plan
+from foundry_bench.sweep.record import blank_record
 from foundry_bench.sweep.store import Store
 from foundry_bench.task import Metric, score_from_outcomes
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any
 
 from rich.markup import escape
 from rich.progress import (
@@ -19,6 +18,7 @@ from rich.progress import (
 from foundry_bench.progress import console
 from foundry_bench.sweep.estimate import Estimate, human_time
 from foundry_bench.sweep.plan import EVALUATE, PROFILE, STUDENT, Cell
+from foundry_bench.sweep.record import Record, ScoreValue
 from foundry_bench.sweep.store import FINISHED
 
 
@@ -78,7 +78,7 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
         if not self._bar.disable and cell.id not in self._running:
             self._running[cell.id] = self._bar.add_task(f"  {escape(cell.title)}", total=None, left="")
 
-    def finished(self, cell: Cell, record: dict[str, Any]) -> None:
+    def finished(self, cell: Cell, record: Record) -> None:
         """One line for a finished cell."""
         if cell.id in self._running:
             self._bar.remove_task(self._running.pop(cell.id))
@@ -107,18 +107,21 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
         return human_time(pace * max(self._left, 0.0))
 
 
-def key_result(record: dict[str, Any]) -> str:
+def key_result(record: Record) -> str:
     """The one result of a record that a reader wants to see pass by, or its error."""
     about, kind = record["identity"], record["identity"]["kind"]
     if about["status"] != "ok":
         error = f"{about['error_type']}: " if about["error_type"] not in (None, about["status"]) else ""
         return f"{error}{about['message']}"
-    if kind == STUDENT and record["fidelity"]["r2"] is not None:
-        return f"R2 {record['fidelity']['r2']:.3f}"
-    if kind == EVALUATE:
-        primary = [score for score in record["scores"]["values"] if score["primary"]]
-        return " ".join(f"{score['metric']} {100 * score['value']:.1f} %" for score in primary)
-    if kind == PROFILE:
-        cost = record["cost"]
+    if kind == STUDENT and (fidelity := record["fidelity"]) and fidelity["r2"] is not None:
+        return f"R2 {fidelity['r2']:.3f}"
+    if kind == EVALUATE and (scores := record["scores"]):
+        return " ".join(_score(score) for score in scores["values"] if score["primary"])
+    if kind == PROFILE and (cost := record["cost"]):
         return f"{cost['gmacs']:.4f} GMACs, latency ratio {cost['latency_ratio']:.2f}"
     return ""
+
+
+def _score(score: ScoreValue) -> str:
+    value = score["value"]
+    return f"{score['metric']} {'is not finite' if value is None else f'{100 * value:.1f} %'}"

@@ -12,6 +12,7 @@ from foundry_bench.report import writer
 from foundry_bench.sweep import index
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.estimate import Estimate, human_time
+from foundry_bench.sweep.record import Record
 from foundry_bench.sweep.reporting import InterruptedSweepError, Outcome
 from foundry_bench.sweep.runner import prepare, run_sweep
 from foundry_bench.sweep.store import ORPHAN, Store
@@ -133,7 +134,7 @@ def _board(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "leaderboard.csv")
 
 
-def failure(record: dict[str, Any], store: Store) -> str:
+def failure(record: Record, store: Store) -> str:
     """One line about a record that is not finished, with the file to look into."""
     from foundry_bench.sweep.plan import title
 

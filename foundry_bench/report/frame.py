@@ -11,6 +11,7 @@ import pandas as pd
 from foundry_bench.errors import UserError
 from foundry_bench.sweep import index, snapshot
 from foundry_bench.sweep.plan import Cell, task_text
+from foundry_bench.sweep.record import Cost, Entry, ScoresBlock
 from foundry_bench.sweep.store import Store
 
 COST = (
@@ -30,8 +31,9 @@ COST = (
     "peak_mem_mb",
     "disk_mb",
 )
+IDENTITY = ("cell_id", "kind", "status", "attempt", "stage", "error_type", "message", "traceback_file")
 COLUMNS = (
-    *("cell_id", "kind", "status", "attempt", "stage", "error_type", "message", "traceback_file"),
+    *IDENTITY,
     *("teacher", "teacher_sha256", "method", "variant", "params", "parameters", "seed", "budget", "student"),
     *("task", "dataset", "metric", "score", "n", "ci_low", "ci_high", "higher_is_better", "outcomes"),
     *("r2", "steps", "samples", "train_s", *COST, "seconds"),
@@ -68,7 +70,7 @@ def _cells(recorded: index.Entries, store: Store) -> list[Cell]:
     return found
 
 
-def _row(cell: Cell, record: dict[str, Any] | None, store: Store) -> dict[str, Any]:
+def _row(cell: Cell, record: Entry | None, store: Store) -> dict[str, Any]:
     """One row from the short record of a cell."""
     inputs = cell.inputs
     row: dict[str, Any] = {
@@ -82,33 +84,48 @@ def _row(cell: Cell, record: dict[str, Any] | None, store: Store) -> dict[str, A
         "params": inputs["shown"],
         "parameters": json.dumps(inputs["params"], sort_keys=True),
         "seed": inputs["seed"],
-        "budget": (inputs["budget"] or {}).get("name"),
+        "budget": inputs["budget"] and inputs["budget"]["name"],
         "student": cell.parent,
         "task": task_text(inputs["task"]) if inputs["task"] else None,
-        "dataset": (inputs["dataset"] or {}).get("name"),
+        "dataset": inputs["dataset"] and inputs["dataset"]["name"],
     }
     if record is None:
         return row
-    known = ("status", "attempt", "stage", "error_type", "message", "traceback_file")
-    row.update({key: record["identity"][key] for key in known})
-    row["seconds"] = record["environment"].get("seconds")
+    row.update({key: value for key, value in record["identity"].items() if key in IDENTITY})
+    row["seconds"] = record["environment"]["seconds"]
     row.update(_measured(record, store))
     return row
 
 
-def _measured(record: dict[str, Any], store: Store) -> dict[str, Any]:
+def _measured(record: Entry, store: Store) -> dict[str, Any]:
     """The numbers of a record: fidelity, cost and the primary score."""
-    fidelity, cost, scores = record["fidelity"] or {}, record["cost"] or {}, record["scores"] or {}
-    row = {key: cost.get(key) for key in COST}
-    row.update(
-        {key: fidelity.get(key) for key in ("r2", "steps", "samples")}, train_s=fidelity.get("seconds")
-    )
-    primary = [value for value in scores.get("values", []) if value["primary"]]
-    if primary:
-        value = primary[0]
-        row.update(score=value["value"], **{k: value[k] for k in ("metric", "n", "ci_low", "ci_high")})
-        row["higher_is_better"] = value["higher_is_better"]
+    fidelity, scores = record["fidelity"], record["scores"]
+    cost: Cost = record["cost"] or {}
+    trained: dict[str, float | None] = {
+        "r2": fidelity and fidelity["r2"],
+        "steps": fidelity and fidelity.get("steps"),
+        "samples": fidelity and fidelity.get("samples"),
+        "train_s": fidelity and fidelity.get("seconds"),
+    }
+    row: dict[str, Any] = {**{key: cost.get(key) for key in COST}, **trained}
+    if scores is not None:
+        row.update(_scored(scores))
         if scores["outcomes_file"]:
             folder = store.record_path(record["identity"]["kind"], record["identity"]["cell_id"]).parent
             row["outcomes"] = str(folder / scores["outcomes_file"])
     return row
+
+
+def _scored(scores: ScoresBlock) -> dict[str, Any]:
+    """The primary score, nothing where a task has none."""
+    for value in scores["values"]:
+        if value["primary"]:
+            return {
+                "metric": value["metric"],
+                "score": value["value"],
+                "n": value["n"],
+                "ci_low": value["ci_low"],
+                "ci_high": value["ci_high"],
+                "higher_is_better": value["higher_is_better"],
+            }
+    return {}

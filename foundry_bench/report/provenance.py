@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import pandas as pd
 
 from foundry_bench.sweep.plan import task_text
+from foundry_bench.sweep.record import Record, given, harness_protocol
 
 VOLATILE = ("start", "end", "seconds", "command")
 """What every record has of its own in ``environment``."""
 MEASURED_WITH = ("batch", "dtype", "threads")
 """What says in a record's ``cost`` how latency was measured."""
-Record = dict[str, Any]
 Facts = dict[tuple[str, str], Counter[str]]
 """(Kind, item) -> the values that the records of a folder have for it, and how many have each."""
 
@@ -32,39 +31,41 @@ def inputs_of(records: Iterable[Record]) -> Facts:
 def _stated(record: Record) -> Iterator[tuple[str, str, str]]:
     """Kind, item and value of everything that one record's inputs say."""
     inputs, kind = record["inputs"], record["identity"]["kind"]
-    method, task, protocol = inputs["method"], inputs["task"], inputs["protocol"] or {}
-    budget = inputs["budget"] or {}
+    method, protocol = inputs["method"], inputs["protocol"] or {}
+    budget, cost, ours = inputs["budget"], record["cost"], harness_protocol(inputs)
     yield "value", "teacher", inputs["teacher"]["name"]
     yield "hash", f"teacher {inputs['teacher']['name']}", inputs["teacher"]["sha256"]
     yield "value", "pipeline", str(inputs["pipeline"])
     yield "value", "seeds", str(inputs["seed"])
     yield "value", f"version of {method['name']}", str(method["version"])
     yield "code", method["name"], str(method["code_sha256"])
-    for data in (inputs["dataset"], protocol.get("labels"), protocol.get("fidelity_on")):
+    for data in (inputs["dataset"], ours.get("labels"), ours.get("fidelity_on")):
         if data:
             yield "hash", f"data set {data['name']}", data["sha256"]
-    for name in filter(None, (budget.get("name"), protocol.get("budget"))):
+    for name in filter(None, (budget and budget["name"], ours.get("budget"))):
         yield "value", "budget", name
-    for name, value in budget.items():
-        yield "value", f"{name} of budget {budget['name']}", str(value)
+    if budget is not None:
+        for name, value in budget.items():
+            yield "value", f"{name} of budget {budget['name']}", str(value)
     if kind == "student" and inputs["dataset"]:
         yield "value", "distilled on", inputs["dataset"]["name"]
     for name in ("device", "views"):
         if kind == "profile" and name in protocol:
             yield "value", f"{name} of profiles", str(protocol[name])
     if kind == "evaluate":
+        task, dataset, scores = given(inputs["task"]), given(inputs["dataset"]), record["scores"]
         text = task_text(task)
-        yield "place", f"{text}:{inputs['dataset']['name']}", ""
+        yield "place", f"{text}:{dataset['name']}", ""
         yield "value", f"version of task {text}", str(task["version"])
         yield "code", f"task {task['name']}", task["code_sha256"]
         for name in protocol.keys() - {"budget"}:
             yield "protocol", f"{name} of task {text}", json.dumps(protocol[name])
-        for value in (record["scores"] or {}).get("values", []):
-            if value["primary"]:
-                yield "value", f"primary metric of {text}:{inputs['dataset']['name']}", value["metric"]
-    for name in MEASURED_WITH:
-        if name in (record["cost"] or {}):
-            yield "value", f"{name} of cost measurements", str(record["cost"][name])
+        for score in scores["values"] if scores else ():
+            if score["primary"]:
+                yield "value", f"primary metric of {text}:{dataset['name']}", score["metric"]
+    for name, value in cost.items() if cost else ():
+        if name in MEASURED_WITH:
+            yield "value", f"{name} of cost measurements", str(value)
 
 
 def differing_settings(a: Facts, b: Facts) -> list[str]:
@@ -106,9 +107,9 @@ def _conditions(record: Record) -> Iterator[tuple[str, str]]:
     environment = record["environment"]
     for name, version in (environment.get("packages") or {}).items():
         yield name, "not installed" if version is None else str(version)
-    git = environment.get("git") or {}
-    yield "commit", str(git.get("sha", "none"))[:12]
-    yield "uncommitted changes", "yes" if git.get("dirty") else "no" if "dirty" in git else "unknown"
+    git = environment.get("git")
+    yield "commit", git["sha"][:12] if git else "none"
+    yield "uncommitted changes", "unknown" if git is None else "yes" if git["dirty"] else "no"
     for name, value in environment.items():
         if name == "threads":
             yield f"threads of {record['identity']['kind']} cells", str(value)

@@ -22,12 +22,10 @@ from foundry_bench.context import start_seed
 from foundry_bench.storage import disk_is_full, write_atomic
 from foundry_bench.sweep.environment import here, utc_now
 from foundry_bench.sweep.marks import Notice
+from foundry_bench.sweep.record import Identity, Record, Spec, blank_record, given
 from foundry_bench.sweep.rehearsal import run_rehearsal
-from foundry_bench.sweep.store import SCHEMA_VERSION, Store
+from foundry_bench.sweep.store import Store
 from foundry_bench.sweep.work import Job, SkipCellError, run_evaluate, run_profile, run_student
-
-if TYPE_CHECKING:
-    pass
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -49,7 +47,7 @@ def run_cell(spec_path: Path) -> Path:
     A cell that another process is running is waited for, and not run again once it has left its record. Raises OSError, and
     leaves no record, only when the disk is full.
     """
-    spec = json.loads(spec_path.read_bytes())
+    spec: Spec = json.loads(spec_path.read_bytes())
     store = Store(Path(spec["results"]))
     notice = Notice(spec["kind"], spec["title"], spec["attempt"], spec["engine"])
     with store.marks.held(spec["cell_id"], notice):
@@ -58,7 +56,7 @@ def run_cell(spec_path: Path) -> Path:
         return store.write(_plain(_record(spec, store)))
 
 
-def _record(spec: dict[str, Any], store: Store) -> dict[str, Any]:
+def _record(spec: Spec, store: Store) -> Record:
     """Do the work and tell what came of it."""
     started, clock = utc_now(), time.perf_counter()
     record = blank_record(spec)
@@ -70,54 +68,40 @@ def _record(spec: dict[str, Any], store: Store) -> dict[str, Any]:
         _limit_threads(spec["threads"])
         _seed(spec)
         with _limited_memory(spec["memory"]):
-            record.update(RUNNERS[spec["kind"]](job))
+            measured = RUNNERS[spec["kind"]](job)
+        record["fidelity"] = measured.get("fidelity")
+        record["scores"] = measured.get("scores")
+        record["cost"] = measured.get("cost")
         record["identity"]["status"] = "ok"
     except SkipCellError as reason:
-        record["identity"].update(status="skipped", message=str(reason))
+        record["identity"]["status"] = "skipped"
+        record["identity"]["message"] = str(reason)
     except (Exception, SystemExit) as error:
         # The one broad except: a method or task is a stranger's code, and one cell must not end the sweep.
         if disk_is_full(error):
             raise OSError(f"{type(error).__name__}: {error}") from error
-        record["identity"].update(_describe_error(error, job))
+        record["identity"] = _describe_error(record["identity"], error, job)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     seconds = time.perf_counter() - clock
     record["environment"] = {
         **here(spec["environment"], spec["node"], spec["device"]),
-        **{"threads": spec["threads"], "device": spec["device"], "start": started, "end": utc_now()},
+        "threads": spec["threads"],
+        "device": spec["device"],
+        "start": started,
+        "end": utc_now(),
         "seconds": seconds,
     }
     return record
 
 
-def blank_record(spec: dict[str, Any]) -> dict[str, Any]:
-    """A record of schema version 1 in which nothing has happened yet."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "identity": {
-            "cell_id": spec["cell_id"],
-            "kind": spec["kind"],
-            "status": "failed",
-            "attempt": spec["attempt"],
-            "error_type": None,
-            "message": None,
-            "traceback_file": None,
-            "stage": None,
-        },
-        "inputs": spec["inputs"],
-        "fidelity": None,
-        "scores": None,
-        "cost": None,
-        "environment": dict(spec["environment"]),
-    }
-
-
-def _describe_error(error: BaseException, job: Job) -> dict[str, Any]:
-    """The identity block's fields for an error; the traceback goes to a file beside the record."""
+def _describe_error(identity: Identity, error: BaseException, job: Job) -> Identity:
+    """The identity block of a cell that ended in an error; the traceback goes to a file beside the record."""
     file = job.store.beside(job.spec["kind"], job.spec["cell_id"], ".traceback.txt")
     write_atomic(file, traceback.format_exc().encode())
     memory = isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
     return {
+        **identity,
         "status": "oom" if memory else "failed",
         "error_type": type(error).__name__,
         "message": str(error) or type(error).__name__,
@@ -149,12 +133,12 @@ def _thread_pools() -> ThreadpoolController:
 _pools: ThreadpoolController | None = None
 
 
-def _seed(spec: dict[str, Any]) -> None:
+def _seed(spec: Spec) -> None:
     """Seed the global generators, for plugins that draw from them: the same numbers in every engine and order of cells."""
     import torch
 
     inputs = spec["inputs"]
-    seed = start_seed(inputs["seed"], inputs["method"]["name"], inputs["params"], "global")
+    seed = start_seed(given(inputs["seed"]), inputs["method"]["name"], given(inputs["params"]), "global")
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -9,7 +9,8 @@ import sys
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+
+from foundry_bench.sweep.record import Commit, Environment, Machine
 
 PACKAGES = (
     "foundry-bench",
@@ -29,29 +30,29 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
-def describe() -> dict[str, Any]:
+def describe() -> Environment:
     """Versions, commit, processor and command line of this process; called once per sweep."""
     return {
         **_machine(),
+        "gpu": None,
         "git": _git(Path(__file__).resolve().parent),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
 
 
-def here(described: dict[str, Any], node: str, device: str) -> dict[str, Any]:
+def here(described: Environment, node: str, device: str) -> Environment:
     """The environment of a cell that runs in this process: what the sweep described on ``node``, and this machine where it is
     another one."""
-    machine = {} if platform.node() == node else _machine()
-    return {**described, **machine, "gpu": _gpu_model(device)}
+    machine: Environment = described if platform.node() == node else {**described, **_machine()}
+    return {**machine, "gpu": _gpu_model(device)}
 
 
-def _machine() -> dict[str, Any]:
+def _machine() -> Machine:
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()}-{platform.machine()}",
         "packages": {name: _version(name) for name in PACKAGES},
         "cpu": _cpu_model(),
-        "gpu": None,
     }
 
 
@@ -70,7 +71,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git(folder: Path) -> dict[str, Any] | None:
+def _git(folder: Path) -> Commit | None:
     """Commit and dirty flag of the checkout that tracks this file, None outside one."""
     tracked = _output("git", "-C", str(folder), "ls-files", "--error-unmatch", Path(__file__).name)
     sha = _output("git", "-C", str(folder), "rev-parse", "HEAD")

@@ -40,7 +40,8 @@ class Estimate:
         if known is not None:
             self.measured = True
             return known
-        steps = (cell.inputs["budget"] or {}).get("steps") or 0
+        budget = cell.inputs["budget"]
+        steps = budget["steps"] if budget else 0
         return GUESS[cell.kind] + steps * STEP
 
     def share(self, cell: Cell, jobs: int) -> float:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from foundry_bench.sweep.record import Inputs
 
 HARNESS_MODULES = ("builtins", "abc", "typing", "foundry_bench.method", "foundry_bench.task")
 
@@ -34,7 +36,7 @@ def _files_sha256(files: tuple[tuple[str, int], ...]) -> str:
     return digest.hexdigest()
 
 
-def identity(kind: str, inputs: dict[str, Any]) -> str:
+def identity(kind: str, inputs: Inputs) -> str:
     """SHA-256 of the canonical JSON of all that determines a cell: names that only point at hashed content are left out."""
     text = json.dumps(
         {"kind": kind, **_determining(inputs)}, sort_keys=True, separators=(",", ":"), allow_nan=False
@@ -42,7 +44,7 @@ def identity(kind: str, inputs: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _determining(block: dict[str, Any]) -> dict[str, Any]:
+def _determining(block: Mapping[str, Any]) -> dict[str, Any]:
     """A block of inputs without what is only for people: short forms, and the name of whatever has a hash of its content."""
     hashed = "sha256" in block
     return {

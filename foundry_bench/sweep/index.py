@@ -10,23 +10,24 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from foundry_bench.storage import write_atomic
 from foundry_bench.sweep.plan import title
+from foundry_bench.sweep.record import Entry, Fidelity, Record, ScoresBlock
 from foundry_bench.sweep.store import KINDS, Store
 
 VERSION = 1
-Entry = dict[str, Any]
 Entries = dict[str, Entry]
-"""Cell id -> short record: ``identity``, ``fidelity`` without its curve, ``scores`` with the primary metric only, ``cost``,
-``environment`` with the seconds only, and ``title``, ``method``, ``variant``, ``task`` of the inputs."""
+"""Cell id -> short record."""
+Known = dict[str, tuple[list[int], Entry]]
+"""Cell id -> time, size and inode of its files, and its short record; the pair is a list in JSON."""
 
 
 def load(store: Store) -> Entries:
     """Short records of all cells of the folder that are as they were written; ``store.warnings`` names the others."""
     known = _known(store)
-    current: dict[str, list[Any]] = {}
+    current: Known = {}
     changed = False
     for kind in KINDS:
         stamps = _stamps(store.folder / "cells" / kind)
@@ -41,27 +42,39 @@ def load(store: Store) -> Entries:
                 record = store.read(kind, cell_id)
                 if record is None:
                     continue
-                entry = [key, shorten(record)]
+                entry = (key, shorten(record))
             current[cell_id] = entry
     if changed or len(current) != len(known):
         _save(store, current)
     return {cell_id: entry[1] for cell_id, entry in current.items()}
 
 
-def shorten(record: dict[str, Any]) -> dict[str, Any]:
-    """The short form of one record, see :data:`Entries`."""
-    inputs, fidelity, scores = record["inputs"], record["fidelity"], record["scores"]
+def shorten(record: Record) -> Entry:
+    """The short form of one record."""
+    inputs = record["inputs"]
     return {
         "identity": record["identity"],
         "title": title(record["identity"]["kind"], inputs),
         "method": inputs["method"]["name"],
         "variant": inputs["variant"],
         "task": inputs["task"] and inputs["task"]["name"],
-        "fidelity": fidelity and {k: v for k, v in fidelity.items() if k != "curve"},
-        "scores": scores and {**scores, "values": [v for v in scores["values"] if v["primary"]]},
+        "fidelity": _without_curve(record["fidelity"]),
+        "scores": _with_primary(record["scores"]),
         "cost": record["cost"],
         "environment": {"seconds": record["environment"].get("seconds")},
     }
+
+
+def _without_curve(fidelity: Fidelity | None) -> Fidelity | None:
+    if fidelity is None:
+        return None
+    short = fidelity.copy()
+    short.pop("curve", None)
+    return short
+
+
+def _with_primary(scores: ScoresBlock | None) -> ScoresBlock | None:
+    return scores and {**scores, "values": [v for v in scores["values"] if v["primary"]]}
 
 
 def _is_record(name: str) -> bool:
@@ -89,15 +102,16 @@ def _path(store: Store) -> Path:
     return store.cache / "index.json"
 
 
-def _known(store: Store) -> dict[str, list[Any]]:
+def _known(store: Store) -> Known:
     try:
         content = json.loads(_path(store).read_bytes())
     except (OSError, ValueError):
         return {}
-    return content["entries"] if isinstance(content, dict) and content.get("version") == VERSION else {}
+    current = isinstance(content, dict) and content.get("version") == VERSION
+    return cast(Known, content["entries"]) if current else {}
 
 
-def _save(store: Store, entries: dict[str, list[Any]]) -> None:
+def _save(store: Store, entries: Known) -> None:
     """Keep the index where that is possible: whoever may only read a folder can still ask it."""
     text = json.dumps({"version": VERSION, "entries": entries}, separators=(",", ":"))
     try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from foundry_bench import registry, selectors
 from foundry_bench.errors import UserError
 from foundry_bench.sweep.config import SweepConfig, Table
 from foundry_bench.sweep.identity import code_sha256, identity, source_files
+from foundry_bench.sweep.record import BudgetInputs, Content, Inputs, Place, TaskInputs, given
 from foundry_bench.training.budget import get_budget
 from foundry_bench.variants import EXPERT, OFF_THE_SHELF
 
@@ -25,8 +26,6 @@ the grouping, the cost counter."""
 STUDENT, EVALUATE, PROFILE = "student", "evaluate", "profile"
 REHEARSE = "rehearse"
 """Kind of the cells that try a sweep in small before it starts; they are no part of it."""
-Place = tuple["Task", dict[str, str]]
-"""A task and the name and hash of the data set it is run on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +38,7 @@ class Cell:
     """
 
     kind: str
-    inputs: dict[str, Any]
+    inputs: Inputs
     parent: str | None = None
     broken: str | None = None
     id: str = ""
@@ -81,17 +80,21 @@ def _stacks(methods: tuple[str, ...]) -> list[str]:
     return found
 
 
-def title(kind: str, inputs: dict[str, Any]) -> str:
+def title(kind: str, inputs: Inputs) -> str:
     """The name of a cell for people, from a cell's or a record's inputs."""
-    row = selectors.selector_text(inputs["method"]["name"], inputs["shown"], inputs["variant"])
+    row = selectors.record_selector(inputs)
     seed = f" seed {inputs['seed']}" if inputs["seed"] else ""
-    place = f" on {task_text(inputs['task'])}:{inputs['dataset']['name']}" if kind == EVALUATE else ""
+    place = (
+        f" on {task_text(given(inputs['task']))}:{given(inputs['dataset'])['name']}"
+        if kind == EVALUATE
+        else ""
+    )
     return f"{kind} {row}{seed}{place}"
 
 
-def task_text(task: dict[str, Any]) -> str:
+def task_text(task: TaskInputs) -> str:
     """A task as the command line takes it, from its block in a cell's or a record's inputs."""
-    return selectors.selector_text(task["name"], task.get("shown", ""), None)
+    return selectors.bracketed(task["name"], task.get("shown", ""))
 
 
 def plan(config: SweepConfig) -> Plan:
@@ -116,13 +119,13 @@ class _Planner:
         self.cells: dict[str, Cell] = {}
         self.warnings: list[str] = []
         self.sources: set[Path] = set()
-        self.budget = asdict(get_budget(config.budget))
-        self.teacher = {"name": config.teacher, "sha256": teacher_sha256(config.teacher)}
+        self.budget = cast(BudgetInputs, asdict(get_budget(config.budget)))
+        self.teacher: Content = {"name": config.teacher, "sha256": teacher_sha256(config.teacher)}
         self.config = config
         self.every_task = any("all" in table.tasks for table in config.comparisons)
         self.unlabelled = self._dataset(config.distill_on)
-        self.clouds: dict[str, str] | None = None
-        self.places: list[Place] = []
+        self.clouds: Content | None = None
+        self.places: list[tuple[Task, Content]] = []
         self.members: set[str] = set()
 
     def resolve(self) -> tuple[Table, ...]:
@@ -169,10 +172,10 @@ class _Planner:
 
     def _add(self, method: Method, variant: str, seed: int) -> None:
         student = self._student(method, variant, seed)
-        common = {**self._inputs(method, variant, seed), "student": student.id}
+        common: Inputs = {**self._inputs(method, variant, seed), "student": student.id}
         for task, dataset in self.places:
             protocol = {**task.protocol(), "budget": self.config.budget if task.uses_budget else None}
-            place = {"task": _task_inputs(task), "protocol": protocol, "dataset": dataset}
+            place: Place = {"task": _task_inputs(task), "protocol": protocol, "dataset": dataset}
             self._cell(EVALUATE, {**common, **place}, student.id)
         protocol = {
             "device": self.config.device,
@@ -186,10 +189,10 @@ class _Planner:
         from foundry_bench.stack import Stack
 
         trained, training = method.trained(), method.training_params()
-        inputs = {
+        inputs: Inputs = {
             **self._inputs(trained, variant, seed),
             "params": training,
-            "shown": trained.shown(training),
+            "shown": selectors.values_text(trained.shown(training)),
             "dataset": self.unlabelled,
         }
         if variant == OFF_THE_SHELF:  # of a budget only how many views the fidelity is measured on
@@ -201,21 +204,18 @@ class _Planner:
             parent = self._student(method.parts[0], variant, seed).id
             inputs["student"] = parent
         if variant == EXPERT:
-            inputs.update(self._lesson(method))
+            inputs["task"], inputs["protocol"] = self._lesson(method)
         return self._cell(STUDENT, inputs, parent)
 
-    def _lesson(self, method: Method) -> dict[str, Any]:
-        """The task and labels that an expert is trained for."""
+    def _lesson(self, method: Method) -> tuple[TaskInputs, dict[str, Any]]:
+        """The task and the protocol with labels that an expert is trained for."""
         from foundry_bench.training.finished import expert_of
 
         expert = expert_of(method)
         task = registry.load("tasks", expert.task)()
-        return {
-            "task": _task_inputs(task),
-            "protocol": {**task.protocol(), "labels": self._dataset(expert.dataset)},
-        }
+        return _task_inputs(task), {**task.protocol(), "labels": self._dataset(expert.dataset)}
 
-    def _inputs(self, method: Method, variant: str, seed: int) -> dict[str, Any]:
+    def _inputs(self, method: Method, variant: str, seed: int) -> Inputs:
         return {
             "pipeline": PIPELINE_VERSION,
             "teacher": self.teacher,
@@ -226,7 +226,7 @@ class _Planner:
             },
             "variant": variant,
             "params": method.params(),
-            "shown": method.shown(method.params()),
+            "shown": selectors.values_text(method.shown(method.params())),
             "seed": seed,
             "task": None,
             "dataset": None,
@@ -234,7 +234,7 @@ class _Planner:
             "budget": None,
         }
 
-    def _cell(self, kind: str, inputs: dict[str, Any], parent: str | None = None) -> Cell:
+    def _cell(self, kind: str, inputs: Inputs, parent: str | None = None) -> Cell:
         # JSON first: tuples become lists, so that the cell in memory equals the one read back from a record.
         cell = Cell(kind, json.loads(json.dumps(inputs)), parent)
         self.members.add(cell.id)
@@ -242,22 +242,26 @@ class _Planner:
 
     def _add_broken(self, name: str, reason: str) -> None:
         self.warnings.append(reason)
-        about = {"name": name, "version": None, "code_sha256": None}
-        nothing = dict.fromkeys(("variant", "params", "seed", "task", "dataset", "protocol", "budget"))
-        inputs = {
+        inputs: Inputs = {
             "pipeline": PIPELINE_VERSION,
             "teacher": self.teacher,
-            "method": about,
+            "method": {"name": name, "version": None, "code_sha256": None},
             "shown": "",
-            **nothing,
+            "variant": None,
+            "params": None,
+            "seed": None,
+            "task": None,
+            "dataset": None,
+            "protocol": None,
+            "budget": None,
         }
         cell = Cell(STUDENT, inputs, broken=reason)
         self.members.add(cell.id)
         self.cells[cell.id] = cell
 
-    def _places(self, texts: tuple[str, ...]) -> list[Place]:
+    def _places(self, texts: tuple[str, ...]) -> list[tuple[Task, Content]]:
         """Tasks and the data sets they are run on. With ``all`` a broken task is a warning, by name it is an error."""
-        places = []
+        places: list[tuple[Task, Content]] = []
         for text in texts:
             try:
                 tasks = selectors.expand_task(text)
@@ -272,7 +276,7 @@ class _Planner:
                 places += [(task, self._dataset(name)) for name in names]
         return places
 
-    def _dataset(self, name: str) -> dict[str, str]:
+    def _dataset(self, name: str) -> Content:
         from foundry_bench.datasets.catalog import dataset_sha256
 
         return {"name": name, "sha256": dataset_sha256(name, Path(self.config.data_root))}
@@ -285,6 +289,7 @@ class _Planner:
         return (*known, *_stacks(known)) if kind == "methods" else known
 
 
-def _task_inputs(task: Task) -> dict[str, Any]:
-    about = {"name": task.name, "version": task.version, "shown": selectors.shown_fields(task)}
-    return {**about, "code_sha256": code_sha256([type(task)])}
+def _task_inputs(task: Task) -> TaskInputs:
+    shown = selectors.values_text(selectors.shown_fields(task))
+    code = code_sha256([type(task)])
+    return {"name": task.name, "version": task.version, "shown": shown, "code_sha256": code}

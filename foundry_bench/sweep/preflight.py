@@ -8,10 +8,11 @@ from __future__ import annotations
 import shutil
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foundry_bench.errors import UserError
 from foundry_bench.sweep.plan import EVALUATE, REHEARSE, STUDENT, Cell
+from foundry_bench.sweep.record import Environment, Inputs, Place, given
 from foundry_bench.sweep.schedule import Schedule, Settings
 from foundry_bench.sweep.store import Store
 
@@ -47,7 +48,7 @@ def rehearse(
     todo: list[Cell],
     cells: list[Cell],
     store: Store,
-    described: dict[str, Any],
+    described: Environment,
     settings: Settings,
     engine: Engine,
     reporter: Reporter,
@@ -92,9 +93,11 @@ def rehearsals(todo: list[Cell], cells: list[Cell], budget: str, known: Known | 
     for key in [key for key in chosen if key in new or places[key]]:
         cell = chosen[key]
         student = cell if cell.kind == STUDENT else students[str(cell.parent)]
-        inputs = {
+        inputs: Inputs = {
             **cell.inputs,
-            **{"dataset": student.inputs["dataset"], "task": None, "protocol": {"budget": budget}},
+            "dataset": student.inputs["dataset"],
+            "task": None,
+            "protocol": {"budget": budget},
             "places": places[key],
         }
         inputs.pop("student", None)
@@ -104,27 +107,37 @@ def rehearsals(todo: list[Cell], cells: list[Cell], budget: str, known: Known | 
 
 def _shared_out(
     todo: list[Cell], new: set[tuple[str, str]], known: frozenset[str]
-) -> dict[tuple[str, str], list[dict[str, Any]]]:
+) -> dict[tuple[str, str], list[Place]]:
     """Every task and data set for one of the methods that are to be evaluated on it: if possible one that is ``new`` and so
     is rehearsed anyway, and the one with the least to do."""
-    places: dict[str, dict[str, Any]] = {}
+    places: dict[str, Place] = {}
     candidates: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
     for cell in todo:
-        place = {key: cell.inputs[key] for key in ("task", "dataset", "protocol")}
-        if cell.kind == EVALUATE and str(place) not in known:
+        if cell.kind != EVALUATE:
+            continue
+        place = _place(cell.inputs)
+        if str(place) not in known:
             places.setdefault(str(place), place)
             candidates[str(place)][_key(cell)] = None
-    shares: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    shares: dict[tuple[str, str], list[Place]] = defaultdict(list)
     for name, place in places.items():
         shares[min(candidates[name], key=lambda key: (key not in new, len(shares[key])))].append(place)
     return shares
+
+
+def _place(inputs: Inputs) -> Place:
+    return {
+        "task": given(inputs["task"]),
+        "dataset": given(inputs["dataset"]),
+        "protocol": given(inputs["protocol"]),
+    }
 
 
 def _key(cell: Cell) -> tuple[str, str]:
     return cell.inputs["method"]["name"], cell.inputs["variant"] or ""
 
 
-def _method(inputs: dict[str, Any]) -> str:
+def _method(inputs: Inputs) -> str:
     """What a rehearsal of a method depends on."""
     return str((inputs["method"], inputs["variant"], inputs["teacher"]["sha256"], inputs["pipeline"]))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from foundry_bench.sweep.index import Entries
 from foundry_bench.sweep.plan import STUDENT, Cell
+from foundry_bench.sweep.record import Content, Entry, Inputs
 from foundry_bench.sweep.store import FINISHED, Store
 
 MOST = 6
@@ -38,7 +38,7 @@ def explain(cells: list[Cell], todo: list[Cell], recorded: Entries, store: Store
     return [f"{sum(reasons.values())} cells are computed again: {', '.join(told)}"]
 
 
-def _kept(cell: Cell, entry: dict[str, Any]) -> str:
+def _kept(cell: Cell, entry: Entry) -> str:
     """Why a cell is run again whose record is there."""
     status = entry["identity"]["status"]
     if status in FINISHED:
@@ -46,9 +46,9 @@ def _kept(cell: Cell, entry: dict[str, Any]) -> str:
     return f"{status} before"
 
 
-def _changed(old: dict[str, Any], new: dict[str, Any]) -> str:
+def _changed(old: Inputs, new: Inputs) -> str:
     """The first thing that determines a cell and is not what it was, from what is most to what is least general."""
-    name, task = new["method"]["name"], (new["task"] or {}).get("name")
+    name, task = new["method"]["name"], new["task"] and new["task"]["name"]
     if old["pipeline"] != new["pipeline"]:
         return "another version of the harness"
     if old["teacher"]["sha256"] != new["teacher"]["sha256"]:
@@ -57,11 +57,16 @@ def _changed(old: dict[str, Any], new: dict[str, Any]) -> str:
         return f"{'code' if old['method']['version'] == new['method']['version'] else 'version'} of {name} changed"
     if old["task"] != new["task"]:
         return f"task {task} changed"
-    if (old["dataset"] or {}).get("sha256") != (new["dataset"] or {}).get("sha256"):
-        return f"data set {new['dataset']['name']} changed"
-    for key, told in (("budget", "budget changed"), ("params", f"parameters of {name} changed")):
-        if old[key] != new[key]:
-            return told
+    if _hash(old["dataset"]) != _hash(new["dataset"]):
+        return f"data set {new['dataset']['name'] if new['dataset'] else ''} changed"
+    if old["budget"] != new["budget"]:
+        return "budget changed"
+    if old["params"] != new["params"]:
+        return f"parameters of {name} changed"
     if old["protocol"] != new["protocol"]:
         return f"protocol of {task or 'the measurement'} changed"
     return "its student is made anew"
+
+
+def _hash(content: Content | None) -> str | None:
+    return content and content["sha256"]

@@ -7,21 +7,23 @@ operator that nobody can count, weights that do not come back from disk.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from foundry_bench.students.files import load_student, save_student
+from foundry_bench.sweep.record import given, harness_protocol
 from foundry_bench.task import check_needs
 from foundry_bench.training.budget import REHEARSAL
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.encoder import Encoder, TokenEncoder
+    from foundry_bench.sweep.record import Measured, Place
     from foundry_bench.sweep.work import Job
 
 
-def run_rehearsal(job: Job) -> dict[str, Any]:
+def run_rehearsal(job: Job) -> Measured:
     """Make, train, save, load, count and evaluate a student in small; the record's ``cost`` block has the bytes it takes."""
     from foundry_bench import cost
     from foundry_bench.training.budget import BUDGETS, get_budget
@@ -30,10 +32,10 @@ def run_rehearsal(job: Job) -> dict[str, Any]:
 
     inputs, budget = job.inputs, get_budget(REHEARSAL)
     job.stage = "load"
-    teacher, whole = job.teacher(), job.data(inputs["dataset"]["name"])
+    teacher, whole = job.teacher(), job.data(given(inputs["dataset"])["name"])
     data = _few(whole, budget.clouds)
     job.stage = "distill"
-    student, _ = finished_student(job.method(), teacher, data, job.context(inputs["seed"]), budget)
+    student, _ = finished_student(job.method(), teacher, data, job.context(given(inputs["seed"])), budget)
     job.stage = "save"
     save_student(student, job.scratch / "student")
     student = load_student(job.scratch / "student")
@@ -44,7 +46,7 @@ def run_rehearsal(job: Job) -> dict[str, Any]:
     for place in inputs["places"]:
         job.stage = f"evaluate {place['task']['name']}"
         _evaluate(job, teacher, student, place)
-    views = BUDGETS[inputs["protocol"]["budget"]].views
+    views = BUDGETS[given(harness_protocol(inputs)["budget"])].views
     return {
         "cost": {
             "student_bytes": cost.bytes_on_disk(student),
@@ -53,7 +55,7 @@ def run_rehearsal(job: Job) -> dict[str, Any]:
     }
 
 
-def _evaluate(job: Job, teacher: TokenEncoder, student: Encoder, place: dict[str, Any]) -> None:
+def _evaluate(job: Job, teacher: TokenEncoder, student: Encoder, place: Place) -> None:
     from foundry_bench.sweep.work import task_of
 
     task = task_of(place["task"]["name"], place["protocol"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from foundry_bench.sweep.estimate import Estimate
 from foundry_bench.sweep.plan import Cell, Plan
+from foundry_bench.sweep.record import Record
 from foundry_bench.sweep.store import Store
 
 
@@ -25,7 +26,7 @@ class Reporter(Protocol):
     def started(self, cell: Cell) -> None:
         """One cell has been launched."""
 
-    def finished(self, cell: Cell, record: dict[str, Any]) -> None:
+    def finished(self, cell: Cell, record: Record) -> None:
         """One cell has left its record."""
 
 
@@ -35,7 +36,7 @@ class Listener(Protocol):
     def open(self, plan: Plan, store: Store) -> None:
         """The sweep begins."""
 
-    def cell(self, cell: Cell, record: dict[str, Any]) -> None:
+    def cell(self, cell: Cell, record: Record) -> None:
         """One cell has left its record; must return at once."""
 
 
@@ -51,7 +52,7 @@ class Outcome:
     plan: Plan
     todo: list[Cell]
     tried: dict[str, int] = field(default_factory=dict)
-    failed: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[Record] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foundry_bench import registry, selectors
 from foundry_bench.errors import UserError
@@ -19,6 +19,7 @@ from foundry_bench.sweep.estimate import Estimate
 from foundry_bench.sweep.interrupts import termination_interrupts
 from foundry_bench.sweep.marks import SWEEP, Notice
 from foundry_bench.sweep.plan import Cell, plan
+from foundry_bench.sweep.record import Record
 from foundry_bench.sweep.reporting import InterruptedSweepError, Listener, Outcome, Reporter
 from foundry_bench.sweep.store import FINISHED, ORPHAN, Store
 
@@ -120,7 +121,7 @@ def _run_cells(
     settings = Settings(config.budget, config.device, config.data_root, config.engine, memory)
     described = environment.describe()
 
-    def done(cell: Cell, record: dict[str, Any]) -> None:
+    def done(cell: Cell, record: Record) -> None:
         reporter.finished(cell, record)
         if listener is not None:
             listener.cell(cell, record)

@@ -9,16 +9,15 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from foundry_bench.sweep.cell import blank_record
 from foundry_bench.sweep.environment import utc_now
 from foundry_bench.sweep.marks import SWEEP
 from foundry_bench.sweep.plan import EVALUATE, PROFILE, REHEARSE, STUDENT, Cell
-from foundry_bench.sweep.store import FINISHED, ORPHAN, SCHEMA_VERSION, Store, status_of, write_json
+from foundry_bench.sweep.record import SCHEMA_VERSION, Environment, Record, Spec, blank_record
+from foundry_bench.sweep.store import FINISHED, ORPHAN, Store, status_of, write_json
 from foundry_bench.training.budget import REHEARSAL
 
-Told = Callable[[Cell, dict[str, Any]], None]
+Told = Callable[[Cell, Record], None]
 AT_ONCE = (REHEARSE, STUDENT, EVALUATE)
 """Kinds of cells that may run beside each other, in the order in which they start."""
 
@@ -54,7 +53,7 @@ class Schedule:
         self,
         todo: list[Cell],
         store: Store,
-        environment: dict[str, Any],
+        environment: Environment,
         settings: Settings,
         *,
         started: Callable[[Cell], None],
@@ -65,7 +64,7 @@ class Schedule:
         later attempts are another sweep's, and stay."""
         self.store = store
         self.settings = settings
-        self._specs: dict[str, dict[str, Any]] = {}
+        self._specs: dict[str, Spec] = {}
         self._environment = environment
         self._started, self._done = started, done
         self._tried = self._unfinished(todo) if tried is None else tried
@@ -138,11 +137,13 @@ class Schedule:
 
     def attempts(self, cell: Cell) -> int:
         """How often the cell was tried, as far as it is known here."""
-        before = self._specs.get(cell.id) or (self.store.read(cell.kind, cell.id) or {}).get("identity")
-        return before["attempt"] if before else 0
+        if cell.id in self._specs:
+            return self._specs[cell.id]["attempt"]
+        record = self.store.read(cell.kind, cell.id)
+        return 0 if record is None else record["identity"]["attempt"]
 
     def _write_spec(self, cell: Cell, attempt: int, threads: int, device: str | None = None) -> Path:
-        spec = {
+        spec: Spec = {
             "schema_version": SCHEMA_VERSION,
             "cell_id": cell.id,
             "kind": cell.kind,
@@ -166,7 +167,7 @@ class Schedule:
         self._specs[cell.id] = spec
         return path
 
-    def recorded(self, cell: Cell) -> dict[str, Any] | None:
+    def recorded(self, cell: Cell) -> Record | None:
         """What an attempt of this sweep or of another one has left since this one was planned."""
         return self.store.newer(cell.kind, cell.id, self._tried.get(cell.id, 0))
 
@@ -202,11 +203,23 @@ class Schedule:
             return
         spec = self._specs[cell.id]
         record = blank_record(spec)
-        record["identity"].update(status=status, error_type=status, message=message, stage=stage)
         log = self.store.beside(cell.kind, cell.id, ".log")
         said = log.exists() and log.stat().st_size > 0
-        record["identity"]["traceback_file"] = log.name if said else None
-        record["environment"].update(threads=spec["threads"], start=None, end=utc_now(), seconds=None)
+        record["identity"] = {
+            **record["identity"],
+            "status": status,
+            "error_type": status,
+            "message": message,
+            "traceback_file": log.name if said else None,
+            "stage": stage,
+        }
+        record["environment"] = {
+            **record["environment"],
+            "threads": spec["threads"],
+            "start": None,
+            "end": utc_now(),
+            "seconds": None,
+        }
         self.store.write(record)
         self.finish(cell)
 

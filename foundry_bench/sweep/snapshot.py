@@ -13,13 +13,14 @@ from dataclasses import asdict, replace
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from foundry_bench import registry
 from foundry_bench.datasets.embedded_reader import EMBEDDED
 from foundry_bench.storage import write_atomic
 from foundry_bench.sweep.config import HOW, SweepConfig
 from foundry_bench.sweep.plan import Cell, Plan
+from foundry_bench.sweep.record import Inputs, given
 from foundry_bench.sweep.store import Store
 from foundry_bench.teachers.checkpoints.names import split_name
 
@@ -27,13 +28,35 @@ OWN = "foundry-bench"
 PACKAGES = ("foundry_bench", "foundry_bench.methods", "foundry_bench.tasks")
 
 
+class PlannedCell(TypedDict):
+    """The fields of :class:`~foundry_bench.sweep.plan.Cell`."""
+
+    kind: str
+    id: str
+    parent: str | None
+    broken: str | None
+    inputs: Inputs
+
+
+class PlanFile(TypedDict):
+    """``plan.json``. ``fingerprint``: all that the plan depends on, null where that cannot be told from files; ``resolved``:
+    the sweep with ``all`` replaced by names; the others are the plan's fields."""
+
+    fingerprint: dict[str, Any] | None
+    sources: list[str]
+    resolved: dict[str, Any]
+    warnings: list[str]
+    tables: dict[str, list[str]]
+    cells: list[PlannedCell]
+
+
 def save(store: Store, asked: SweepConfig, plan: Plan) -> None:
     """Write ``plan.json``: the cells, for reports, and the fingerprint of what they came from."""
-    cells = [
+    cells: list[PlannedCell] = [
         {"kind": c.kind, "id": c.id, "parent": c.parent, "broken": c.broken, "inputs": c.inputs}
         for c in plan.cells
     ]
-    content = {
+    content: PlanFile = {
         "fingerprint": fingerprint(asked, plan.sources, plan.cells),
         "sources": [str(path) for path in plan.sources],
         "resolved": plan.config.to_plain(),
@@ -61,16 +84,16 @@ def load(store: Store, asked: SweepConfig) -> Plan | None:
     return Plan(config, planned, content["tables"], [], sources)
 
 
-def read(store: Store) -> dict[str, Any] | None:
-    """The raw content of ``plan.json``, None where there is none that can be read."""
+def read(store: Store) -> PlanFile | None:
+    """The content of ``plan.json``, None where there is none that can be read."""
     try:
         content = json.loads(store.plan_file.read_bytes())
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) and "cells" in content else None
+    return cast(PlanFile, content) if isinstance(content, dict) and "cells" in content else None
 
 
-def cells_of(content: dict[str, Any]) -> list[Cell]:
+def cells_of(content: PlanFile) -> list[Cell]:
     """The cells of a raw plan."""
     return [
         Cell(item["kind"], item["inputs"], item["parent"], item["broken"], item["id"])
@@ -89,7 +112,7 @@ def fingerprint(asked: SweepConfig, sources: list[Path], cells: list[Cell]) -> d
         files += _tree(teacher)
     elif not _own(entries["teachers"].get(asked.teacher)):
         return None
-    if not all(cell.inputs["dataset"]["name"] in EMBEDDED for cell in cells if not cell.broken):
+    if not all(given(cell.inputs["dataset"])["name"] in EMBEDDED for cell in cells if not cell.broken):
         return None
     for package in PACKAGES:
         spec = find_spec(package)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from foundry_bench.errors import UserError
 from foundry_bench.storage import write_atomic
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.marks import Marks
+from foundry_bench.sweep.record import SCHEMA_VERSION, Record
 
-SCHEMA_VERSION = 1
 KINDS = ("student", "evaluate", "profile")
 ORPHAN = "parent"
 """Stage of a record whose cell could not start because its student failed."""
@@ -26,7 +27,7 @@ def write_json(path: Path, value: object, *, durable: bool = True) -> None:
     write_atomic(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode(), durable=durable)
 
 
-def digest(record: dict[str, Any]) -> str:
+def digest(record: Mapping[str, Any]) -> str:
     """SHA-256 of a record's canonical JSON without the digest itself, so that an edited number is noticed."""
     content = {key: value for key, value in record.items() if key != "digest"}
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -100,8 +101,11 @@ class Store:
         write_atomic(self.sweep_file, config.to_yaml().encode())
         write_atomic(self.cache / ".gitignore", b"*\n")
 
-    def read(self, kind: str, cell_id: str) -> dict[str, Any] | None:
-        """One record, or None where it is missing or not as it was written (then a warning names it)."""
+    def read(self, kind: str, cell_id: str) -> Record | None:
+        """One record, or None where it is missing or not as it was written (then a warning names it).
+
+        The one door through which JSON becomes a :class:`Record`: its digest tells that a program has written it whole.
+        """
         path = self.record_path(kind, cell_id)
         try:
             record = json.loads(path.read_bytes())
@@ -113,9 +117,9 @@ class Store:
         if problem is not None:
             self._ignore(path, problem)
             return None
-        return record
+        return cast(Record, record)
 
-    def newer(self, kind: str, cell_id: str, attempts: int) -> dict[str, Any] | None:
+    def newer(self, kind: str, cell_id: str, attempts: int) -> Record | None:
         """One record if it is of a later attempt than the first ``attempts``, whatever came of it."""
         record = self.read(kind, cell_id)
         return record if record is not None and record["identity"]["attempt"] > attempts else None
@@ -138,7 +142,7 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError):
             return False
 
-    def write(self, record: dict[str, Any]) -> Path:
+    def write(self, record: Record) -> Path:
         """Seal one record with its digest, write it and return its path."""
         path = self.record_path(record["identity"]["kind"], record["identity"]["cell_id"])
         write_json(path, {**record, "digest": digest(record)})
@@ -179,6 +183,6 @@ class Store:
             self.warnings.append(line)
 
 
-def status_of(record: dict[str, Any] | None) -> str | None:
+def status_of(record: Record | None) -> str | None:
     """The status of a record, None without one."""
     return None if record is None else record["identity"]["status"]

@@ -8,13 +8,24 @@ import shutil
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from foundry_bench import registry, selectors
 from foundry_bench.storage import write_atomic
 from foundry_bench.students.files import load_student, make_student, mark, save_student
+from foundry_bench.sweep.record import (
+    Cost,
+    Fidelity,
+    Inputs,
+    Measured,
+    ScoresBlock,
+    ScoreValue,
+    Spec,
+    given,
+    harness_protocol,
+)
 from foundry_bench.sweep.store import Store
 from foundry_bench.task import check_needs
 from foundry_bench.variants import EXPERT
@@ -37,25 +48,29 @@ class SkipCellError(Exception):
 class Job:
     """A spec at work. ``stage`` is where an error would have happened."""
 
-    spec: dict[str, Any]
+    spec: Spec
     store: Store
     scratch: Path
     stage: str = "start"
 
     @property
-    def inputs(self) -> dict[str, Any]:
+    def inputs(self) -> Inputs:
         """The record's block of the same name."""
         return self.spec["inputs"]
 
     def method(self) -> Method:
         """The cell's method with its parameters."""
-        return selectors.build_method(self.inputs["method"]["name"], self.inputs["params"])
+        return selectors.build_method(self.inputs["method"]["name"], given(self.inputs["params"]))
 
     def data(self, name: str) -> PointCloudDataset:
         """A data set by name or folder."""
         from foundry_bench.datasets.catalog import load_dataset
 
         return load_dataset(name, Path(self.spec["data_root"]))
+
+    def dataset(self) -> PointCloudDataset:
+        """The data set of the cell's inputs."""
+        return self.data(given(self.inputs["dataset"])["name"])
 
     def teacher(self) -> TokenEncoder:
         """The cell's teacher."""
@@ -72,7 +87,7 @@ class Job:
         return Context(
             device=torch.device(self.spec["device"]),
             seed=seed,
-            variant=self.inputs["variant"],
+            variant=given(self.inputs["variant"]),
             budget=self.spec["budget"],
             data_root=Path(self.spec["data_root"]),
             scratch=self.scratch,
@@ -88,7 +103,7 @@ class Job:
         return student.eval()
 
 
-def run_student(job: Job) -> dict[str, Any]:
+def run_student(job: Job) -> Measured:
     """Make a student, train it where its variant says so, save it; the record's ``fidelity`` block."""
     from foundry_bench.context import start_seed
     from foundry_bench.stack import Stack
@@ -97,26 +112,23 @@ def run_student(job: Job) -> dict[str, Any]:
 
     inputs = job.inputs
     job.stage = "load"
-    teacher, data, method = (
-        job.teacher(),
-        job.data(inputs["dataset"]["name"]),
-        job.method(),
-    )
+    teacher, data, method = job.teacher(), job.dataset(), job.method()
     job.stage = "compress"
-    start = start_seed(inputs["seed"], inputs["method"]["name"], inputs["params"], "compress")
+    seed = given(inputs["seed"])
+    start = start_seed(seed, inputs["method"]["name"], given(inputs["params"]), "compress")
     compressing = job.context(start)
     # The trainer gets the sweep's seed itself: all students of a seed see the same views in the same order.
-    ctx = job.context(inputs["seed"])
+    ctx = job.context(seed)
     if isinstance(method, Stack):
         student = method.finish(job.student(), data, compressing).eval()
-        mark(student, method, inputs["variant"], teacher)
+        mark(student, method, given(inputs["variant"]), teacher)
         fidelity = _untrained(student, teacher, data, job, ctx, _parent_fidelity(job))
     else:
         student = make_student(method, teacher, data, compressing)
         job.stage = "distill"
         budget = get_budget(job.spec["budget"])
         report = train(student, teacher, data, method=method, ctx=ctx, budget=budget)
-        fidelity = asdict(report) if report else _untrained(student, teacher, data, job, ctx, {})
+        fidelity = cast(Fidelity, asdict(report)) if report else _untrained(student, teacher, data, job, ctx)
     job.stage = "save"
     _save(student, job)
     return {"fidelity": fidelity}
@@ -128,19 +140,21 @@ def _untrained(
     data: PointCloudDataset,
     job: Job,
     ctx: Context,
-    training: dict[str, Any],
-) -> dict[str, Any]:
-    """The fidelity block of a student that was not trained here; ``training``: what its parent's training took."""
+    training: Fidelity | None = None,
+) -> Fidelity:
+    """The fidelity block of a student that was not trained here; ``training``: what its parent's, if any, took."""
     from foundry_bench.training import distillation
 
     job.stage = "fidelity"
     r2 = distillation.heldout_r2(student, teacher, data, ctx, job.spec["budget"])
-    return {"curve": [], "steps": 0, "samples": 0, "seconds": 0.0, **training, "r2": r2}
+    if training is None:
+        return {"curve": [], "steps": 0, "samples": 0, "seconds": 0.0, "r2": r2}
+    return {**training, "r2": r2}
 
 
-def _parent_fidelity(job: Job) -> dict[str, Any]:
+def _parent_fidelity(job: Job) -> Fidelity | None:
     record = job.store.read("student", job.inputs["student"])
-    return dict(record["fidelity"]) if record is not None else {}
+    return None if record is None else record["fidelity"]
 
 
 def _save(student: Encoder, job: Job) -> None:
@@ -154,17 +168,18 @@ def _save(student: Encoder, job: Job) -> None:
     temporary.replace(folder)
 
 
-def run_evaluate(job: Job) -> dict[str, Any]:
+def run_evaluate(job: Job) -> Measured:
     """Score a student on one task and data set; the record's ``scores`` block."""
     inputs = job.inputs
     job.stage = "load"
     teacher = job.teacher()
-    reason = job.method().skip(teacher, inputs["task"]["name"])
+    name = given(inputs["task"])["name"]
+    reason = job.method().skip(teacher, name)
     if reason is not None:
         raise SkipCellError(reason)
     student = job.student()
-    task = task_of(inputs["task"]["name"], inputs["protocol"])
-    data = job.data(inputs["dataset"]["name"])
+    task = task_of(name, given(inputs["protocol"]))
+    data = job.dataset()
     check_needs(task.name, task.needs, data.name, data)
     _refuse_seen(job, task, data)
     job.stage = "evaluate"
@@ -181,7 +196,9 @@ def _refuse_seen(job: Job, task: Task, data: PointCloudDataset) -> None:
         return
     pupil = expert_of(job.method())
     supervision = (
-        lesson_task(pupil).supervision(data) if pupil.dataset == job.inputs["dataset"]["name"] else None
+        lesson_task(pupil).supervision(data)
+        if pupil.dataset == given(job.inputs["dataset"])["name"]
+        else None
     )
     if supervision is not None and (seen := np.intersect1d(supervision.rows, scored)).size:
         raise SkipCellError(
@@ -189,7 +206,7 @@ def _refuse_seen(job: Job, task: Task, data: PointCloudDataset) -> None:
         )
 
 
-def run_profile(job: Job) -> dict[str, Any]:
+def run_profile(job: Job) -> Measured:
     """Measure a student's cost; the record's ``cost`` block, and ``fidelity`` where inference-time parameters changed it."""
     from foundry_bench import cost
     from foundry_bench.training import distillation
@@ -198,23 +215,23 @@ def run_profile(job: Job) -> dict[str, Any]:
     job.stage = "load"
     teacher = job.teacher()
     student = job.student()
-    data = job.data(inputs["dataset"]["name"])
+    data = job.dataset()
     job.stage = "cost"
-    block = cost.profile(student, teacher, data, job.context(0)).to_dict()
+    block = cast(Cost, cost.profile(student, teacher, data, job.context(0)).to_dict())
     if job.method() == job.method().trained():
         return {"cost": block}  # the student's own record holds its R2
     job.stage = "fidelity"
-    unlabelled = job.data(inputs["protocol"]["fidelity_on"]["name"])
-    ctx = job.context(inputs["seed"])
+    unlabelled = job.data(harness_protocol(inputs)["fidelity_on"]["name"])
+    ctx = job.context(given(inputs["seed"]))
     r2 = distillation.heldout_r2(student, teacher, unlabelled, ctx, job.spec["budget"])
     return {"cost": block, "fidelity": {"r2": r2}}
 
 
-def _scores_block(scores: Scores, job: Job) -> dict[str, Any]:
+def _scores_block(scores: Scores, job: Job) -> ScoresBlock:
     """Scores in long form; per-item outcomes go to an .npz beside the record."""
     file = job.store.beside("evaluate", job.spec["cell_id"], ".npz")
-    block: dict[str, Any] = {
-        "values": [asdict(value) for value in scores.values],
+    block: ScoresBlock = {
+        "values": [cast(ScoreValue, asdict(value)) for value in scores.values],
         "outcomes_file": None,
         "outcomes_sha256": None,
     }
@@ -222,7 +239,8 @@ def _scores_block(scores: Scores, job: Job) -> dict[str, Any]:
         buffer = BytesIO()
         np.savez_compressed(buffer, **scores.outcomes)  # type: ignore[arg-type]
         write_atomic(file, buffer.getvalue())
-        block.update(outcomes_file=file.name, outcomes_sha256=hashlib.sha256(buffer.getvalue()).hexdigest())
+        block["outcomes_file"] = file.name
+        block["outcomes_sha256"] = hashlib.sha256(buffer.getvalue()).hexdigest()
     return block
 
 

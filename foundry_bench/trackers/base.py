@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from foundry_bench.errors import UserError
 from foundry_bench.sweep.config import SweepConfig
+from foundry_bench.sweep.record import Record
 from foundry_bench.trackers.rows import Row
 
 if TYPE_CHECKING:
@@ -65,10 +66,10 @@ class Tracker(ABC):
 class Session(ABC):
     """An open tracker. A call may be repeated after a crash with the same arguments and must not show anything twice."""
 
-    def cell(self, row: Row, record: dict[str, Any]) -> None:  # noqa: B027
+    def cell(self, row: Row, record: Record) -> None:  # noqa: B027
         """A cell of ``row`` has left its record; a student is told to each row that uses it."""
 
-    def row(self, row: Row, records: list[dict[str, Any]]) -> None:  # noqa: B027
+    def row(self, row: Row, records: list[Record]) -> None:  # noqa: B027
         """All cells of ``row`` have left their records, the student first; again when one of them was mended."""
 
     @abstractmethod

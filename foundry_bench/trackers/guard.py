@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from foundry_bench import selectors
 from foundry_bench.sweep.plan import Cell, Plan
+from foundry_bench.sweep.record import Record
 from foundry_bench.sweep.store import Store
 from foundry_bench.trackers.base import Session, Sweep, Tracker
 from foundry_bench.trackers.memory import Memory, Page
@@ -81,7 +82,7 @@ class Trackers:
             sink.thread.start()
             self._sinks.append(sink)
 
-    def cell(self, cell: Cell, record: dict[str, Any]) -> None:
+    def cell(self, cell: Cell, record: Record) -> None:
         """A cell has left its record. Returns at once."""
         for sink in self._sinks:
             sink.put(record)
@@ -125,7 +126,7 @@ class Sink:
         for row in sweep.rows:
             for cell_id in row.cells:
                 self._rows.setdefault(cell_id, []).append(row)
-        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(QUEUE)
+        self._queue: queue.Queue[Record | None] = queue.Queue(QUEUE)
         self._board: pd.DataFrame | None = None
         self._off = threading.Event()
         self._leave = threading.Event()
@@ -136,7 +137,7 @@ class Sink:
         """Whether there is something to wait for."""
         return self.thread.is_alive() and not self._off.is_set()
 
-    def put(self, record: dict[str, Any] | None) -> None:
+    def put(self, record: Record | None) -> None:
         """Queue a record, or None for the end; never waits."""
         if self._off.is_set():
             return
@@ -196,7 +197,7 @@ class Sink:
             if record is not None:
                 self._tell(session, page, store, record)
 
-    def _tell(self, session: Session, page: Page, store: Store, record: dict[str, Any]) -> None:
+    def _tell(self, session: Session, page: Page, store: Store, record: Record) -> None:
         """One record to all its rows; it is remembered last, so that a crash repeats it and never loses it."""
         if page.has(record):
             return

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry_bench.storage import write_atomic
+from foundry_bench.sweep.record import Identity, Record
 from foundry_bench.sweep.store import FINISHED
 
 VERSION = 1
@@ -83,12 +84,12 @@ class Page:
         """Whether an attempt that came to its end was logged. One made again, say for its weights, says the same."""
         return self.knows(cell_id) and self._logged[cell_id][1] in FINISHED
 
-    def has(self, record: dict[str, Any]) -> bool:
+    def has(self, record: Record) -> bool:
         """Whether there is nothing new in this record."""
         about = record["identity"]
         return self.finished(about["cell_id"]) or self._logged.get(about["cell_id"]) == _entry(about)
 
-    def add(self, record: dict[str, Any]) -> None:
+    def add(self, record: Record) -> None:
         """Remember that this record was logged, and write it down."""
         self._logged[record["identity"]["cell_id"]] = _entry(record["identity"])
         self.save()
@@ -98,5 +99,5 @@ class Page:
         self._memory.write(self._key, {"logged": self._logged, "state": self.state})
 
 
-def _entry(identity: dict[str, Any]) -> list[Any]:
+def _entry(identity: Identity) -> list[Any]:
     return [identity["attempt"], identity["status"]]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from foundry_bench.errors import UserError
+from foundry_bench.sweep.record import Record
 from foundry_bench.trackers.base import Session, Sweep, Tracker, local_folder
 from foundry_bench.trackers.rows import Row, curve, ended, failure, metrics, sweep_config
 
@@ -88,7 +89,7 @@ class MLflowSession(Session):
         self._parent = self._run("sweep", sweep.folder.resolve().name, tags)
         self._log_params(self._parent, sweep_config(sweep.config))
 
-    def cell(self, row: Row, record: dict[str, Any]) -> None:
+    def cell(self, row: Row, record: Record) -> None:
         from mlflow.entities import Metric
 
         run = self._row_run(row)
@@ -102,7 +103,7 @@ class MLflowSession(Session):
         if problem:
             self._client.set_tag(run, "failure", problem)
 
-    def row(self, row: Row, records: list[dict[str, Any]]) -> None:
+    def row(self, row: Row, records: list[Record]) -> None:
         run, problem = self._row_run(row), failure(records)
         if problem is None:
             self._client.set_tag(run, "failure", "")  # of an attempt that was mended since

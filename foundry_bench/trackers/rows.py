@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from foundry_bench.selectors import selector_text
+from foundry_bench.selectors import record_selector
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.plan import EVALUATE, STUDENT, Cell, task_text
+from foundry_bench.sweep.record import Inputs, Record, given
 from foundry_bench.sweep.store import FINISHED
 
 PRIVATE = ("data_root", "track")
@@ -65,7 +66,7 @@ def _row_id(cell: Cell) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _row(row_id: str, inputs: dict[str, Any], cells: tuple[str, ...]) -> Row:
+def _row(row_id: str, inputs: Inputs, cells: tuple[str, ...]) -> Row:
     method = inputs["method"]
     seed = f" seed {inputs['seed']}" if inputs["seed"] else ""
     config = {
@@ -78,7 +79,7 @@ def _row(row_id: str, inputs: dict[str, Any], cells: tuple[str, ...]) -> Row:
         **{f"params.{key}": value for key, value in (inputs["params"] or {}).items()},
     }
     known = {key: _scalar(value) for key, value in config.items() if value is not None}
-    name = public(selector_text(method["name"], inputs["shown"], inputs["variant"]))
+    name = public(record_selector(inputs))
     return Row(row_id, name + seed, known, cells)
 
 
@@ -103,23 +104,28 @@ def sweep_config(config: SweepConfig) -> dict[str, Any]:
     return flat
 
 
-def metrics(record: dict[str, Any]) -> dict[str, float]:
+def metrics(record: Record) -> dict[str, float]:
     """The final numbers of one record; what was not measured is left out."""
-    inputs, fidelity = record["inputs"], record["fidelity"] or {}
-    found: dict[str, Any] = {"r2": fidelity.get("r2"), "train_s": fidelity.get("seconds")}
+    inputs, fidelity, scores = record["inputs"], record["fidelity"], record["scores"]
+    trained: dict[str, float | None] = {
+        "r2": fidelity and fidelity["r2"],
+        "train_s": fidelity and fidelity.get("seconds"),
+    }
+    found: dict[str, Any] = {**trained}
     found.update({f"cost/{k}": v for k, v in (record["cost"] or {}).items() if k not in SETTINGS})
-    if record["identity"]["kind"] == EVALUATE:
-        place = f"{public(task_text(inputs['task']))}/{public(inputs['dataset']['name'])}"
-        for score in (record["scores"] or {}).get("values", ()):
+    if record["identity"]["kind"] == EVALUATE and scores is not None:
+        place = f"{public(task_text(given(inputs['task'])))}/{public(given(inputs['dataset'])['name'])}"
+        for score in scores["values"]:
             name = _plain_name(f"{place}/{score['metric']}")
             found[name] = score["value"]
-            found.update({f"{name}_{end}": score.get(end) for end in ("ci_low", "ci_high")})
+            found.update({f"{name}_ci_low": score["ci_low"], f"{name}_ci_high": score["ci_high"]})
     return {name: float(value) for name, value in found.items() if _finite(value)}
 
 
-def curve(record: dict[str, Any]) -> list[tuple[int, dict[str, float]]]:
+def curve(record: Record) -> list[tuple[int, dict[str, float]]]:
     """The training curve of one record: steps, and ``curve/loss`` and ``curve/r2`` there."""
-    points = (record["fidelity"] or {}).get("curve") or []
+    fidelity = record["fidelity"]
+    points = fidelity.get("curve", []) if fidelity else []
     return [
         (int(p["step"]), {f"curve/{k}": float(v) for k, v in p.items() if k != "step" and _finite(v)})
         for p in points
@@ -135,13 +141,13 @@ def _plain_name(text: str) -> str:
     return re.sub(r"[^\w./-]+", "-", text.replace("[", ".").replace("]", ""))
 
 
-def ended(record: dict[str, Any]) -> float:
+def ended(record: Record) -> float:
     """When the cell ended, in seconds since 1970: the same however often it is asked."""
     end = record["environment"].get("end")
     return datetime.fromisoformat(end).astimezone(timezone.utc).timestamp() if end else 0.0
 
 
-def failure(records: list[dict[str, Any]]) -> str | None:
+def failure(records: list[Record]) -> str | None:
     """One line about the first of these records that failed, None where all came to their end."""
     for about in (record["identity"] for record in records):
         if about["status"] not in FINISHED:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import yaml
 
 from foundry_bench.storage import write_atomic
+from foundry_bench.sweep.record import Record
 from foundry_bench.trackers.base import Session, Sweep, Tracker, local_folder
 from foundry_bench.trackers.rows import Row, curve, ended, failure, metrics, sweep_config
 
@@ -55,7 +56,7 @@ class TensorBoardSession(Session):
         indented = "\n".join(f"    {line}" for line in text.splitlines())
         write_events(folder / _file(0, "sweep"), [_event(0.0, 0, text_summary("sweep", indented))])
 
-    def cell(self, row: Row, record: dict[str, Any]) -> None:
+    def cell(self, row: Row, record: Record) -> None:
         when, about = ended(record), record["identity"]
         events = [_event(when, step, scalar_summary(point)) for step, point in curve(record)]
         events.append(_event(when, 0, scalar_summary(metrics(record))))
@@ -64,7 +65,7 @@ class TensorBoardSession(Session):
             stale.unlink()  # of an earlier attempt
         write_events(file, events)
 
-    def row(self, row: Row, records: list[dict[str, Any]]) -> None:
+    def row(self, row: Row, records: list[Record]) -> None:
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
         problem = failure(records)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from foundry_bench.errors import UserError
+from foundry_bench.sweep.record import Record
 from foundry_bench.trackers.base import Session, Sweep, Tracker, local_folder
 from foundry_bench.trackers.rows import Row, curve, failure, metrics, sweep_config
 
@@ -114,7 +115,7 @@ class WandbSession(Session):
         self._folder = folder
         self._common = common
 
-    def row(self, row: Row, records: list[dict[str, Any]]) -> None:
+    def row(self, row: Row, records: list[Record]) -> None:
         problem = failure(records)
         run = self._begin(row.id, row.name, "row", row.config)
         for record in records:
