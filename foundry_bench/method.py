@@ -75,7 +75,10 @@ class Method(ABC):
         return loss if tokens.penalty is None else loss + tokens.penalty
 
     def skip(self, teacher: Encoder, task: str) -> str | None:
-        """A reason why this method cannot be run with this teacher and task, or None."""
+        """A reason why this method cannot be run with this teacher and task, or None.
+
+        ``teacher`` is the teacher itself, never a student, in a rehearsal as in an evaluation.
+        """
         return None
 
     def params(self) -> dict[str, Any]:
@@ -85,10 +88,6 @@ class Method(ABC):
     def training_params(self) -> dict[str, Any]:
         """The parameters that determine the trained student."""
         return {k: v for k, v in self.params().items() if k not in self.inference}
-
-    def inference_params(self) -> dict[str, Any]:
-        """The parameters that may change without training again."""
-        return {k: v for k, v in self.params().items() if k in self.inference}
 
     def trained(self) -> Method:
         """The method whose student serves this one: inference-time parameters at their defaults."""

@@ -1,6 +1,7 @@
 """Truncation: the teacher's first k blocks on all tokens and Foundry's reconstruction for the rest.
 
-The baseline that any token reducer has to beat: two blocks on 64 tokens cost what eight cost on 16 (PAPER, idea 6).
+The baseline that any token reducer has to beat: two blocks on 64 tokens cost what eight cost on 16, a block being
+linear in its tokens but for the attention (``foundry_bench.cost.macs.closed_form_block_macs``).
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def closed_form_block_macs(tokens: int, dim: int, mlp_ratio: float = 4.0) -> int
     at r = 4.
 
     Query, key, value and output projections are 4 D^2 a token, the two MLP layers 2 r D^2, scores and
-    weighted sum T D each (design, section 5).
+    weighted sum T D each.
     """
     return round(tokens * (4 * dim**2 + 2 * mlp_ratio * dim**2) + 2 * tokens**2 * dim)
 

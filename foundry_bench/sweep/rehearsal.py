@@ -18,7 +18,7 @@ from foundry_bench.training.budget import REHEARSAL
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
-    from foundry_bench.encoder import Encoder
+    from foundry_bench.encoder import Encoder, TokenEncoder
     from foundry_bench.sweep.record import Measured, Place
     from foundry_bench.sweep.work import Job
 
@@ -45,7 +45,7 @@ def run_rehearsal(job: Job) -> Measured:
     cost.count_macs_over(student.eval().to(job.spec["device"]), clouds.to(job.spec["device"]))
     for place in inputs["places"]:
         job.stage = f"evaluate {place['task']['name']}"
-        _evaluate(job, student, place)
+        _evaluate(job, teacher, student, place)
     views = BUDGETS[given(harness_protocol(inputs)["budget"])].views
     return {
         "cost": {
@@ -55,11 +55,11 @@ def run_rehearsal(job: Job) -> Measured:
     }
 
 
-def _evaluate(job: Job, student: Encoder, place: Place) -> None:
+def _evaluate(job: Job, teacher: TokenEncoder, student: Encoder, place: Place) -> None:
     from foundry_bench.sweep.work import task_of
 
     task = task_of(place["task"]["name"], place["protocol"])
-    if job.method().skip(student, task.name) is not None:
+    if job.method().skip(teacher, task.name) is not None:
         return
     data = job.data(place["dataset"]["name"])
     check_needs(task.name, task.needs, data.name, data)

@@ -54,13 +54,13 @@ def test_both_counters_agree_with_the_closed_form(encoder: Lift, extra: int) -> 
     assert count.flop_counter == count.total
 
 
-def test_closed_form_of_a_block_is_the_one_of_the_design() -> None:
+def test_closed_form_of_a_block_is_12_t_d2_and_2_t2_d() -> None:
     assert closed_form_block_macs(64, 384) == 12 * 64 * 384**2 + 2 * 64**2 * 384
     assert closed_form_block_macs(64, 384) == pytest.approx(116.39e6, rel=1e-4)
 
 
-def test_the_paper_size_teacher_costs_what_the_paper_notes_derive() -> None:
-    """PAPER.md, section 4: factored tokenizer 0.7474 G, 12 blocks 1.3967 G, position 3.17 M."""
+def test_the_paper_size_teacher_costs_what_its_sizes_say() -> None:
+    """Derived by hand from its sizes: factored tokenizer 0.7474 G, 12 blocks 1.3967 G, position 3.17 M."""
     teacher = PointTransformer(EncoderConfig())
     count = count_macs(teacher, teacher.tokenize(torch.randn(1, 1024, 3)))
     assert count.tokenizer == pytest.approx(0.7474e9, rel=1e-3)

@@ -34,6 +34,7 @@ leaving = fake_bench:Leaving
 sleeping = fake_bench:Sleeping
 dying = fake_bench:Dying
 skipping = fake_bench:Skipping
+choosy = fake_bench:Choosy
 counting = fake_bench:Counting
 littering = fake_bench:Littering
 greedy = fake_bench:Greedy

@@ -201,6 +201,19 @@ class Skipping(Plain):
 
 
 @dataclass(frozen=True)
+class Choosy(Distilled):
+    """Writes to the file ``note`` what kind of encoder it is asked about."""
+
+    name: ClassVar[str] = "choosy"
+    note: str = ""
+
+    def skip(self, teacher: Encoder, task: str) -> str | None:
+        with Path(self.note).open("a") as file:
+            print(type(teacher).__name__, file=file)
+        return None
+
+
+@dataclass(frozen=True)
 class Counting(Plain):
     """Takes its time and writes a line to the file ``note`` whenever it is asked to."""
 

@@ -79,3 +79,10 @@ def test_a_dry_run_writes_nothing(plugins: Path, tmp_path: Path) -> None:
     outcome = prepare(config_of("teacher-copy"), Store(tmp_path / "out"), Notes())
     assert len(outcome.todo) == 3
     assert not (tmp_path / "out").exists()
+
+
+def test_a_rehearsal_asks_about_the_teacher_as_an_evaluation_does(sweep: Sweep, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    _, notes = sweep(f"choosy[note={asked}]", rehearse=True)
+    assert asked.read_text().split() == ["PointTransformer", "PointTransformer"]
+    assert notes.statuses["evaluate choosy"] == "ok"
