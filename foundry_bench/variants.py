@@ -1,4 +1,4 @@
-"""How a student is made from its method: the three variants of the design, in a module that imports nothing."""
+"""The names of the three variants, which say how a student is trained. This module imports nothing."""
 
 OFF_THE_SHELF, FMD, EXPERT = "off-the-shelf", "fmd", "expert"
 """Without training; distilled on unlabelled clouds; trained for one task."""
