@@ -1,6 +1,6 @@
 """The library's front door: what ``import foundry_bench as fb`` offers, see the README.
 
-Every function is a thin line to the module that does the work; the command line goes the same ways.
+Every function only calls the module that does the work; the command line calls the same modules.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def distill(
 ) -> Encoder:
     """Train ``student`` in place as its variant says, on the teacher's tokens of the unlabelled ``data``, and return it.
 
-    A stack of methods comes back as a new encoder: its first student is trained and the other methods then applied. What
-    training came to is ``student.report``: held-out R2, its curve, steps and seconds. Raises UserError for an encoder that
-    no method made, for off-the-shelf students and for an unknown ``budget`` (quick, standard, paper).
+    A stack of methods comes back as a new encoder: its first student is trained and the other methods are then applied.
+    ``student.report`` holds the result of training: held-out R2, its curve, steps and seconds. Raises UserError for an
+    encoder that no method made, for off-the-shelf students and for an unknown ``budget`` (quick, standard, paper).
     """
     origin = _origin(student)
     spent = get_budget(budget)
@@ -118,7 +118,8 @@ def profile(
     data_root: Path | str = ROOT,
     measure_memory: bool = False,
 ) -> CostReport:
-    """What ``encoder`` costs beside its teacher ``reference``: multiply-adds, parameters, bytes, latency timed in pairs."""
+    """What ``encoder`` costs in comparison with its teacher ``reference``: multiply-adds, parameters, bytes, latency timed
+    in pairs."""
     with working_context(data_root=data_root, device=device) as ctx:
         return measure(encoder, reference, _dataset(dataset, ctx), ctx, measure_memory=measure_memory)
 
@@ -131,11 +132,12 @@ def run_sweep(
     rehearse: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
-    """Run what is missing of a sweep in the folder ``out``, write its reports and return the leaderboard.
+    """Run the missing cells of a sweep in the folder ``out``, write its reports and return the leaderboard.
 
     ``config`` is a YAML file or the name of one that comes with the package (``embedded``, ``paper``); ``options`` are the
-    keys of a sweep and win over it: ``methods="teacher,foundry[supertokens=4]"``, ``tasks="fewshot"``, ``budget="quick"``.
-    ``retry`` runs cells again that failed; ``rehearse`` tries every method and task in small first.
+    keys of a sweep and take precedence over it: ``methods="teacher,foundry[supertokens=4]"``, ``tasks="fewshot"``,
+    ``budget="quick"``. ``retry`` runs failed cells again; ``rehearse`` first tries every method and task on a few small
+    clouds.
     """
     from foundry_bench.display import SweepDisplay
     from foundry_bench.report.writer import write_reports

@@ -20,18 +20,19 @@ Progress = Callable[[str, int, int], None]
 
 
 def no_progress(what: str, done: int, total: int) -> None:
-    """A progress sink that shows nothing."""
+    """A receiver of progress that shows nothing."""
 
 
 def derive_seed(seed: int, *names: str) -> int:
-    """A 31-bit seed for one component, hashed from the sweep's seed and names, so that components never share a stream."""
+    """A 31-bit seed for one component, hashed from the sweep's seed and the ``names``, so that no two components draw the
+    same numbers."""
     digest = hashlib.sha256("\x1f".join([str(seed), *names]).encode()).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
 
 
 def start_seed(seed: int, method: str, params: Mapping[str, Any], component: str) -> int:
     """The seed of one component of a student's random start, from the sweep's seed, the method's name and its training-time
-    parameters: neither an edit of the code nor a move of it moves a start."""
+    parameters. It does not depend on the code: a start stays the same when code is edited or moved."""
     return derive_seed(seed, method, json.dumps(params, sort_keys=True, separators=(",", ":")), component)
 
 
@@ -40,7 +41,8 @@ class Context:
     """Device, seed, variant, budget name, folders and sinks of one cell. ``cache`` outlives the cell, ``scratch`` does not;
     official data sets lie below ``data_root``.
 
-    ``variant`` is what the student is made for: a part that only training can make useful has no place off the shelf.
+    ``variant`` says whether and how the student will be trained. A method leaves out parts that are useless without training
+    where ``variant`` is off-the-shelf.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -59,7 +61,7 @@ class Context:
         return self.variant != OFF_THE_SHELF
 
     def generator(self, *names: str) -> torch.Generator:
-        """A CPU generator of this cell's component ``names``."""
+        """A CPU generator for the component ``names`` of this cell."""
         return torch.Generator().manual_seed(derive_seed(self.seed, *names))
 
     def for_component(self, name: str) -> Context:

@@ -1,6 +1,7 @@
 """The Encoder contract: a cloud is cut into patches, patches go in, one latent row per patch comes out.
 
-Teacher and students share it, so a student is a drop-in for its teacher and a task cannot tell which one it was given.
+Teachers and students share this contract. A student can therefore replace its teacher, and a task cannot tell which of the
+two it was given.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ class Tokens:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Sizes of a point transformer; ViT-S/64x32 and the shipped small teacher are two values of it.
+    """Sizes of a point transformer, such as those of ViT-S/64x32 or of the shipped small teacher.
 
-    ``prefix`` rows run in front of the patches and stand for none of them (a CLS token).
+    ``prefix`` is the number of rows that run in front of the patches and belong to no patch (a CLS token).
     """
 
     dim: int = 384
@@ -100,7 +101,7 @@ class Encoder(nn.Module, ABC):
     origin: Origin | None = None
     """Where a student comes from; None for encoders that no method made."""
     report: DistillReport | None = None
-    """What training a student came to, where :func:`foundry_bench.distill` trained it."""
+    """The result of training, for a student that :func:`foundry_bench.distill` trained."""
 
     def tokenize(self, points: Tensor) -> Patches:
         """Group clouds ``points`` (B, N, 3) around farthest-point centres; the first centre is point 0.
@@ -117,7 +118,7 @@ class Encoder(nn.Module, ABC):
 
     @property
     def cost_parts(self) -> dict[str, nn.Module]:
-        """Parts whose cost is reported apart: some of ``tokenizer``, ``encoder``, ``decoder``."""
+        """Parts whose cost is reported separately: some of ``tokenizer``, ``encoder``, ``decoder``."""
         return {}
 
 
@@ -143,5 +144,5 @@ class TokenEncoder(Encoder):
 
 
 def pool(features: Tensor) -> Tensor:
-    """Mean and max over the patches, (B, T, D) -> (B, 2D): the field's frozen object descriptor."""
+    """Mean and max over the patches, (B, T, D) -> (B, 2D): the usual descriptor of an object from a frozen encoder."""
     return torch.cat([features.mean(dim=1), features.amax(dim=1)], dim=-1)

@@ -1,4 +1,4 @@
-"""The one exception whose message is written for the person at the keyboard, and its commonest message."""
+"""The exception whose message is written for the user, and its most frequent message: an unknown name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class UserError(Exception):
-    """A mistake the user can mend. The message is one line and names the fix; the command line exits with code 2."""
+    """A mistake that the user can correct. The message is one line and names the fix; the command line exits with code 2."""
 
 
 def unknown(what: str, name: str, known: Any) -> UserError:

@@ -1,4 +1,4 @@
-"""Progress of long work outside a sweep, and the console that all output goes through."""
+"""The progress display of long work outside a sweep, and the console that prints all output."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def console(*, stderr: bool = False) -> Console:
 
 @contextmanager
 def long_work() -> Iterator[tuple[ProgressSink, logging.Logger]]:
-    """A progress sink and a logger for work outside a sweep: a bar on a terminal, log lines elsewhere."""
+    """A receiver of progress and a logger for work outside a sweep: a bar on a terminal, log lines elsewhere."""
     screen = console(stderr=True)
     log = logging.getLogger("foundry_bench")
     handler = RichHandler(console=screen, show_path=False)
@@ -62,7 +62,7 @@ def working_context(
     variant: str = FMD,
     device: str | torch.device = "cpu",
 ) -> Iterator[Context]:
-    """A context for work outside a sweep: it shows its progress, and its scratch folder goes away with it."""
+    """A context for work outside a sweep: it shows its progress, and its scratch folder is removed at the end."""
     import torch
 
     from foundry_bench.context import Context

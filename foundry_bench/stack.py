@@ -1,4 +1,4 @@
-"""Methods on top of each other, such as ``foundry+int8``: the first is trained, the others compress what came of it."""
+"""Methods on top of each other, such as ``foundry+int8``: the first is trained, the others compress the trained student."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class Stack(Method):
 
     @property
     def version(self) -> str:  # type: ignore[override]
-        """All versions."""
+        """The versions of all parts."""
         return "+".join(part.version for part in self.parts)
 
     @property
     def variants(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Those of the first method, the only one that is trained."""
+        """The variants of the first method, the only one that is trained."""
         return self.parts[0].variants
 
     @property
     def inference(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Those of all methods, under the names that :meth:`params` gives them."""
+        """The inference-time parameters of all methods, under the names that :meth:`params` gives them."""
         return tuple(name for part in self.parts for name in self._named(part, dict.fromkeys(part.inference)))
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:

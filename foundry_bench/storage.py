@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Writing files so that each is either complete or absent."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success rename it to ``path``, on failure remove it.
 
-    With ``durable`` its content is on the disk before its name is: for what a power cut must not take, at some milliseconds.
+    With ``durable`` the content is on the disk before the file gets its name, so that a power cut cannot lose it. This takes
+    some milliseconds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A random name, for a process number may be the same on two hosts.
+    # A random name, because a process number may be the same on two hosts.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
@@ -36,13 +37,14 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write ``content`` to ``path``, whole or not at all."""
+    """Write ``content`` to ``path``, completely or not at all."""
     with atomic_path(path, durable=durable) as temporary:
         temporary.write_bytes(content)
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether ``error``, or what caused it, is a full disk; libraries that are not Python's tell it in words only."""
+    """Whether ``error``, or its cause, is a full disk; libraries that are not written in Python say so only in the
+    message."""
     seen: BaseException | None = error
     while seen is not None:
         text = str(seen)

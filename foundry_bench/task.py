@@ -68,7 +68,7 @@ def score_from_outcomes(metric: Metric, outcomes: np.ndarray) -> Score:
 @dataclass(frozen=True)
 class Supervision:
     """Objects of a data set that an expert may be trained on for a task: ``rows`` (n,) and ``labels`` from 0 on, one per
-    object (n,), or one per point (n, P), then -1 where there is none.
+    object (n,), or one per point (n, P), where -1 stands for a point without a label.
 
     The task never scores any of them.
     """
@@ -101,7 +101,7 @@ class Task(ABC):
     def rehearsal(self, data: PointCloudDataset) -> tuple[Task, PointCloudDataset]:
         """This task and ``data`` made as small as they can be, for the rehearsal before a sweep; by default neither is changed.
 
-        The scores mean nothing. A rehearsal that takes longer than a minute is given up without complaint.
+        The scores mean nothing. A rehearsal that takes longer than a minute is stopped, which is no failure.
         """
         return self, data
 
@@ -114,7 +114,7 @@ class Task(ABC):
         return None
 
     def scored(self, data: PointCloudDataset) -> np.ndarray | None:
-        """Rows of ``data`` that are ever scored, so that no expert is scored on what it was trained for; None: not known."""
+        """Rows of ``data`` that are scored, or None where this is not known. An expert trained on any of them is not scored."""
         return None
 
     def metrics_for(self, data: PointCloudDataset) -> tuple[Metric, ...]:

@@ -1,4 +1,4 @@
-"""The one honest counter: multiply-adds, paired latency, parameters, bytes and memory."""
+"""All measurements of cost: multiply-adds, paired latency, parameters, bytes and memory."""
 
 from foundry_bench.cost.latency import measure_latency
 from foundry_bench.cost.macs import (

@@ -1,8 +1,8 @@
-"""Student against teacher on the same machine at the same moment: the ratio is the figure.
+"""Latency of a student, timed in turns with its teacher on the same machine; the ratio of the two is reported.
 
-Milliseconds depend on the machine and on what else it does; the ratio of two runs that follow each
-other much less so. Pairs alternate which of the two goes first, which cancels what the first leaves
-in the caches.
+Milliseconds depend on the machine and on what else it does. The ratio of two runs that follow each other
+depends much less on both. In every other pair the student goes first, so that what the first run leaves in
+the caches favours neither.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def measure_latency(
     """Time student and teacher in turns on ``clouds`` (N, P, 3), for about ``seconds`` altogether.
 
     Both run where ``clouds`` are, in eval mode and inference mode; a batch walks through the clouds, since
-    some students work less on some of them. One thread is the default: at batch 1 the operators are small,
-    more threads mostly wait for each other, and on a busy machine that wait is all one measures. Raises
+    some students do less work on some clouds. One thread is the default: at batch 1 the operators are small,
+    more threads mostly wait for each other, and on a busy machine one would measure only this wait. Raises
     ValueError if there is no whole batch.
     """
     if len(clouds) < batch:
@@ -106,7 +106,7 @@ def _evaluating(*encoders: Encoder, threads: int) -> Iterator[None]:
 def _pairs(
     student: Callable[[int], object], teacher: Callable[[int], object], device: torch.device, seconds: float
 ) -> PairedTiming:
-    """Run pairs until the time is spent; never fewer than ``MIN_PAIRS`` after the warm-up."""
+    """Run pairs until the time is used up; never fewer than ``MIN_PAIRS`` after the warm-up."""
     for i in range(WARM_UP_PAIRS):
         student(i), teacher(i)
     times: list[tuple[float, float]] = []

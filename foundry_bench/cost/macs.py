@@ -2,8 +2,8 @@
 
 fvcore traces the encoder on a real cloud and sums closed forms over the operators of the trace;
 :class:`torch.utils.flop_counter.FlopCounterMode` watches the kernels that PyTorch dispatches. Both run the
-code that inference runs, so a student that skips work on an easy cloud is charged for what it did on that
-cloud, and a module registered under two names is charged as often as it is called. Grouping (farthest
+code that inference runs, so a student that skips work on an easy cloud is charged for the work that it did on
+that cloud, and a module registered under two names is charged as often as it is called. Grouping (farthest
 points, neighbours) is not included: it is the same for all, 0.4 M of a teacher's 2,000 M.
 """
 
@@ -53,7 +53,8 @@ class MacSummary:
 
 
 class _Countable(nn.Module):
-    """An encoder as the tracer wants it: tensors in, tensors out; what nobody uses drops out of a trace."""
+    """An encoder in the form that the tracer needs: tensors in, tensors out. Those in ``aux`` are
+    returned too, because a trace leaves out what is not used."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -66,8 +67,8 @@ class _Countable(nn.Module):
 
 @contextmanager
 def countable(encoder: Encoder) -> Iterator[None]:
-    """Eval mode, non-fused attention, no gradients and one thread inside; all as it was outside, whatever
-    happens.
+    """Inside: eval mode, non-fused attention, no gradients and one thread. Afterwards all is as it was
+    before, even after an error.
 
     Fused kernels hide their products from a tracer. timm's convention is followed: a module that has
     ``fused_attn`` writes the products out when it is False. One cloud's operators are so small that threads
@@ -143,7 +144,8 @@ def closed_form_block_macs(tokens: int, dim: int, mlp_ratio: float = 4.0) -> int
 
 
 def _count_by_trace(encoder: Encoder, patches: Patches) -> dict[str, int]:
-    from fvcore.nn import FlopCountAnalysis  # scripts a loss at import, which warns; the caller silences that
+    # fvcore scripts a loss at import, which warns; the caller silences the warning.
+    from fvcore.nn import FlopCountAnalysis
 
     model = _Countable(encoder)
     analysis = FlopCountAnalysis(model, (patches.neighborhoods, patches.centers)).clear_op_handles()

@@ -1,4 +1,4 @@
-"""What an encoder weighs: parameters, bytes on disk, and the peak memory of a fresh process that runs it."""
+"""The size of an encoder: parameters, bytes on disk, and the peak memory of a fresh process that runs it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """Resident bytes of a fresh process: at its ``peak``, and the ``baseline`` before the encoder came."""
+    """Resident bytes of a fresh process: at its ``peak``, and the ``baseline`` before the encoder is loaded."""
 
     peak: int
     baseline: int
@@ -38,8 +38,8 @@ def count_parameters(encoder: Encoder) -> int:
 
 
 def count_nonzero(encoder: Encoder) -> int:
-    """Number of weights that are not zero. The others save neither bytes on disk nor multiply-adds here: they are stored and
-    multiplied like any."""
+    """Number of weights that are not zero. Zero weights save neither bytes on disk nor multiply-adds here: they are
+    stored and multiplied like any other weight."""
     return sum(int(weight.count_nonzero()) for weight in _weights(encoder))
 
 
@@ -78,9 +78,9 @@ def measure_peak_memory(encoder: Encoder, clouds: Tensor) -> PeakMemory:
 
 
 def peak_resident_bytes() -> int:
-    """High-water mark of this process's resident memory.
+    """The most resident memory that this process has had so far, in bytes.
 
-    Linux keeps ``ru_maxrss`` across ``exec``, so a child would report its parent's; ``VmHWM`` starts anew.
+    Linux keeps ``ru_maxrss`` across ``exec``, so a child would report its parent's; ``VmHWM`` is reset.
     """
     if STATUS.exists():
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))

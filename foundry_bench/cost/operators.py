@@ -1,5 +1,5 @@
-"""What each traced operator costs: multiply-adds for those that contract, nothing for a named list, no
-third case.
+"""What each traced operator costs: multiply-adds for those that contract, nothing for those in a
+named list. Any other operator is an error.
 
 Handlers follow fvcore's interface: they get the operator's inputs and outputs as graph values and return
 multiply-adds. Every closed form is (elements of the output) x (length of the contracted axis).
@@ -138,7 +138,7 @@ IGNORED = frozenset(
 
 
 def is_ignored(kind: str) -> bool:
-    """Whether an operator such as ``aten::add_`` costs nothing by the list above; in-place forms follow
-    their parent."""
+    """Whether an operator such as ``aten::add_`` costs nothing by the list above; in-place forms count
+    as the plain operator."""
     in_place = kind.endswith("_") and not kind.endswith("__")
     return (kind[:-1] if in_place else kind) in IGNORED

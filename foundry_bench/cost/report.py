@@ -1,4 +1,4 @@
-"""One cost report for one student, measured beside its teacher on real clouds."""
+"""One cost report for one student, measured together with its teacher on real clouds."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def profile(
     measure_memory: bool = False,
     seconds: float = 1.5,
 ) -> CostReport:
-    """Measure ``student`` beside ``teacher`` on clouds of ``data``, timing for about ``seconds``.
+    """Measure ``student`` and ``teacher`` on clouds of ``data``, timing for about ``seconds``.
 
-    ``measure_memory`` starts a fresh process, which takes a few seconds more. Both encoders are left in
-    the mode and with the weights they came with. Raises :class:`~foundry_bench.errors.UserError` for an
+    ``measure_memory`` starts a fresh process, which takes a few seconds more. Mode and weights of both encoders
+    stay as they are. Raises :class:`~foundry_bench.errors.UserError` for an
     empty data set, for an operator that cannot be counted and for MAC counters that disagree.
     """
     clouds = evaluation_clouds(data, student.config.points).to(ctx.device)

@@ -1,7 +1,7 @@
 """The fine-tuned classifier of Point-JEPA and Point-MAE, for the classification and the few-shot task.
 
-Mean and max tokens go through a small MLP; the encoder is frozen first and trained along later. The clouds a student meets
-and the order of the steps depend on the data and the seed only, never on the method.
+Mean and max of the tokens go through a small MLP. At first only the MLP is trained, later the encoder too. The clouds a
+student meets and the order of the steps depend on the data and the seed only, never on the method.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Finetuning:
     """How a classifier is fine-tuned.
 
     Attributes:
-        recipe: of the optimiser.
+        recipe: settings of the optimiser.
         views: random views of each object whose frozen features are made once and kept; the head draws from them while the
             encoder is frozen. 0: a new view at every step, as the official code does.
-        smoothing: of the labels.
+        smoothing: how much the labels are smoothed.
         scale: views are scaled by factors in 1 - scale ... 1 + scale, per axis.
         turn: whether clouds are turned about the up axis and views mirrored, as for objects without a heading.
-        votes: predictions are averaged over so many random views of a test object; 0: its one fixed pose.
+        votes: number of random views of a test object over which predictions are averaged; 0: only its fixed pose.
     """
 
     recipe: Recipe
@@ -58,7 +58,7 @@ def classification_head(dim: int, classes: int) -> nn.Sequential:
     """Point-JEPA's head, mean and max tokens (B, 2D) -> logits (B, C): MLP 256-256 with batch norm, ReLU and dropout."""
 
     def layer(width: int) -> list[nn.Module]:
-        # no bias: the batch norm after it would take it away
+        # no bias: the batch norm after it would subtract it again
         return [nn.Linear(width, WIDTH, bias=False), nn.BatchNorm1d(WIDTH), nn.ReLU(), nn.Dropout(DROPOUT)]
 
     return nn.Sequential(*layer(2 * dim), *layer(WIDTH), nn.Linear(WIDTH, classes))
@@ -87,8 +87,8 @@ def for_budget(table: dict[str, Finetuning], budget: str) -> Finetuning:
 class FinetunedClassifier:
     """Fine-tunes a copy of ``encoder`` for each problem on one data set.
 
-    ``clouds``: rows (n,) -> clouds (n, P, 3) in the pose they are tested in. ``features`` (N, V, 2D): of the views that the
-    head is trained on while the encoder is frozen, or None.
+    ``clouds``: rows (n,) -> clouds (n, P, 3) in the pose they are tested in. ``features`` (N, V, 2D) are those of the views
+    that the head is trained on while the encoder is frozen, or None.
     """
 
     encoder: Encoder
@@ -101,7 +101,7 @@ class FinetunedClassifier:
     def of(
         cls, encoder: Encoder, data: PointCloudDataset, learnt: np.ndarray, how: Finetuning, ctx: Context
     ) -> FinetunedClassifier:
-        """One for problems on ``data`` whose training rows are among ``learnt``; the views are embedded here."""
+        """A classifier for problems on ``data`` whose training rows are among ``learnt``; the views are embedded here."""
 
         def clouds(rows: np.ndarray) -> np.ndarray:
             return posed(data, rows, None, how.turn)
@@ -151,7 +151,7 @@ class FinetunedClassifier:
     ) -> tuple[Tensor, Tensor | None]:
         """Mean and max tokens (n, 2D) of one view of each of ``rows``, and the student's regulariser.
 
-        That one stays: without it a learned gate would buy accuracy with cost.
+        The regulariser is kept: without it a learned gate would keep more tokens, for more accuracy at a higher cost.
         """
         if self.features is not None and not student.training:
             drawn = torch.randint(self.how.views, (len(rows),), generator=generator).numpy()

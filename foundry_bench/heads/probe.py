@@ -48,7 +48,7 @@ def probe(features: np.ndarray, data: PointCloudDataset, kind: Kind = "linear") 
 def never_tested(data: PointCloudDataset, folds: int = 3) -> PointCloudDataset:
     """The objects that are on no test side of any split, with new splits among themselves, by series.
 
-    Pre-training is watched and chosen with a probe on these, so that no test side has a say in it. Classes
+    Pre-training is watched and chosen with a probe on these, so that no test side influences it. Classes
     with fewer than ``folds`` series left are dropped.
     """
     sides = np.stack([np.asarray(side) for side in data.splits.values()])

@@ -1,8 +1,8 @@
 """What the pre-training probe and the classification task share: classifiers on frozen features, and honest scores.
 
-A classifier's one free number is chosen by cross-validation inside the training side, grouped by series, so that the test
-side decides nothing. Objects of one series are near-twins, and one object may be a test item of several splits: scores come
-with standard errors over such clusters, not over items.
+The one free parameter of a classifier is chosen by cross-validation within the training side, grouped by series. The test
+side has no influence on it. Objects of one series are near-twins, and one object may be a test item of several splits:
+scores come with standard errors over such clusters, not over items.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def split_sides(data: PointCloudDataset, name: str) -> tuple[np.ndarray, np.ndar
 
 
 def groups_of(data: PointCloudDataset) -> np.ndarray:
-    """The cluster (N,) str of each object: class and series; an object without a series is a cluster of its own."""
+    """The cluster (N,) str of each object: class and series; an object without a series forms its own cluster."""
     pairs = enumerate(zip(np.asarray(data.labels), np.asarray(data.series), strict=True))
     return np.array([f"{label}/{series or f'only {row}'}" for row, (label, series) in pairs])
 
@@ -102,7 +102,8 @@ def _logistic(cost: float) -> LogisticRegression:
 
 
 def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both sides by the training side's mean and deviation: mean and max tokens differ in scale, and so do encoders."""
+    """Both sides, standardised with the mean and deviation of the training side, because mean and max tokens differ in scale,
+    and encoders do too."""
     scaler = StandardScaler().fit(train)
     return scaler.transform(train).astype(np.float64), scaler.transform(test).astype(np.float64)
 
@@ -140,7 +141,8 @@ def best_cost(
 
 
 def _folds(labels: np.ndarray, groups: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Positions to fit on and to hold out; folds that leave one class or nothing are of no use."""
+    """Positions to fit on and positions to hold out; folds with a single class to fit on or nothing to hold out are
+    left out."""
     count = min(FOLDS, int(np.unique(labels, return_counts=True)[1].max()))
     if count < 2:
         return []
@@ -161,8 +163,8 @@ def require_classes(labels: np.ndarray, name: str) -> None:
 def level_weights(*levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights (n,) that sum to 1, and the innermost group (n,) of each item.
 
-    The weighted mean is the mean over the groups of the first level of the mean over the groups of the next, down to the
-    items: ``level_weights(splits, classes)`` gives the mean over splits of the mean over classes of the accuracy.
+    With these weights, items are averaged within each innermost group, these means within each group of the level above, and
+    so on. ``level_weights(splits, classes)`` averages items per class, classes per split, and then splits.
     """
     weights, parent = np.ones(len(levels[0])), np.zeros(len(levels[0]), np.int64)
     for level in levels:
@@ -191,10 +193,11 @@ def clustered_score(
 ) -> tuple[Score, np.ndarray]:
     """Mean of ``values`` (n,) over ``levels`` as in :func:`level_weights`, and one outcome per cluster with the same mean.
 
-    An outcome is the metric plus what the cluster's deviations from the means of the innermost groups add up to: clusters of
-    unequal size alone make no spread, so that Student's t over outcomes, with one degree of freedom less than there are
-    clusters, is the cluster-robust 95 % interval, and over differences of two encoders' outcomes the paired one. An outcome
-    may leave [0, 1]. The interval speaks of other objects of these classes, not of other training runs.
+    An outcome is the metric plus the sum of the cluster's deviations from the means of the innermost groups. Clusters of
+    unequal size alone therefore cause no spread. Student's t over the outcomes, with one degree of freedom less than there
+    are clusters, gives the cluster-robust 95 % interval; over the differences of two encoders' outcomes it gives the paired
+    interval. An outcome may lie outside [0, 1]. The interval is about other objects of these classes, not about other
+    training runs.
     """
     weights, cell = level_weights(*levels)
     means = np.bincount(cell, weights=values) / np.bincount(cell)

@@ -32,7 +32,7 @@ NO_PART = -1
 Dense = tuple[Tensor, Tensor, Tensor | None]
 """Tokens (B, T, D), their centres (B, T, 3) and the student's own penalty."""
 Source = Callable[[np.ndarray, Tensor], Dense]
-"""Gives them for some rows, whose clouds are (B, P, 3)."""
+"""A function that gives :data:`Dense` for some rows (B,) and their clouds (B, P, 3)."""
 
 
 def average_levels(levels: Sequence[Tensor]) -> Tensor:
@@ -56,7 +56,7 @@ def interpolation(points: Tensor, centers: Tensor) -> Tensor:
     """Weights (B, P, T) that carry rows at ``centers`` (B, T, 3) to ``points`` (B, P, 3).
 
     Each point takes its three nearest centres by inverse squared distance; weights sum to 1 and the others are 0. A matrix
-    rather than indices: T is small, and its product has no scatter in its gradient, whose order of summation would vary.
+    is used instead of indices because T is small, and because the gradient of indexing sums in an order that varies.
     """
     squared = torch.cdist(points, centers, compute_mode="donot_use_mm_for_euclid_dist").square()
     near, index = squared.topk(min(NEIGHBORS, centers.shape[1]), dim=-1, largest=False)
@@ -67,8 +67,9 @@ def interpolation(points: Tensor, centers: Tensor) -> Tensor:
 class PartHead(nn.Module):
     """Part logits of points, from an encoder's tokens and the object's category.
 
-    ``dim`` is D; the propagation is as wide (384 for the sources' encoder of 384), then 512, 256 and ``parts`` outputs.
-    The layer that the sources apply to local and global features at every point is applied to the latter once an object.
+    ``dim`` is D; the propagation is as wide as the encoder (384 in the sources), then come 512, 256 and ``parts`` outputs.
+    The sources apply one layer to local and global features at every point; here its global half is computed once per
+    object.
     """
 
     def __init__(
@@ -161,9 +162,9 @@ def bootstrap(
 
 @dataclass(frozen=True)
 class PartObjects:
-    """The objects of ``data`` that have parts. Parts are numbered through over the C categories ``names``, in the order of
-    the data set's classes; ``sizes`` says how many each has. ``category`` (N,) is -1 for objects without parts, ``angles``
-    (N,) the turn of each cloud about the up axis, in radians.
+    """The objects of ``data`` that have parts. Parts are numbered consecutively over the C categories ``names``, in the
+    order of the data set's classes; ``sizes`` says how many parts each category has. ``category`` (N,) is -1 for objects
+    without parts, ``angles`` (N,) the turn of each cloud about the up axis, in radians.
     """
 
     data: PointCloudDataset
@@ -174,7 +175,8 @@ class PartObjects:
 
     @classmethod
     def of(cls, data: PointCloudDataset, rotate: bool) -> PartObjects:
-        """Turned by angles hashed from the objects' paths (:func:`foundry_bench.heads.features.turn_angles`) if ``rotate``."""
+        """The objects of ``data``, turned by angles hashed from the objects' paths
+        (:func:`foundry_bench.heads.features.turn_angles`) if ``rotate``."""
         names = tuple(name for name in data.classes if name in data.part_names)
         number = np.array([*(names.index(name) if name in names else -1 for name in data.classes), -1])
         has_parts = np.zeros(len(data.labels), bool) if data.parts is None else (data.parts >= 0).any(axis=1)

@@ -37,17 +37,16 @@ def farthest_point_sample(points: Tensor, count: int) -> Tensor:
 
 def nearest_neighbors(points: Tensor, centers: Tensor, count: int) -> Tensor:
     """Indices (B, T, count) of the points (B, N, 3) nearest to each of ``centers`` (B, T, 3), in no fixed order."""
-    squared = points.square().sum(-1)[:, None] - 2 * centers @ points.transpose(
-        1, 2
-    )  # the centre's own term is constant
+    # The squared norm of the centre is the same for all points, so it is left out.
+    squared = points.square().sum(-1)[:, None] - 2 * centers @ points.transpose(1, 2)
     return squared.topk(count, dim=-1, largest=False, sorted=False).indices
 
 
 def group(points: Tensor, groups: int, group_size: int) -> Patches:
     """Cut clouds (B, N, 3) into ``groups`` patches of ``group_size`` points, relative to their centres.
 
-    Not divided by a radius, as Point-JEPA and Point-MAE do for objects. Raises UserError for a wrong shape, for NaN or
-    infinite coordinates and for fewer points than a group needs.
+    The coordinates are not divided by a radius; Point-JEPA and Point-MAE do not divide those of objects either. Raises
+    UserError for a wrong shape, for NaN or infinite coordinates and for fewer points than a group needs.
     """
     check_clouds(points, max(groups, group_size))
     with torch.no_grad():

@@ -32,7 +32,8 @@ def augment(
 ) -> Tensor:
     """One random view of each cloud: ``count`` of its points, per-axis scale, mirror, unit sphere, turn about up.
 
-    Point-JEPA's pre-training recipe, with a random subset of points in place of farthest point sampling and z up.
+    This is Point-JEPA's pre-training recipe with two changes: a random subset of points replaces farthest point sampling,
+    and z is up.
     """
     batch, total, _ = points.shape
     keep = torch.rand(batch, total, generator=generator).argsort(dim=1)[:, :count].to(points.device)

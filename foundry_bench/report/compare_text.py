@@ -1,4 +1,4 @@
-"""A comparison for people and for other programs: sections of text, a page, a long table."""
+"""A comparison as text: sections for the terminal, a Markdown page, and a long table for other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Rows side by side: at the same share of the teacher's cost, and against one of them, paired over episodes."""
+"""Rows compared with each other at the same share of the teacher's cost, and all rows with a reference row, paired over
+episodes."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ TOLERANCE = 0.07
 def at_matched_cost(
     board: pd.DataFrame, targets: tuple[float, ...] = TARGETS, tolerance: float = TOLERANCE
 ) -> pd.DataFrame:
-    """The leaderboard's ranked rows next to each target, one per method and variant, with the column ``target``.
+    """The ranked rows of the leaderboard that are closest to each target, one per method and variant, with the column
+    ``target``.
 
     A method that has no row within ``tolerance`` of a target is left out there.
     """

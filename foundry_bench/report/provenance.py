@@ -1,4 +1,5 @@
-"""What determined the numbers of a results folder and with what they were made, and how two folders differ in that."""
+"""The inputs that determined the numbers of a results folder, the environment they were computed in, and how two folders
+differ in both."""
 
 from __future__ import annotations
 
@@ -12,15 +13,15 @@ from foundry_bench.sweep.plan import task_text
 from foundry_bench.sweep.record import Record, given, harness_protocol
 
 VOLATILE = ("start", "end", "seconds", "command")
-"""What every record has of its own in ``environment``."""
+"""Keys of ``environment`` that differ from record to record in any case."""
 MEASURED_WITH = ("batch", "dtype", "threads")
-"""What says in a record's ``cost`` how latency was measured."""
+"""Keys of a record's ``cost`` that say how latency was measured."""
 Facts = dict[tuple[str, str], Counter[str]]
 """(Kind, item) -> the values that the records of a folder have for it, and how many have each."""
 
 
 def inputs_of(records: Iterable[Record]) -> Facts:
-    """What determined the numbers of a folder."""
+    """The inputs that determined the numbers of a folder."""
     facts: Facts = {}
     for record in records:
         for kind, item, value in _stated(record):
@@ -69,7 +70,7 @@ def _stated(record: Record) -> Iterator[tuple[str, str, str]]:
 
 
 def differing_settings(a: Facts, b: Facts) -> list[str]:
-    """Sentences on the inputs that differ; what only one side has is said of places and fields of a protocol."""
+    """Sentences on the inputs that differ. Of what only one side has, places and fields of a protocol are named."""
     found, code = [], []
     for kind, item in sorted(a.keys() | b.keys()):
         first, second = set(a.get((kind, item), ())), set(b.get((kind, item), ()))
@@ -95,7 +96,7 @@ def _has_task(facts: Facts, item: str) -> bool:
 
 
 def environment_of(records: Iterable[Record]) -> Facts:
-    """With what the records of a folder were made."""
+    """The environment in which the records of a folder were made: packages, commit, machine, threads."""
     facts: Facts = {}
     for record in records:
         for item, value in _conditions(record):
@@ -118,7 +119,7 @@ def _conditions(record: Record) -> Iterator[tuple[str, str]]:
 
 
 def differing_environment(a: Facts, b: Facts) -> pd.DataFrame:
-    """Item, a, b of the facts that differ; what only one side records is ``not recorded`` on the other."""
+    """Columns item, a, b: the facts that differ. A fact that only one side records is ``not recorded`` on the other."""
     names = sorted(name for name in a.keys() | b.keys() if set(a.get(name, ())) != set(b.get(name, ())))
     rows = [(n[1], *(_values(side[n]) if n in side else "not recorded" for side in (a, b))) for n in names]
     return pd.DataFrame(rows, columns=["item", "a", "b"])

@@ -13,12 +13,12 @@ LEVEL = 0.05
 """Family-wise error of all comparisons of one leaderboard."""
 
 NONE, EQUAL = 1e-18, 1e-12
-"""Least squared standard error that is not taken for zero, and the largest difference that then is."""
+"""A squared standard error below ``NONE`` is taken for zero; a difference up to ``EQUAL`` then is, too."""
 BLOCK = 256
-"""Rows that are tested against all others at a time: what is held in memory is a few matrices of this height."""
+"""Number of rows that are tested against all others at a time. Only a few matrices of this height are held in memory."""
 NEAR = 1e-6
-"""Share of two rows' own variances below which the variance of their difference is computed from the difference itself,
-because a covariance would leave too few digits of it."""
+"""Where the variance of a difference is a smaller share than this of the two rows' own variances, it is computed from the
+difference itself: subtracting a covariance would leave too few digits."""
 
 Outcomes = dict[str, np.ndarray]
 """Place (task and data set) -> outcomes (n,) in a fixed order, averaged over seeds."""
@@ -27,10 +27,10 @@ Outcomes = dict[str, np.ndarray]
 def mean_difference(first: Outcomes, second: Outcomes) -> tuple[float, float, float]:
     """Mean score of ``first`` minus that of ``second``, the half width of its 95 % interval, and the two-sided p-value.
 
-    The mean score weighs every place the same, whatever its number of episodes, and so does the test: the
-    mean over places of the mean paired difference, over its standard error, against Student's t with the
-    degrees of freedom of Welch and Satterthwaite. Rows that were not measured on the same episodes, or have none that
-    are finite, cannot be compared: (nan, nan, 1).
+    The mean score weighs every place the same, whatever its number of episodes, and so does the test. It divides the mean
+    over places of the mean paired difference by its standard error and compares the quotient with Student's t, with the
+    degrees of freedom of Welch and Satterthwaite. Rows that were not measured on the same episodes, or have none that are
+    finite, cannot be compared: (nan, nan, 1).
     """
     incomparable = (math.nan, math.nan, 1.0)
     if not first or first.keys() != second.keys():
@@ -63,8 +63,8 @@ def all_paired_p(rows: Sequence[Outcomes]) -> np.ndarray:
     """:func:`paired_p` of all R rows with every row above: (R (R - 1) / 2,), the second with the first, the third with
     the first and the second ...
 
-    The same to nine digits, for thousands of rows at once: the variance of a difference is that of both rows less twice
-    their covariance, and covariances of all pairs are one matrix product.
+    The p-values agree with :func:`paired_p` to nine digits, but are computed for thousands of rows at once: the variance of
+    a difference is that of both rows less twice their covariance, and covariances of all pairs are one matrix product.
     """
     p_values = np.ones(len(rows) * (len(rows) - 1) // 2)
     for members in _comparable(rows):
@@ -130,7 +130,8 @@ def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
 
 
 def _rejected(p_values: np.ndarray, level: float = LEVEL) -> np.ndarray:
-    """Holm's procedure on (m,) p-values: all are rejected that are smaller than the smallest one it keeps."""
+    """Holm's procedure on (m,) p-values: every p-value is rejected that is smaller than the
+    smallest one not rejected."""
     ordered = np.sort(p_values)
     kept = ordered > level / np.arange(len(ordered), 0, -1)
     return p_values < ordered[kept.argmax()] if kept.any() else np.ones(len(ordered), dtype=bool)
@@ -140,8 +141,8 @@ def shared_ranks(rows: list[Outcomes]) -> list[int]:
     """Ranks of rows that come best first: 1 + how many rows above are separably better, never below the row
     above.
 
-    All pairs are tested and corrected together, so that a chain of small steps does not tie the first to the
-    last.
+    All pairs are tested and corrected together, so that a chain of small differences does not give the
+    first and the last row one rank.
     """
     if not rows:
         return []

@@ -70,8 +70,8 @@ def rank_texts(board: pd.DataFrame) -> list[str]:
 
 
 def rich_table(board: pd.DataFrame, title: str, rest: str = "in leaderboard.csv") -> Table:
-    """The leaderboard for the terminal: its first rows, and a line that says how many more there are and where,
-    ``rest``."""
+    """The leaderboard for the terminal: its first rows, and a line that says how many more there are. ``rest`` says
+    where they are."""
     text = text_table(board).head(SHOWN)
     left = len(board) - len(text)
     caption = f"{left} more row{'s' if left > 1 else ''} {rest}" if left else None
@@ -92,8 +92,8 @@ def rich_table(board: pd.DataFrame, title: str, rest: str = "in leaderboard.csv"
 
 
 def markdown(board: pd.DataFrame, title: str, frame: pd.DataFrame, about: str = "") -> str:
-    """``leaderboard.md`` of the cells ``frame``: what it is ``about``, the table, how to read it, what failed or was
-    skipped."""
+    """The page ``leaderboard.md``: the text ``about``, the table, how to read it, and the cells of ``frame`` that failed
+    or were skipped."""
     text = text_table(board)
     lines = [
         f"# {title}",
@@ -116,7 +116,7 @@ def failure_lines(frame: pd.DataFrame) -> list[str]:
 
 
 def skip_lines(frame: pd.DataFrame) -> list[str]:
-    """One line per cell that could not be asked for here, with the reason."""
+    """One line per cell that was skipped, with the reason."""
     return [_cell_line(row) for row in frame[frame["status"] == "skipped"].to_dict("records")]
 
 

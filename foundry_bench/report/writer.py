@@ -44,7 +44,7 @@ def write_reports(folder: Path) -> pd.DataFrame:
 
 
 def _write_tables(folder: Path, frame: pd.DataFrame) -> None:
-    """``tables/NAME.csv`` and ``.md`` of a sweep that makes several comparisons, and nothing of earlier ones."""
+    """``tables/NAME.csv`` and ``.md`` of a sweep that makes several comparisons; no other sweep has them."""
     from foundry_bench.report import leaderboard, tables
     from foundry_bench.sweep import snapshot
     from foundry_bench.sweep.config import SweepConfig

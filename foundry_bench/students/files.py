@@ -32,7 +32,7 @@ STAND_INS = 16
 def make_student(
     method: Method | str, teacher: Encoder, data: PointCloudDataset | None = None, ctx: Context | None = None
 ) -> Encoder:
-    """Student before training, from a method or from a selector that stands for one method.
+    """An untrained student, from a method or from a selector that names one method.
 
     ``data`` are clouds for methods that calibrate, by default the embedded unlabelled set. Raises UserError.
     """
@@ -59,12 +59,12 @@ def mark(student: Encoder, method: Method, variant: str, teacher: Encoder) -> En
 
 
 def default_variant(method: Method) -> str:
-    """The variant meant when none is named: distilled, if the method can be."""
+    """The variant that is used when none is named: distilled (``fmd``), if the method allows it."""
     return FMD if FMD in method.variants else method.variants[0]
 
 
 def save_student(student: Encoder, folder: Path | str) -> None:
-    """Write ``model.safetensors`` and ``config.json`` into ``folder``, each whole or not at all.
+    """Write ``model.safetensors`` and ``config.json`` into ``folder``, each completely or not at all.
 
     The folder is all that :func:`load_student` needs. Raises UserError for an encoder that no method made.
     """
@@ -92,8 +92,8 @@ def save_student(student: Encoder, folder: Path | str) -> None:
 def load_student(folder: Path | str) -> Encoder:
     """Read what :func:`save_student` wrote; neither the teacher nor any data is needed.
 
-    The method builds its student once more, from a teacher of the same sizes with random weights, and then gets the saved
-    ones. Raises UserError for a missing, truncated or foreign folder.
+    The method builds its student again from a teacher of the same sizes with random weights; the saved weights then replace
+    the student's. Raises UserError for a missing, truncated or foreign folder.
     """
     folder = Path(folder)
     try:
@@ -118,12 +118,12 @@ def load_student(folder: Path | str) -> Encoder:
 
 
 def _stand_in(sizes: EncoderConfig) -> PointTransformer:
-    """A teacher of the given sizes that knows nothing, frozen."""
+    """A frozen teacher of the given sizes with random weights."""
     return PointTransformer(sizes).eval().requires_grad_(False)
 
 
 def _no_clouds(sizes: EncoderConfig) -> PointCloudDataset:
-    """A few random clouds: what a method calibrates on them is replaced by the saved weights."""
+    """A few random clouds; the saved weights replace whatever a method calibrates on them."""
     from foundry_bench.datasets import PointCloudDataset
 
     rng = np.random.default_rng(0)

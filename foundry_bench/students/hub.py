@@ -19,8 +19,8 @@ def push_student(
 ) -> str:
     """Upload a student's folder, as ``save_student`` wrote it, to ``repository`` (``user/name``) and return its address.
 
-    The repository is made where there is none. ``token``: by default that of ``hf auth login``. Raises UserError for a folder
-    that holds no student and for whatever the Hub refuses.
+    A repository that does not exist is created. ``token``: by default that of ``hf auth login``. Raises UserError for a
+    folder that holds no student and for everything that the Hub refuses.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -54,7 +54,8 @@ def pull_student(
 ) -> Encoder:
     """Download a student from ``repository``, into the Hub's cache or into ``folder``, and load it.
 
-    Give a ``revision`` (a commit) where the very same weights matter. Raises UserError for what cannot be had or read.
+    Give a ``revision`` (a commit) where the weights must stay exactly the same. Raises UserError for files that cannot be
+    downloaded or read.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

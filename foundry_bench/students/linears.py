@@ -20,7 +20,8 @@ from foundry_bench.teachers.tokenizer import PointNetTokenizer, ReducedTokenizer
 SMALLEST = 8
 """Layers with fewer inputs or outputs (coordinates, gates) are left as they are: there is nothing to save in them."""
 ROWS = 4096
-"""Most input rows that a second moment is taken over; points of a patch and patches of a cloud are alike."""
+"""Largest number of input rows that a second moment is computed from. More would add little: points of one patch, and patches
+of one cloud, resemble each other."""
 RIDGE = 1e-3
 """Damping of second moments, relative to their mean diagonal, so that they can be factored and solved."""
 
@@ -29,8 +30,8 @@ Visit = Callable[[str, nn.Linear, Tensor], None]
 
 
 class EvalBatchNorm1d(nn.BatchNorm1d):
-    """A batch norm, with the parameters of ``norm``, whose statistics never move: it stays in evaluation mode whatever
-    holds it."""
+    """A batch norm, with the parameters of ``norm``, whose statistics never change: it stays in evaluation mode
+    even when the module that holds it is trained."""
 
     def __init__(self, norm: nn.BatchNorm1d) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum, device="meta")
@@ -40,7 +41,7 @@ class EvalBatchNorm1d(nn.BatchNorm1d):
         self.eval()
 
     def train(self, mode: bool = True) -> EvalBatchNorm1d:
-        """Nothing: ``mode`` is ignored."""
+        """Do nothing: ``mode`` is ignored."""
         super().train(False)
         return self
 
@@ -48,8 +49,8 @@ class EvalBatchNorm1d(nn.BatchNorm1d):
 class FoldedPointNet(nn.Module):
     """A :class:`PointNetTokenizer` made of linear layers only, the same function to rounding.
 
-    Batch norms are folded into the layers before them, and the layer that sees ``[global | local]`` is the two layers that
-    it is computed as. Widths are those of the layers, so that each may be narrowed, factored or replaced.
+    Batch norms are folded into the layers before them, and the layer that sees ``[global | local]`` is written as
+    two layers, one for each half. Widths are read from the layers, so that each layer may be narrowed, factored or replaced.
     """
 
     def __init__(self, tokenizer: PointNetTokenizer) -> None:
@@ -85,14 +86,15 @@ def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 class SparseLinear(nn.Linear):
-    """A linear layer whose zero weights stay zero: they get no gradient, and AdamW moves no zero that has none.
+    """A linear layer whose zero weights stay zero: they get no gradient, and without one AdamW does not change a zero.
 
-    The pattern is the weight itself, so it survives saving, loading and, which a hook on the weight would not, copying.
+    Which weights stay zero is read from the weight itself, so it survives saving, loading and copying. A hook on the weight
+    would not survive copying.
     """
 
     @classmethod
     def of(cls, layer: nn.Linear) -> SparseLinear:
-        """One with the parameters of ``layer``."""
+        """A sparse layer with the parameters of ``layer``."""
         made = cls(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
         made.weight, made.bias = layer.weight, layer.bias
         return made
@@ -152,8 +154,9 @@ def replace(encoder: nn.Module, name: str, module: nn.Module) -> None:
 def calibrate(encoder: Encoder, patches: Patches, layers: Mapping[str, nn.Linear], visit: Visit) -> None:
     """Run ``encoder`` once on ``patches`` and visit each of ``layers`` just before it runs for the first time.
 
-    What ``visit`` does to the layer's weight holds from then on, so that a layer meets its inputs as the compressed layers
-    before it leave them: sequential layer-wise calibration in one pass. A layer that does not run is not visited.
+    A change that ``visit`` makes to the layer's weight holds from then on. Each layer therefore gets its inputs from layers
+    that are already compressed, as in sequential layer-wise calibration, in a single pass. A layer that does not run is not
+    visited.
     """
     handles: dict[str, RemovableHandle] = {}
 
@@ -177,8 +180,8 @@ def calibrate(encoder: Encoder, patches: Patches, layers: Mapping[str, nn.Linear
 def second_moments(encoder: Encoder, patches: Patches, layers: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
     """E[x x^T] (in, in) of the inputs x of each layer, float64 and damped by ``RIDGE`` of its mean diagonal.
 
-    Of more than ``ROWS`` inputs a fixed random choice is used (a regular one would meet the same point of every patch). A
-    layer that does not run has the identity: nothing is known of its inputs.
+    Of more than ``ROWS`` inputs a fixed random choice is used; a regular choice would take the same point of every patch. A
+    layer that does not run gets the identity matrix, because nothing is known of its inputs.
     """
     moments = {name: torch.eye(layer.in_features, dtype=torch.double) for name, layer in layers.items()}
 

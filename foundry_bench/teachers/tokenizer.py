@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CHUNK = 1024
-"""Points that a CPU works on at a time, so that what lies between two layers stays in its cache. Outputs are the same."""
+"""Number of points that a CPU works on at a time, so that the values between two layers stay in its cache. The outputs do not
+depend on it."""
 
 
 class PointNetTokenizer(nn.Module):
@@ -33,7 +34,8 @@ class PointNetTokenizer(nn.Module):
     def forward(self, neighborhoods: Tensor) -> Tensor:
         """(B, T, K, 3) -> (B, T, D)."""
         groups = neighborhoods.flatten(0, 1)
-        if self.training or not groups.is_cpu:  # batch norms learn from all points at once
+        # In training, a batch norm needs the statistics of all points at once.
+        if self.training or not groups.is_cpu:
             tokens = self.tokens(groups)
         else:
             tokens = torch.cat([self.tokens(part) for part in groups.split(max(1, CHUNK // groups.shape[1]))])
@@ -58,7 +60,7 @@ class PointNetTokenizer(nn.Module):
 class ReducedTokenizer(nn.Module):
     """A PointNet of ``width`` channels and a linear layer to D, as Point-BERT has it (``reduce_dim``, 256 to 384).
 
-    The layer follows the last max-pool, which no other linear layer can be merged across.
+    The layer follows the last max-pool, so it cannot be merged with the linear layer before the max-pool.
     """
 
     pointnet: nn.Module
@@ -74,6 +76,7 @@ class ReducedTokenizer(nn.Module):
 
 
 def make_tokenizer(widths: Sequence[int], dim: int) -> PointNetTokenizer | ReducedTokenizer:
-    """The tokenizer of ``widths``: three of a PointNet that gives D, or four of one that gives the fourth, which is reduced."""
+    """The tokenizer of ``widths``: three for a PointNet whose output has D channels, or
+    four for one whose output has as many channels as the fourth says, reduced to D by a linear layer."""
     w0, w1, w2, *narrow = widths
     return ReducedTokenizer((w0, w1, w2), narrow[0], dim) if narrow else PointNetTokenizer((w0, w1, w2), dim)

@@ -49,7 +49,8 @@ def _locate(name_or_path: str | Path) -> tuple[Path, Options]:
 
 
 def teacher_sha256(name_or_path: str | Path) -> str:
-    """SHA-256 of a teacher's weights file, without importing torch; of a checkpoint with options, of both.
+    """SHA-256 of a teacher's weights file, or of the file and the options for a checkpoint with options; torch is not
+    imported.
 
     Raises UserError when the file is missing.
     """
@@ -104,11 +105,11 @@ def load_teacher(
     Point-BERT, pre-trained or fine-tuned (``.ckpt``, ``.pth``, ``.pt``, or their weights as ``.safetensors``). The other
     arguments are for checkpoints and may also stand in the name, ``FILE?branch=ema&groups=128``: ``branch`` chooses between
     the two encoders of checkpoints that hold two, ``student`` (default) or ``ema``; ``heads`` of attention, ``groups`` of
-    ``group_size`` points and ``points`` a cloud are what the weights do not tell. They were trained on clouds with y up; here
-    z is up in all data sets, and the encoder is turned accordingly. ``up="y"`` leaves it as it was trained.
+    ``group_size`` points and ``points`` per cloud cannot be read from the weights. Checkpoints were trained on clouds with y
+    up; here z is up in all data sets, and the encoder is turned accordingly. ``up="y"`` leaves it as it was trained.
 
     Raises UserError for a missing or truncated file, for an unknown format or layout, for weights that do not fit and for a
-    file that holds more than weights. Nothing in a file is run.
+    file that holds more than weights. No code in a file is run.
     """
     path, named = _locate(name_or_path)
     options = named.merged(
