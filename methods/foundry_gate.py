@@ -72,8 +72,7 @@ class FoundryGateStudent(FoundryStudent):
         places = torch.cat([where, pos], dim=1)
         index, valid = pack(torch.cat([counts > 0, own[..., 0]], dim=1))
         keep = self.config.level_blocks[:2] if levels else ()
-        visible = None if bool(valid.all()) else valid
-        rows, kept = self.run(take(x, index), take(places, index), keep, visible)
+        rows, kept = self.run(take(x, index), take(places, index), keep, valid)
         straight = own.to(tokens.dtype) + probability - probability.detach()
 
         def spread(packed: Tensor) -> Tensor:

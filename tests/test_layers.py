@@ -19,6 +19,7 @@ FLOORS = (
     "students",
     "training",
     "heads",
+    "authoring",
     "cost",
     "methods, tasks",
     "testing, sweep",

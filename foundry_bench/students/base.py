@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,11 +13,15 @@ from foundry_bench.encoder import Encoder, TokenEncoder
 from foundry_bench.errors import UserError
 from foundry_bench.students.tokens import block_with_mask
 from foundry_bench.teachers.prefix import Prefix
-from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.teachers.transformer import PointTransformer, run_blocks
 
 
 class TokenStudent(TokenEncoder):
-    """A student that keeps the teacher's tokenizer, frozen, and starts from copies of its blocks, positions, norm, prefix."""
+    """A student that keeps the teacher's tokenizer, frozen, and starts from copies of its blocks, positions, norm, prefix.
+
+    Subclasses say in :meth:`encode` which rows the blocks run on, and run them by :meth:`run`: looping over ``blocks`` would
+    leave out the rows that some teachers run in front of the patches (a CLS token).
+    """
 
     data_dependent = False
     prefix: nn.Parameter | None
@@ -44,23 +50,17 @@ class TokenStudent(TokenEncoder):
     def run(
         self, x: Tensor, pos: Tensor, keep: tuple[int, ...] = (), visible: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """Rows x (B, N, D) through the blocks, with positions ``pos`` (B, N, D) added before each and the teacher's prefix
-        rows in front. Returns the rows of x alone after the last block, before the norm, and after the blocks in ``keep``.
+        """The rows of x (B, N, D) after the last block, before the norm, and after each block in ``keep``.
 
-        Rows that are False in ``visible`` (B, N) are invisible as keys.
+        ``pos`` (B, N, D) is added before every block. Rows with ``visible`` (B, N) False are invisible as keys. The teacher's
+        prefix, where there is one, runs in front, always visible, and is not among the outputs.
         """
         prefix = Prefix.of(self, len(x))
-        if prefix is not None:
-            x, pos = prefix.in_front(x, pos)
-            visible = None if visible is None else F.pad(visible, (prefix.x.shape[1], 0), value=True)
-        kept = []
-        for i, block in enumerate(self.blocks):
-            x = block(x + pos) if visible is None else block_with_mask(block, x + pos, visible)
-            if i in keep:
-                kept.append(x)
-        if prefix is None:
-            return x, kept
-        return prefix.split(x)[1], [prefix.split(level)[1] for level in kept]
+        blocks: list[Any] = list(self.blocks)
+        if visible is not None and not bool(visible.all()):
+            seen = visible if prefix is None else F.pad(visible, (prefix.x.shape[1], 0), value=True)
+            blocks = [partial(block_with_mask, block, keep=seen) for block in blocks]
+        return run_blocks(blocks, x, pos, keep, prefix)
 
     @property
     def cost_parts(self) -> dict[str, nn.Module]:

@@ -1,0 +1,135 @@
+"""All that a compression method's file imports from foundry-bench; the built-in methods use it too.
+
+The contract:
+
+- ``Method``: base of every method, a frozen dataclass whose fields are its parameters.
+- ``Expert``: base of methods with the variant ``expert``, which are trained for one task.
+- ``OFF_THE_SHELF``: the variant that is not trained.
+- ``FMD``: the variant that is distilled on unlabelled clouds.
+- ``EXPERT``: the variant that is trained for one task.
+- ``Context``: what ``compress`` gets of its cell: device, seed, variant, folders, logger.
+- ``PointCloudDataset``: clouds with labels and splits; ``compress`` gets an unlabelled one.
+- ``UserError``: a mistake that a person can mend, in one line that says how.
+
+What goes in and comes out:
+
+- ``Encoder``: teacher or student, from ``Patches`` to ``Tokens``.
+- ``Patches``: neighbourhoods (B, T, K, 3) relative to their centres (B, T, 3).
+- ``Embedding``: tokens (B, T, D) before any position, and centres.
+- ``Tokens``: features (B, T, D), a row per patch; levels, penalty, and what figures read.
+- ``PointTransformer``: the teacher whose blocks the students' bases copy.
+- ``require_transformer``: the teacher as such a one, or a ``UserError`` that names the method.
+
+Bases of students:
+
+- ``TokenStudent``: keeps the teacher's tokenizer; its ``run`` puts rows through its copies of the blocks.
+- ``ReducingStudent``: reduces the tokens before the first block, gives every patch its row back after the last.
+- ``MergingStudent``: reduces between attention and MLP of the blocks.
+- ``CAU``: Foundry's reconstruction of every patch from its row, a part of students.
+
+Pure functions on tokens:
+
+- ``Stream``: tokens between two reductions, with positions, sizes, and the row that every patch reads.
+- ``take``: rows at an index.
+- ``select``: the stream of some of its rows, which the others read from then on.
+- ``merge``: the stream of the means of rows that are sent to the same place.
+- ``sum_rows``: sums of rows that are sent to the same place.
+- ``assigned_mean``: means of the rows that a map (B, T, s) assigns to each of s clusters.
+- ``nearest``: for each centre the index of the nearest of some others.
+- ``content_order``: a random-looking order of tokens that their centres decide.
+- ``attend``: self-attention of a block on tokens.
+- ``Attended``: what it leaves for a method to read.
+
+Linear layers:
+
+- ``linears``: those of an encoder that are worth compressing, by name.
+- ``linear``: a new one with copies of a weight and a bias.
+- ``replace``: puts a module in the place of another.
+- ``trainable_copy``: a copy of the teacher with gradients on, for modules to be replaced in.
+- ``SparseLinear``: one whose zeros stay zero in training.
+- ``FoldedPointNet``: the tokenizer with its batch norms folded into the layers before them.
+
+Calibration and losses:
+
+- ``calibration_patches``: patches of objects that students train on, never of held-out ones.
+- ``calibrate``: visits layers in the order in which they run, each just before it does.
+- ``second_moments``: second moments of what layers get.
+- ``hinton_loss``: the loss of a student's logits, given the teacher's and the labels.
+"""
+
+from __future__ import annotations
+
+from foundry_bench.context import Context
+from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.encoder import Embedding, Encoder, Tokens
+from foundry_bench.errors import UserError
+from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF, Method
+from foundry_bench.points.patches import Patches
+from foundry_bench.students.base import CAU, TokenStudent, require_transformer
+from foundry_bench.students.linears import (
+    FoldedPointNet,
+    SparseLinear,
+    calibrate,
+    linear,
+    linears,
+    replace,
+    second_moments,
+    trainable_copy,
+)
+from foundry_bench.students.reduction import MergingStudent, ReducingStudent
+from foundry_bench.students.tokens import (
+    Attended,
+    Stream,
+    assigned_mean,
+    attend,
+    content_order,
+    merge,
+    nearest,
+    select,
+    sum_rows,
+    take,
+)
+from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.training.expert import Expert, hinton_loss
+from foundry_bench.training.token_cache import calibration_patches
+
+__all__ = [
+    "CAU",
+    "EXPERT",
+    "FMD",
+    "OFF_THE_SHELF",
+    "Attended",
+    "Context",
+    "Embedding",
+    "Encoder",
+    "Expert",
+    "FoldedPointNet",
+    "MergingStudent",
+    "Method",
+    "Patches",
+    "PointCloudDataset",
+    "PointTransformer",
+    "ReducingStudent",
+    "SparseLinear",
+    "Stream",
+    "TokenStudent",
+    "Tokens",
+    "UserError",
+    "assigned_mean",
+    "attend",
+    "calibrate",
+    "calibration_patches",
+    "content_order",
+    "hinton_loss",
+    "linear",
+    "linears",
+    "merge",
+    "nearest",
+    "replace",
+    "require_transformer",
+    "second_moments",
+    "select",
+    "sum_rows",
+    "take",
+    "trainable_copy",
+]
