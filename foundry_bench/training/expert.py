@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from foundry_bench.encoder import DistillReport, Encoder, TokenEncoder, pool
@@ -146,6 +144,10 @@ def train(
 def fit_head(lesson: Lesson, cache: TokenCache) -> nn.Linear:
     """The teacher's linear head, fitted by logistic regression: mean + max features (B, 2D) -> (B, C) on all views, or every
     token (B, D) -> (B, C) for parts, on ``TOKENS`` random ones."""
+    # here, because every method's import passes this file and few train an expert
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     views, rows = np.indices(cache.features.shape[1::-1]).reshape(2, -1)
     rng = np.random.default_rng(0)
     if lesson.labels is None:

@@ -17,6 +17,7 @@ MODULES = (
     "torch",
     "scipy.stats",
     "sklearn.svm",
+    "foundry_bench.authoring",
     "foundry_bench.cost",
     "foundry_bench.training.distillation",
     "foundry_bench.students.files",
