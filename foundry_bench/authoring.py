@@ -7,6 +7,9 @@ The contract:
 - ``OFF_THE_SHELF``: the variant that is not trained.
 - ``FMD``: the variant that is distilled on unlabelled clouds.
 - ``EXPERT``: the variant that is trained for one task.
+- ``Bounds``: the range of a parameter, beside its field: ``Annotated[int, Bounds(at_least=0)]``.
+- ``Family``: the families that a method can be of.
+- ``Paper``: title and arXiv number of a method's paper.
 - ``Context``: what ``compress`` gets of its cell: device, seed, variant, folders, logger.
 - ``PointCloudDataset``: clouds with labels and splits; ``compress`` gets an unlabelled one.
 - ``UserError``: a mistake that a person can mend, in one line that says how.
@@ -25,6 +28,8 @@ Bases of students:
 - ``TokenStudent``: keeps the teacher's tokenizer; its ``run`` puts rows through its copies of the blocks.
 - ``ReducingStudent``: reduces the tokens before the first block, gives every patch its row back after the last.
 - ``MergingStudent``: reduces between attention and MLP of the blocks.
+- ``FoldingStudent``: runs the layers of every block on fewer rows and gives what they add to all rows.
+- ``Change``: what such a student does to rows before a layer, and undoes behind it.
 - ``CAU``: Foundry's reconstruction of every patch from its row, a part of students.
 
 Pure functions on tokens:
@@ -64,6 +69,7 @@ from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.errors import UserError
 from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF, Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.base import CAU, TokenStudent, require_transformer
 from foundry_bench.students.linears import (
@@ -76,7 +82,7 @@ from foundry_bench.students.linears import (
     second_moments,
     trainable_copy,
 )
-from foundry_bench.students.reduction import MergingStudent, ReducingStudent
+from foundry_bench.students.reduction import Change, FoldingStudent, MergingStudent, ReducingStudent
 from foundry_bench.students.tokens import (
     Attended,
     Stream,
@@ -92,8 +98,14 @@ from foundry_bench.students.tokens import (
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.training.expert import Expert, hinton_loss
 from foundry_bench.training.token_cache import calibration_patches
+from foundry_bench.variants import Family, Paper
 
 __all__ = [
+    "Change",
+    "FoldingStudent",
+    "Paper",
+    "Family",
+    "Bounds",
     "CAU",
     "EXPERT",
     "FMD",

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
@@ -28,7 +29,6 @@ from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import ReducingStudent
 from foundry_bench.students.tokens import Stream, nearest, sum_rows, take
-from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.variants import Family, Paper
 
@@ -143,50 +143,39 @@ class DynamicViTStudent(ReducingStudent):
         return max(1, int(patches * self.rho ** (stage + 1)))
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
-        x, pos = embedding.tokens, self.positional_encoding(embedding.centers)
-        base, (batch, patches, _) = x + pos, x.shape
-        policy = x.new_ones(batch, patches, 1)
-        prefix = Prefix.of(self, batch)
-        rows = torch.arange(patches, device=x.device).expand(batch, -1)
+        stream, base = self.enter(embedding)
+        policy, rows, patches = stream.size, stream.source, int(stream.x.shape[1])
         shares: list[Tensor] = []
         dense: list[Tensor] = []
         for i, block in enumerate(self.blocks):
-            x = x + pos
             if i in self.stages:
                 stage = self.stages.index(i)
-                count = self.kept_tokens(stage, int(patches))
+                count = self.kept_tokens(stage, patches)
                 if self.training:
-                    policy = gumbel_keep(self.predictors[stage](x, policy), policy, self.tau)
+                    policy = gumbel_keep(
+                        self.predictors[stage](stream.x + stream.pos, policy), policy, self.tau
+                    )
                     shares.append(policy.mean(dim=(1, 2)))
-                elif count < x.shape[1]:
-                    kept = top_keep(self.predictors[stage](x, policy), count)
-                    x, pos = take(x, kept), take(pos, kept)
+                elif count < stream.x.shape[1]:
+                    kept = top_keep(self.predictors[stage](stream.x + stream.pos, policy), count)
+                    stream = replace(stream, x=take(stream.x, kept), pos=take(stream.pos, kept))
                     rows, policy = rows.gather(1, kept), policy[:, :count]
-            x, prefix = self.run(block, x, policy if shares else None, prefix)
+            if shares:
+                stream = self.through(stream, partial(block_with_policy, block), policy)
+            else:
+                stream = self.through(stream, block)
             if levels and i in self.config.level_blocks:
-                stream = self.stream(x, pos, rows, policy, embedding.centers)
-                dense.append(self.restore(stream, base, final=False))
-        stream = self.stream(x, pos, rows, policy, embedding.centers)
+                read = readable(stream, rows, policy, embedding.centers)
+                dense.append(self.restore(read, base, final=False))
         penalty = self.ratio_weight * ratio_loss(shares, self.rho) if shares else None
-        aux = {"source": stream.source, "size": stream.size[..., 0]}
-        if prefix is not None:
-            aux["prefix"] = self.norm(prefix.x)
-        return Tokens(self.restore(stream, base, final=True), tuple(dense), penalty, aux)
+        return self.finish(readable(stream, rows, policy, embedding.centers), base, dense, penalty)
 
-    def run(
-        self, block: Any, x: Tensor, policy: Tensor | None, prefix: Prefix | None
-    ) -> tuple[Tensor, Prefix | None]:
-        """``block`` on tokens with positions x (B, N, D) behind the teacher's ``prefix``, which everybody sees."""
-        if prefix is not None:
-            x = torch.cat([prefix.x + prefix.pos, x], dim=1)
-            policy = None if policy is None else F.pad(policy, (0, 0, prefix.x.shape[1], 0), value=1.0)
-        x = block(x) if policy is None else block_with_policy(block, x, policy)
-        return (x, None) if prefix is None else prefix.split(x)[::-1]
 
-    def stream(self, x: Tensor, pos: Tensor, rows: Tensor, policy: Tensor, centers: Tensor) -> Stream:
-        """Rows as the un-merging functions know them; a dropped row that training carries along has size 0."""
-        source = stand_in(centers, rows, policy)
-        return Stream(x, pos, sum_rows(torch.ones_like(centers[..., :1]), source, x.shape[1]), source)
+def readable(stream: Stream, rows: Tensor, policy: Tensor, centers: Tensor) -> Stream:
+    """``stream`` as the un-merging functions know it; a dropped row that training carries along has size 0."""
+    source = stand_in(centers, rows, policy)
+    size = sum_rows(torch.ones_like(centers[..., :1]), source, stream.x.shape[1])
+    return replace(stream, size=size, source=source)
 
 
 @dataclass(frozen=True)

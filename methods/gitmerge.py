@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
@@ -25,7 +26,7 @@ from foundry_bench.encoder import Embedding, Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
-from foundry_bench.students.reduction import MergingStudent, leaving
+from foundry_bench.students.reduction import Change, FoldingStudent
 from foundry_bench.students.tokens import Stream, select, sum_rows, take
 from foundry_bench.variants import Family, Paper
 
@@ -103,15 +104,7 @@ def merge_rows(x: Tensor, index: Tensor, count: int) -> Tensor:
     return sum_rows(x, index, count) / sum_rows(torch.ones_like(x[..., :1]), index, count)
 
 
-def behind(index: Tensor, count: int, front: int) -> tuple[Tensor, int]:
-    """A matching (B, N) with ``front`` rows before all others, which stay by themselves: (B, front + N)."""
-    if front == 0:
-        return index, count
-    own = torch.arange(front, device=index.device).expand(len(index), -1)
-    return torch.cat([own, index + front], dim=1), count + front
-
-
-class GitMergeStudent(MergingStudent):
+class GitMergeStudent(FoldingStudent):
     """The teacher, whose blocks work on merged tokens and update all of them: every token keeps its own state.
 
     Tokens stay sorted along the curve from begin to end, ``Stream.source`` restores their order. A block matches by its own
@@ -126,19 +119,13 @@ class GitMergeStudent(MergingStudent):
         order = z_order(embedding.centers)
         return select(stream, order, order.argsort(dim=1)), base
 
-    def step(self, index: int, block: Any, stream: Stream) -> Stream:
-        x, pos, prefix = self.entering(stream)
-        x = x + pos
-        r = int(stream.x.shape[1] * self._strength)
+    def fold(self, index: int, x: Tensor, strength: float) -> tuple[Change, Change] | None:
+        r = int(x.shape[1] * strength)
         if r == 0:
-            return leaving(stream, block(x), prefix)
-        stride, front = bin_stride(self._strength), x.shape[1] - stream.x.shape[1]
-        normed = block.norm1(x)
-        to, count = bin_match(normed[:, front:], stride, r, [offsets(len(self.blocks), stride)[index]])
-        to, count = behind(to, count, front)
-        x = x + take(block.attn(merge_rows(normed, to, count)), to)
-        x = x + take(block.mlp(merge_rows(block.norm2(x), to, count)), to)
-        return leaving(stream, x, prefix)
+            return None
+        stride = bin_stride(strength)
+        to, count = bin_match(x, stride, r, [offsets(len(self.blocks), stride)[index]])
+        return partial(merge_rows, index=to, count=count), partial(take, index=to)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import Method
 from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import TokenStudent, require_transformer
-from foundry_bench.teachers.prefix import Prefix
-from foundry_bench.teachers.transformer import PointTransformer, run_blocks
+from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
@@ -32,14 +31,14 @@ class ShallowStudent(TokenStudent):
     """A few of the teacher's blocks on all tokens."""
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
-        hidden, kept = self.run(embedding, levels)
+        hidden, kept = self.hidden(embedding, levels)
         return Tokens(self.norm(hidden), tuple(kept))
 
-    def run(self, embedding: Embedding, levels: bool) -> tuple[Tensor, list[Tensor]]:
+    def hidden(self, embedding: Embedding, levels: bool) -> tuple[Tensor, list[Tensor]]:
         """The last hidden state (B, T, d) and, if asked for, those at a third, two thirds and the end of the depth."""
         keep = tuple(max(round(len(self.blocks) * k / 3) - 1, 0) for k in (1, 2, 3)) if levels else ()
         pos = self.positional_encoding(embedding.centers)
-        x, kept = run_blocks(self.blocks, embedding.tokens, pos, keep, Prefix.of(self, len(pos)))
+        x, kept = self.run(embedding.tokens, pos, keep)
         by_block = dict(zip(sorted(set(keep)), kept, strict=True))
         return x, [by_block[k] for k in keep]
 
@@ -66,7 +65,7 @@ class NarrowStudent(ShallowStudent):
         return self
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
-        hidden, kept = self.run(embedding, levels)
+        hidden, kept = self.hidden(embedding, levels)
         return Tokens(self.project(self.norm(hidden)), tuple(self.project(self.norm(x)) for x in kept))
 
     @property

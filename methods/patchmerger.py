@@ -22,8 +22,7 @@ from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import ReducingStudent
 from foundry_bench.students.tokens import Stream
-from foundry_bench.teachers.prefix import Prefix
-from foundry_bench.teachers.transformer import PointTransformer, run_blocks
+from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.training.token_cache import calibration_patches
 from foundry_bench.variants import Family, Paper
 
@@ -68,9 +67,7 @@ class PM(nn.Module):
         both = torch.cat([normed, stream.pos.to(normed.dtype)], dim=-1)
         x, pos = (log_weight.exp().to(normed.dtype) @ both).to(normed.dtype).chunk(2, dim=-1)
         reading = reading_weights(log_weight)
-        return MergedStream(
-            x, pos, reading.sum(dim=1)[..., None], reading.argmax(dim=-1), reading, prefix=stream.prefix
-        )
+        return MergedStream(x, pos, reading.sum(dim=1)[..., None], reading.argmax(dim=-1), reading)
 
 
 @torch.no_grad()
@@ -108,8 +105,9 @@ def sample_tokens_after(
     with torch.no_grad():
         embedding = teacher.embed(calibration_patches(teacher, data, count))
         pos = teacher.positional_encoding(embedding.centers)
-        prefix = Prefix.of(teacher, len(pos))
-        return run_blocks(teacher.blocks[:after], embedding.tokens, pos, prefix=prefix)[0]
+        if after == 0:
+            return embedding.tokens
+        return teacher.run(embedding.tokens, pos, keep=(after - 1,))[1][0]
 
 
 class PatchMergerStudent(ReducingStudent):
@@ -123,8 +121,8 @@ class PatchMergerStudent(ReducingStudent):
         self.after = after
         self.merger = PM(self.config.dim, tokens)
 
-    def step(self, index: int, block: Any, stream: Stream) -> Stream:
-        return super().step(index, block, self.merger(stream) if index == self.after else stream)
+    def before(self, index: int, stream: Stream) -> Stream:
+        return self.merger(stream) if index == self.after else stream
 
     def restore(self, stream: Stream, base: Tensor, *, final: bool) -> Tensor:
         if not isinstance(stream, MergedStream):

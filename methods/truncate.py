@@ -13,8 +13,7 @@ from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import CAU, TokenStudent, require_transformer
-from foundry_bench.teachers.prefix import Prefix
-from foundry_bench.teachers.transformer import PointTransformer, run_blocks
+from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.variants import Family
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class TruncatedStudent(TokenStudent):
         pos = self.positional_encoding(embedding.centers)
         base = embedding.tokens + pos
         wanted = tuple(min(k, len(self.blocks) - 1) for k in self.config.level_blocks) if levels else ()
-        x, kept = run_blocks(self.blocks, embedding.tokens, pos, wanted, Prefix.of(self, len(pos)))
+        x, kept = self.run(embedding.tokens, pos, wanted)
         by_block = dict(zip(sorted(set(wanted)), kept, strict=True))
         if self.cau is None:
             return Tokens(self.norm(x), tuple(by_block[k] for k in wanted))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -21,6 +22,8 @@ class ReducingStudent(TokenStudent):
 
     Off the shelf, every patch then copies the row that stands for it. With ``upsample`` Foundry's CAU reconstructs it, as
     ``Y = row + MLP(T + position + row)``: without the skip, a method that is good off the shelf would lose that first.
+
+    The teacher's prefix is this class's business: every layer that mixes rows goes through :meth:`through`.
     """
 
     def __init__(self, teacher: PointTransformer, upsample: bool) -> None:
@@ -32,10 +35,30 @@ class ReducingStudent(TokenStudent):
         by default all tokens, and T + position."""
         return Stream.of(embedding.tokens, pos), embedding.tokens + pos
 
+    def before(self, index: int, stream: Stream) -> Stream:
+        """What enters block ``index``: by default all that the block before left."""
+        return stream
+
     def step(self, index: int, block: Any, stream: Stream) -> Stream:
         """Run block ``index``."""
+        return self.through(stream, block)
+
+    def through(self, stream: Stream, layer: Callable[..., Tensor], visible: Tensor | None = None) -> Stream:
+        """The stream after ``layer``, (B, M, D) -> (B, M, D), ran on its tokens with their positions, behind the prefix.
+
+        ``visible`` (B, N, 1), where given, tells how far each token is seen; the layer gets it too, 1 for the prefix.
+        """
         x, pos, prefix = self.entering(stream)
-        return leaving(stream, block(x + pos), prefix)
+        if visible is None:
+            return leaving(stream, layer(x + pos), prefix)
+        if prefix is not None:
+            visible = F.pad(visible, (0, 0, prefix.x.shape[1], 0), value=1.0)
+        return leaving(stream, layer(x + pos, visible), prefix)
+
+    def enter(self, embedding: Embedding) -> tuple[Stream, Tensor]:
+        """What :meth:`begin` says, with the prefix beside the stream."""
+        stream, base = self.begin(embedding, self.positional_encoding(embedding.centers))
+        return replace(stream, prefix=Prefix.of(self, len(embedding.tokens))), base
 
     def entering(self, stream: Stream) -> tuple[Tensor, Tensor, Prefix | None]:
         """What enters a block, with the teacher's prefix rows in front: tokens and positions (B, n + N, D), and the prefix.
@@ -49,17 +72,22 @@ class ReducingStudent(TokenStudent):
         return stream.x, stream.pos, None
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
-        stream, base = self.begin(embedding, self.positional_encoding(embedding.centers))
-        stream = replace(stream, prefix=Prefix.of(self, len(embedding.tokens)))
+        stream, base = self.enter(embedding)
         dense = []
         for i, block in enumerate(self.blocks):
-            stream = self.step(i, block, stream)
+            stream = self.step(i, block, self.before(i, stream).of_pass(stream))
             if levels and i in self.config.level_blocks:
                 dense.append(self.restore(stream, base, final=False))
+        return self.finish(stream, base, dense)
+
+    def finish(
+        self, stream: Stream, base: Tensor, dense: Sequence[Tensor], penalty: Tensor | None = None
+    ) -> Tokens:
+        """The student's output after the last block; figures may read what became of the rows and of the prefix."""
         aux = {"source": stream.source, "size": stream.size[..., 0]}
         if stream.prefix is not None:
             aux["prefix"] = self.norm(stream.prefix.x)
-        return Tokens(self.restore(stream, base, final=True), tuple(dense), aux=aux)
+        return Tokens(self.restore(stream, base, final=True), tuple(dense), penalty, aux)
 
     def restore(self, stream: Stream, base: Tensor, *, final: bool) -> Tensor:
         """One row per original patch, (B, T, D), from the rows that are left."""
@@ -86,12 +114,13 @@ class MergingStudent(ReducingStudent):
         self.trained_at = tuple(trained_at)
 
     def reduce(self, index: int, stream: Stream, attended: Attended, strength: Any) -> Stream:
-        """The stream after block ``index``'s attention and before its MLP; ``strength`` is this pass's compression."""
+        """The stream after block ``index``'s attention and before its MLP; ``strength`` is the pass's compression."""
         raise NotImplementedError
 
     def begin(self, embedding: Embedding, pos: Tensor) -> tuple[Stream, Tensor]:
-        self._strength = draw(self.trained_at) if self.training else getattr(self, self.knob)
-        return super().begin(embedding, pos)
+        strength = draw(self.trained_at) if self.training else getattr(self, self.knob)
+        stream, base = super().begin(embedding, pos)
+        return replace(stream, strength=strength), base
 
     def step(self, index: int, block: Any, stream: Stream) -> Stream:
         x, pos, prefix = self.entering(stream)
@@ -102,9 +131,41 @@ class MergingStudent(ReducingStudent):
             bias = F.pad(bias, (prefix.x.shape[1], 0))
         attended = attend(block.attn, block.norm1(x), bias, received=self.needs_received)
         after = leaving(stream, x + attended.out, prefix)
-        reduced = self.reduce(index, after, of_patches(attended, prefix), self._strength)
-        x, _, prefix = self.entering(replace(reduced, prefix=after.prefix))
+        reduced = self.reduce(index, after, of_patches(attended, prefix), stream.strength).of_pass(after)
+        x, _, prefix = self.entering(reduced)
         return leaving(reduced, x + block.mlp(block.norm2(x)), prefix)
+
+
+Change = Callable[[Tensor], Tensor]
+
+
+class FoldingStudent(MergingStudent):
+    """Runs the layers of every block on fewer rows and gives what they add to all rows, so that each keeps its own state:
+    subclasses say how in :meth:`fold`."""
+
+    def fold(self, index: int, x: Tensor, strength: Any) -> tuple[Change, Change] | None:
+        """From the normalised rows x (B, N, D) that enter block ``index``: what makes (B, M, D) of any (B, N, D) before
+        attention and MLP, and what undoes it behind them. None to leave them as they are."""
+        raise NotImplementedError
+
+    def step(self, index: int, block: Any, stream: Stream) -> Stream:
+        x, pos, prefix = self.entering(stream)
+        x = x + pos
+        normed = block.norm1(x)
+        changes = self.fold(index, normed if prefix is None else prefix.split(normed)[1], stream.strength)
+        x = x + folded(block.attn, normed, changes, prefix)
+        x = x + folded(block.mlp, block.norm2(x), changes, prefix)
+        return leaving(stream, x, prefix)
+
+
+def folded(
+    layer: Callable[[Tensor], Tensor], x: Tensor, changes: tuple[Change, Change] | None, prefix: Prefix | None
+) -> Tensor:
+    """``layer`` between two ``changes`` of the rows x (B, n + N, D) that are not the n of the ``prefix``."""
+    if changes is None:
+        return layer(x)
+    narrow, widen = changes if prefix is None else (partial(prefix.beside, change) for change in changes)
+    return widen(layer(narrow(x)))
 
 
 def leaving(stream: Stream, x: Tensor, prefix: Prefix | None) -> Stream:

@@ -7,7 +7,7 @@ reduction composes it, so that reading ``take(x, source)`` undoes any number of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -71,14 +71,18 @@ def take(x: Tensor, index: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class Stream:
     """Tokens between two reductions. ``x`` and ``pos`` (B, N, D): tokens and the positions added before every block;
-    ``size`` (B, N, 1): how many patches each row stands for; ``source`` (B, T): the row each original patch reads. ``prefix``:
-    rows that stand for no patch, kept apart from all of them."""
+    ``size`` (B, N, 1): how many patches each row stands for; ``source`` (B, T): the row each original patch reads.
+
+    What belongs to the forward pass and not to its rows: ``prefix``, the teacher's rows that stand for no patch, which the
+    base classes keep apart from all of these, and ``strength``, the pass's compression where a method has several.
+    """
 
     x: Tensor
     pos: Tensor
     size: Tensor
     source: Tensor
     prefix: Prefix | None = field(default=None, kw_only=True)
+    strength: Any = field(default=None, kw_only=True)
 
     @classmethod
     def of(cls, x: Tensor, pos: Tensor) -> Stream:
@@ -86,6 +90,10 @@ class Stream:
         return cls(
             x, pos, torch.ones_like(x[..., :1]), torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
         )
+
+    def of_pass(self, earlier: Stream) -> Stream:
+        """These rows, in the forward pass of an ``earlier`` stream."""
+        return replace(self, prefix=earlier.prefix, strength=earlier.strength)
 
 
 def sum_rows(x: Tensor, index: Tensor, count: int) -> Tensor:
@@ -105,7 +113,7 @@ def merge(stream: Stream, index: Tensor, count: int) -> Stream:
     size = total[..., 2 * width :]
     mean = total[..., : 2 * width] / size
     source = index.gather(1, stream.source)
-    return Stream(mean[..., :width], mean[..., width:], size, source, prefix=stream.prefix)
+    return Stream(mean[..., :width], mean[..., width:], size, source).of_pass(stream)
 
 
 def select(stream: Stream, kept: Tensor, stand_in: Tensor) -> Stream:
@@ -115,8 +123,7 @@ def select(stream: Stream, kept: Tensor, stand_in: Tensor) -> Stream:
         take(stream.pos, kept),
         sum_rows(stream.size, stand_in, kept.shape[1]),
         stand_in.gather(1, stream.source),
-        prefix=stream.prefix,
-    )
+    ).of_pass(stream)
 
 
 Value = TypeVar("Value")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -34,3 +35,8 @@ class Prefix:
         """The prefix after a layer that gave ``x`` (B, n + N, D), and the patches' rows (B, N, D)."""
         count = self.x.shape[1]
         return replace(self, x=x[:, :count]), x[:, count:]
+
+    def beside(self, change: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """``x`` (B, n + N, D) with the patches' rows changed, (B, n + M, D), and these left as they are."""
+        count = self.x.shape[1]
+        return torch.cat([x[:, :count], change(x[:, count:])], dim=1)

@@ -6,7 +6,7 @@ Point-BERT, ACT and fine-tuned encoders also run rows that stand for no patch (a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import torch
@@ -41,7 +41,7 @@ def make_blocks(config: EncoderConfig, depth: int | None = None) -> nn.ModuleLis
 
 
 def run_blocks(
-    blocks: Iterable[nn.Module],
+    blocks: Iterable[Callable[[Tensor], Tensor]],
     x: Tensor,
     pos: Tensor,
     keep: tuple[int, ...] = (),
@@ -84,6 +84,13 @@ class PointTransformer(TokenEncoder):
         for name in ("prefix", "prefix_pos"):
             rows = nn.Parameter(0.02 * torch.randn(1, config.prefix, config.dim)) if config.prefix else None
             self.register_parameter(name, rows)
+
+    def run(self, x: Tensor, pos: Tensor, keep: tuple[int, ...] = ()) -> tuple[Tensor, list[Tensor]]:
+        """The rows of x (B, N, D) after the last block, before the norm, and after each block in ``keep``.
+
+        ``pos`` (B, N, D) is added before every block; the prefix runs in front and is not among the outputs.
+        """
+        return run_blocks(self.blocks, x, pos, keep, Prefix.of(self, len(x)))
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
         keep = self.config.level_blocks if levels else ()

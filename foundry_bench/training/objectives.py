@@ -84,7 +84,7 @@ def encode_visible(
     rows = torch.arange(batch, device=order.device)[:, None]
     tokens = model.tokenizer(patches.neighborhoods[rows, visible])
     pos = model.positional_encoding(patches.centers[rows, visible])
-    x, _ = run_blocks(model.blocks, tokens, pos)
+    x, _ = model.run(tokens, pos)
     return ViewOutput(model.norm(x), visible, masked)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import closed_form as form
@@ -126,8 +127,7 @@ def test_positions_are_merged_with_their_tokens(
         stream, base = student.begin(student.embed(twins), student.positional_encoding(twins.centers))
         stream = student.step(0, student.blocks[0], stream)
         assert torch.equal(stream.size, torch.full((2, 16, 1), 2.0))
-        student.ratio = student._strength = 1.0
-        stream = student.step(1, student.blocks[1], stream)
+        stream = student.step(1, student.blocks[1], replace(stream, strength=1.0))
         merged = student.restore(stream, base, final=True)[:, ::2]
         assert torch.allclose(merged, tiny_teacher(patches).features, atol=1e-5)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from test_tome import closed_form
@@ -135,8 +137,7 @@ def test_positions_stay_with_their_tokens(
         stream, base = student.begin(student.embed(twins), student.positional_encoding(twins.centers))
         stream = student.step(0, student.blocks[0], stream)
         assert torch.equal(stream.size, torch.full((2, 16, 1), 2.0))
-        student._strength = 0
-        stream = student.step(1, student.blocks[1], stream)
+        stream = student.step(1, student.blocks[1], replace(stream, strength=0))
         fused = student.restore(stream, base, final=True)[:, ::2]
         assert torch.allclose(fused, tiny_teacher(patches).features, atol=1e-5)
 
