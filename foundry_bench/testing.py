@@ -14,6 +14,7 @@ import copy
 import json
 import re
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ from foundry_bench.errors import UserError
 from foundry_bench.method import EXPERT, FMD, VARIANTS, Method
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.files import make_student
+from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.training.expert import Expert
 from foundry_bench.variants import FAMILIES, Paper
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 CLOUDS = 4
 TOLERANCE = 1e-4
 """Largest difference of two outputs that should be equal up to the order of summation."""
+EXTRA_ROWS = (1, 3)
+"""Rows in front of the patches of the teachers that every method is also tried on."""
 ABSTRACT = 100
 """Most characters of a method's abstract."""
 ARXIV = re.compile(r"\d{4}\.\d{4,5}")
@@ -65,6 +69,10 @@ def check_method(method: Method, teacher: Encoder, data: PointCloudDataset, ctx:
     require(_equal_states(student, twin), f"{method.name}: the same seed must give the same student")
     points = _clouds(data, student)
     check_encoder(student, teacher, points)
+    if isinstance(teacher, PointTransformer):
+        for count in EXTRA_ROWS:
+            front = with_extra_rows(teacher, count)
+            check_extra_rows(make_student(method, front, data, ctx), front, points)
     other = make_student(method, _stranger(teacher), data, ctx.for_component("other seed"))
     check_state(student, other, points)
     if ctx.trains:
@@ -135,6 +143,42 @@ def check_encoder(encoder: Encoder, teacher: Encoder, points: Tensor) -> None:
     except UserError as error:
         raise ConformanceError(str(error)) from error
     require(count.total > 0, f"{name}: an encoder must cost something")
+
+
+def check_extra_rows(student: Encoder, teacher: PointTransformer, points: Tensor) -> None:
+    """A student of a ``teacher`` that runs rows in front of the patches (a CLS token) gives a row per patch all the same, and
+    where it runs blocks of the teacher, these rows and their positions take part."""
+    name, config = type(student).__name__, teacher.config
+    student.eval()
+    patches = student.tokenize(points)
+    shape = (len(points), config.groups, config.dim)
+    with torch.no_grad():
+        tokens = student(patches, levels=True)
+        check_tokens(tokens, shape, f"{name} of a teacher with {config.prefix} extra rows")
+        for which in ("prefix", "prefix_pos"):
+            rows = getattr(student, which, None)
+            if rows is None or not len(getattr(student, "blocks", ())):
+                continue
+            rows.add_(torch.linspace(-1, 1, rows.numel()).reshape(rows.shape).to(rows))
+            changed = not torch.equal(student(patches).features, tokens.features)
+            require(
+                changed,
+                f"{name}: the teacher's extra rows ({which}) do not reach the tokens; run the blocks by self.run(x, pos)",
+            )
+
+
+def with_extra_rows(teacher: PointTransformer, count: int) -> PointTransformer:
+    """A copy of ``teacher`` with ``count`` rows in front of the patches, in evaluation mode and without gradients."""
+    front = PointTransformer(replace(teacher.config, prefix=count))
+    front.load_state_dict(
+        {key: value for key, value in teacher.state_dict().items() if not key.startswith("prefix")},
+        strict=False,
+    )
+    with torch.no_grad():
+        for rows in (front.prefix, front.prefix_pos):
+            if rows is not None:
+                rows.copy_(torch.linspace(-1, 1, rows.numel()).sin().reshape(rows.shape))
+    return front.to(next(teacher.parameters()).device).eval().requires_grad_(False)
 
 
 def check_tokens(tokens: Tokens, shape: tuple[int, ...], name: str) -> None:

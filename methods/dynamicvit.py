@@ -16,25 +16,33 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foundry_bench.encoder import Embedding, Encoder, Tokens
-from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.authoring import (
+    FMD,
+    OFF_THE_SHELF,
+    Bounds,
+    Context,
+    Embedding,
+    Encoder,
+    Family,
+    Method,
+    Paper,
+    PointCloudDataset,
+    PointTransformer,
+    ReducingStudent,
+    Stream,
+    Tokens,
+    nearest,
+    require_transformer,
+    sum_rows,
+    take,
+)
 from foundry_bench.methods.evit import quarters
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.base import require_transformer
-from foundry_bench.students.reduction import ReducingStudent
-from foundry_bench.students.tokens import Stream, nearest, sum_rows, take
-from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
 
 EPS = 1e-6
 FAR = 1e6

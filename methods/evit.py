@@ -15,23 +15,30 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from foundry_bench.encoder import Encoder
-from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.base import require_transformer
-from foundry_bench.students.reduction import MergingStudent, ReducingStudent
-from foundry_bench.students.tokens import Attended, Stream, sum_rows, take
-from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.authoring import (
+    FMD,
+    OFF_THE_SHELF,
+    Attended,
+    Bounds,
+    Context,
+    Encoder,
+    Family,
+    MergingStudent,
+    Method,
+    Paper,
+    PointCloudDataset,
+    PointTransformer,
+    ReducingStudent,
+    Stream,
+    require_transformer,
+    sum_rows,
+    take,
+)
 
 EPS = 1e-12
 

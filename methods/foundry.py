@@ -21,25 +21,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
-from foundry_bench.encoder import Embedding, Encoder, Tokens
-from foundry_bench.method import Method
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.base import CAU, TokenStudent, require_transformer
-from foundry_bench.students.tokens import assigned_mean, content_order
-from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.training.token_cache import calibration_patches
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.authoring import (
+    CAU,
+    Bounds,
+    Context,
+    Embedding,
+    Encoder,
+    Family,
+    Method,
+    Paper,
+    PointCloudDataset,
+    PointTransformer,
+    Tokens,
+    TokenStudent,
+    assigned_mean,
+    calibration_patches,
+    content_order,
+    require_transformer,
+)
 
 
 def assign(queries: Tensor, keys: Tensor, tau: float, noise: Tensor | None = None) -> Tensor:

@@ -9,23 +9,26 @@ for every cloud in training so that one student serves all r, and a quadratic pu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from foundry_bench.encoder import Embedding, Encoder, Tokens
-from foundry_bench.method import Method
+from foundry_bench.authoring import (
+    Bounds,
+    Context,
+    Embedding,
+    Encoder,
+    Family,
+    Method,
+    Paper,
+    PointCloudDataset,
+    PointTransformer,
+    Tokens,
+    require_transformer,
+    take,
+)
 from foundry_bench.methods.foundry import Foundry, FoundryStudent, sample_tokens, seed_supertokens
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.base import require_transformer
-from foundry_bench.students.tokens import take
-from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
 
 AUTO_THRESHOLD = 0.5
 

@@ -16,23 +16,31 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from foundry_bench.encoder import Embedding, Encoder
-from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.base import require_transformer
-from foundry_bench.students.reduction import Change, FoldingStudent
-from foundry_bench.students.tokens import Stream, select, sum_rows, take
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.authoring import (
+    FMD,
+    OFF_THE_SHELF,
+    Bounds,
+    Change,
+    Context,
+    Embedding,
+    Encoder,
+    Family,
+    FoldingStudent,
+    Method,
+    Paper,
+    PointCloudDataset,
+    Stream,
+    require_transformer,
+    select,
+    sum_rows,
+    take,
+)
 
 BITS = 10
 

@@ -14,23 +14,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foundry_bench.encoder import Encoder
-from foundry_bench.method import Method
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.points.patches import Patches
-from foundry_bench.students.linears import SparseLinear, calibrate, linears, replace, trainable_copy
-from foundry_bench.training.token_cache import calibration_patches
-from foundry_bench.variants import OFF_THE_SHELF, Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.authoring import (
+    OFF_THE_SHELF,
+    Bounds,
+    Context,
+    Encoder,
+    Family,
+    Method,
+    Paper,
+    Patches,
+    PointCloudDataset,
+    SparseLinear,
+    calibrate,
+    calibration_patches,
+    linears,
+    replace,
+    trainable_copy,
+)
 
 WEIGHT_LEVELS = 63
 """Largest integer of a weight, so that pairs of products fit into 16 bits: 2 x 255 x 63 < 2^15. Processors without VNNI add

@@ -4,20 +4,24 @@ DMAE, arXiv 2208.12256)."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import Tensor, nn
 
-from foundry_bench.encoder import Embedding, Encoder, Tokens
-from foundry_bench.method import Method
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.base import TokenStudent, require_transformer
-from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.authoring import (
+    Bounds,
+    Context,
+    Embedding,
+    Encoder,
+    Family,
+    Method,
+    Paper,
+    PointCloudDataset,
+    PointTransformer,
+    Tokens,
+    TokenStudent,
+    require_transformer,
+)
 
 
 def spaced(total: int, count: int) -> list[int]:

@@ -5,21 +5,23 @@ linear head gives (Hinton et al., arXiv 1503.02531). Foundry's "expert" rows: go
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import Tensor
 
-from foundry_bench.encoder import Encoder
-from foundry_bench.method import EXPERT
+from foundry_bench.authoring import (
+    EXPERT,
+    Bounds,
+    Context,
+    Encoder,
+    Expert,
+    Family,
+    Paper,
+    PointCloudDataset,
+    hinton_loss,
+    require_transformer,
+)
 from foundry_bench.methods.kd import small_transformer
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.base import require_transformer
-from foundry_bench.training.expert import Expert, hinton_loss
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
 
 
 @dataclass(frozen=True)

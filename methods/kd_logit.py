@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from foundry_bench.authoring import Bounds, Family, Paper
 from foundry_bench.methods.kd_expert import ExpertKD
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.variants import Family, Paper
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,31 @@ tokens. k-means needs nothing but the tokens' pairwise distances, so those T^2 D
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from foundry_bench.encoder import Embedding, Encoder
-from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.base import require_transformer
-from foundry_bench.students.reduction import ReducingStudent
-from foundry_bench.students.tokens import Stream, merge, sum_rows, take
-from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.authoring import (
+    FMD,
+    OFF_THE_SHELF,
+    Bounds,
+    Context,
+    Embedding,
+    Encoder,
+    Family,
+    Method,
+    Paper,
+    PointCloudDataset,
+    PointTransformer,
+    ReducingStudent,
+    Stream,
+    merge,
+    require_transformer,
+    sum_rows,
+    take,
+)
 
 
 def squared_distances(x: Tensor) -> Tensor:

@@ -8,27 +8,30 @@ queries and norm start at random and mean nothing to a finished network; :func:`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
-from foundry_bench.encoder import Encoder
-from foundry_bench.errors import UserError
-from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.base import require_transformer
-from foundry_bench.students.reduction import ReducingStudent
-from foundry_bench.students.tokens import Stream
-from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.training.token_cache import calibration_patches
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.authoring import (
+    FMD,
+    OFF_THE_SHELF,
+    Bounds,
+    Context,
+    Encoder,
+    Family,
+    Method,
+    Paper,
+    PointCloudDataset,
+    PointTransformer,
+    ReducingStudent,
+    Stream,
+    UserError,
+    calibration_patches,
+    require_transformer,
+)
 
 EPS = 1e-4
 

@@ -9,23 +9,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from foundry_bench.encoder import Encoder
-from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.base import require_transformer
-from foundry_bench.students.reduction import MergingStudent
-from foundry_bench.students.tokens import Attended, Stream, merge, take
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.authoring import (
+    FMD,
+    OFF_THE_SHELF,
+    Attended,
+    Bounds,
+    Context,
+    Encoder,
+    Family,
+    MergingStudent,
+    Method,
+    Paper,
+    PointCloudDataset,
+    Stream,
+    merge,
+    require_transformer,
+    take,
+)
 
 
 def layer_margin(layer: int, depth: int) -> float:

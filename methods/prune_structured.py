@@ -9,23 +9,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from foundry_bench.encoder import Encoder
-from foundry_bench.errors import UserError
-from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.linears import FoldedPointNet, second_moments, trainable_copy
-from foundry_bench.students.tokens import attend
-from foundry_bench.training.token_cache import calibration_patches
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.authoring import (
+    FMD,
+    OFF_THE_SHELF,
+    Bounds,
+    Context,
+    Encoder,
+    Family,
+    FoldedPointNet,
+    Method,
+    Paper,
+    PointCloudDataset,
+    UserError,
+    attend,
+    calibration_patches,
+    second_moments,
+    trainable_copy,
+)
 
 
 class NarrowAttention(nn.Module):

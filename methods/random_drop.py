@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from foundry_bench.encoder import Embedding, Encoder
-from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.authoring import (
+    FMD,
+    OFF_THE_SHELF,
+    Bounds,
+    Context,
+    Embedding,
+    Encoder,
+    Family,
+    Method,
+    Paper,
+    Patches,
+    PointCloudDataset,
+    PointTransformer,
+    content_order,
+    require_transformer,
+    take,
+)
 from foundry_bench.methods.fps import SubsetStudent
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.points.patches import Patches
-from foundry_bench.students.base import require_transformer
-from foundry_bench.students.tokens import content_order, take
-from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
 
 
 class RandomDropStudent(SubsetStudent):

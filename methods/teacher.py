@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from foundry_bench.encoder import Encoder
-from foundry_bench.method import OFF_THE_SHELF, Method
-from foundry_bench.variants import Family
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.authoring import OFF_THE_SHELF, Context, Encoder, Family, Method, PointCloudDataset
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,25 @@ one task, by that task's labels alone, without a teacher. The encoder starts fro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from foundry_bench.encoder import Encoder
-from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF
+from foundry_bench.authoring import (
+    EXPERT,
+    FMD,
+    OFF_THE_SHELF,
+    Bounds,
+    Context,
+    Encoder,
+    Expert,
+    Family,
+    Paper,
+    PointCloudDataset,
+    require_transformer,
+)
 from foundry_bench.methods.foundry import Foundry, FoundryStudent, sample_tokens, seed_supertokens
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.base import require_transformer
-from foundry_bench.training.expert import Expert
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
 
 
 @dataclass(frozen=True)

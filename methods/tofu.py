@@ -11,25 +11,31 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from foundry_bench.encoder import Encoder
-from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.authoring import (
+    FMD,
+    OFF_THE_SHELF,
+    Attended,
+    Bounds,
+    Context,
+    Encoder,
+    Family,
+    MergingStudent,
+    Method,
+    Paper,
+    PointCloudDataset,
+    PointTransformer,
+    Stream,
+    merge,
+    require_transformer,
+    select,
+)
 from foundry_bench.methods.tome import match
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.base import require_transformer
-from foundry_bench.students.reduction import MergingStudent
-from foundry_bench.students.tokens import Attended, Stream, merge, select
-from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
 
 
 def survivors(index: Tensor, count: int) -> Tensor:

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from foundry_bench.encoder import Encoder
-from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.base import require_transformer
-from foundry_bench.students.reduction import MergingStudent
-from foundry_bench.students.tokens import Attended, Stream, merge, take
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.authoring import (
+    FMD,
+    OFF_THE_SHELF,
+    Attended,
+    Bounds,
+    Context,
+    Encoder,
+    Family,
+    MergingStudent,
+    Method,
+    Paper,
+    PointCloudDataset,
+    Stream,
+    merge,
+    require_transformer,
+    take,
+)
 
 
 def match(metric: Tensor, r: int) -> tuple[Tensor, int]:

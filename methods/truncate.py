@@ -7,18 +7,24 @@ linear in its tokens but for the attention (``foundry_bench.cost.macs.closed_for
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from foundry_bench.encoder import Embedding, Encoder, Tokens
-from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.base import CAU, TokenStudent, require_transformer
-from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.variants import Family
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.authoring import (
+    CAU,
+    FMD,
+    OFF_THE_SHELF,
+    Bounds,
+    Context,
+    Embedding,
+    Encoder,
+    Family,
+    Method,
+    PointCloudDataset,
+    PointTransformer,
+    Tokens,
+    TokenStudent,
+    require_transformer,
+)
 
 
 class TruncatedStudent(TokenStudent):

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from foundry_bench.encoder import Encoder
-from foundry_bench.method import FMD, OFF_THE_SHELF, Method
-from foundry_bench.parameters.types import Bounds
-from foundry_bench.students.linears import SparseLinear, calibrate, linears, replace, trainable_copy
-from foundry_bench.training.token_cache import calibration_patches
-from foundry_bench.variants import Family, Paper
-
-if TYPE_CHECKING:
-    from foundry_bench.context import Context
-    from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.authoring import (
+    FMD,
+    OFF_THE_SHELF,
+    Bounds,
+    Context,
+    Encoder,
+    Family,
+    Method,
+    Paper,
+    PointCloudDataset,
+    SparseLinear,
+    calibrate,
+    calibration_patches,
+    linears,
+    replace,
+    trainable_copy,
+)
 
 
 def scaler_row(inputs: Tensor) -> Tensor:

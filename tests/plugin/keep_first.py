@@ -5,20 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from foundry_bench.context import Context
-from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Embedding, Encoder, Tokens
-from foundry_bench.method import OFF_THE_SHELF, Method
-from foundry_bench.students.base import TokenStudent, require_transformer
+from foundry_bench.authoring import (
+    OFF_THE_SHELF,
+    Context,
+    Embedding,
+    Encoder,
+    Family,
+    Method,
+    PointCloudDataset,
+    Tokens,
+    TokenStudent,
+    require_transformer,
+)
 
 
 class FirstBlocks(TokenStudent):
     """The teacher cut after some of its blocks."""
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
-        x, position = embedding.tokens, self.positional_encoding(embedding.centers)
-        for block in self.blocks:
-            x = block(x + position)
+        x, _ = self.run(embedding.tokens, self.positional_encoding(embedding.centers))
         features = self.norm(x)
         return Tokens(features, (features,) * 3 if levels else ())
 
@@ -28,6 +33,8 @@ class KeepFirst(Method):
     """The first ``blocks`` blocks of the teacher, then its norm; nothing is trained."""
 
     name: ClassVar[str] = "keep-first"
+    family: ClassVar[Family] = "prune"
+    abstract: ClassVar[str] = "the first blocks and the teacher's norm"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF,)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"blocks": (1,)}
     blocks: int = 1

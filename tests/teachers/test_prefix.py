@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import replace
+import importlib.util
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -14,16 +15,18 @@ from foundry_bench import registry, selectors
 from foundry_bench.context import Context
 from foundry_bench.cost import count_macs
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Embedding
+from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.methods.tome import ToMeStudent
 from foundry_bench.points.patches import Patches
-from foundry_bench.students.base import TokenStudent
+from foundry_bench.students.base import TokenStudent, require_transformer
 from foundry_bench.students.files import make_student
 from foundry_bench.students.reduction import ReducingStudent
 from foundry_bench.students.tokens import Attended, Stream
 from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
+from foundry_bench.testing import ConformanceError, check_method
+from foundry_bench.variants import Family
 from tests.conftest import TINY
 
 NAMES = list(registry.entries("methods"))
@@ -72,6 +75,56 @@ def test_zero_compression_is_the_teacher_with_its_prefix(
         assert torch.allclose(level, reference, atol=1e-5)
     if "prefix" in ours.aux:
         assert torch.allclose(ours.aux["prefix"], theirs.aux["prefix"], atol=1e-5)
+
+
+def sample_plugin() -> Any:
+    """The module of the sample plugin, which is no part of the package."""
+    spec = importlib.util.spec_from_file_location(
+        "keep_first", Path(__file__).parents[1] / "plugin" / "keep_first.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_the_sample_plugin_with_all_blocks_is_its_teacher(count: int, clouds: PointCloudDataset) -> None:
+    teacher = of_size(count)
+    patches = teacher.tokenize(torch.from_numpy(clouds.points[:4, :256]))
+    student = make_student(sample_plugin().KeepFirst(blocks=TINY.depth), teacher, clouds, OFF)
+    with torch.no_grad():
+        assert torch.allclose(student(patches).features, teacher(patches).features, atol=1e-5)
+
+
+class Looping(TokenStudent):
+    """Runs the blocks in a loop of its own and so forgets the rows in front."""
+
+    def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
+        x, pos = embedding.tokens, self.positional_encoding(embedding.centers)
+        for block in self.blocks:
+            x = block(x + pos)
+        return Tokens(self.norm(x), (x,) * 3 if levels else ())
+
+
+@dataclass(frozen=True)
+class Loop(Method):
+    """Makes a student that forgets the rows in front."""
+
+    name: ClassVar[str] = "loop"
+    family: ClassVar[Family] = "reference"
+    variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF,)
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        return Looping(require_transformer(teacher, self.name))
+
+
+def test_the_kit_tells_who_forgets_the_rows_in_front(clouds: PointCloudDataset) -> None:
+    with pytest.raises(ConformanceError, match=r"extra rows .* self\.run"):
+        check_method(Loop(), of_size(0), clouds, OFF)
+    check_method(sample_plugin().KeepFirst(), of_size(0), clouds, OFF)
 
 
 def by_hand(teacher: PointTransformer, patches: Patches) -> list[torch.Tensor]:
