@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foundry_bench.encoder import Encoder, TokenEncoder, Tokens
+from foundry_bench.parameters.types import hold
 from foundry_bench.points.patches import Patches
-from foundry_bench.variants import EXPERT, FMD, OFF_THE_SHELF, VARIANTS
+from foundry_bench.variants import EXPERT, FMD, OFF_THE_SHELF, VARIANTS, Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -33,12 +34,22 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
+    family: ClassVar[Family | None] = None
+    """What kind of compression it is, and its colour in figures; None, grey there, for a method that does not say."""
+    paper: ClassVar[Paper | None] = None
+    """Where the idea is published, or None."""
+    abstract: ClassVar[str] = ""
+    """What it does in a line of at most 100 characters, without a full stop: its row in ``foundry-bench list methods``."""
     version: ClassVar[str] = "1"
     variants: ClassVar[tuple[str, ...]] = (FMD,)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {}
     inference: ClassVar[tuple[str, ...]] = ()
     stacked_on: ClassVar[tuple[str, ...]] = ()
     """Methods whose trained students ``--methods all`` also puts this one on, as ``foundry+int8``."""
+
+    def __post_init__(self) -> None:
+        """Hold the values to the annotations of their fields. Raises WrongValueError."""
+        hold(self, self.name)
 
     @abstractmethod
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
@@ -54,7 +65,8 @@ class Method(ABC):
             setattr(student, name, getattr(self, name))
 
     def loss(self, student: Encoder, inputs: Any, target: Tokens) -> Tensor:
-        """FMD loss of one batch: SmoothL1 to the teacher's tokens plus the student's own regulariser (Foundry, eq. 4).
+        """FMD loss of one batch: SmoothL1 to the teacher's tokens, as Foundry distils (arXiv 2511.20721), plus the student's
+        own regulariser where it has one.
 
         ``inputs`` is an Embedding where the student is a :class:`TokenEncoder` with a frozen tokenizer, else Patches.
         """
@@ -82,10 +94,10 @@ class Method(ABC):
         """The method whose student serves this one: inference-time parameters at their defaults."""
         return replace(self, **{f.name: f.default for f in fields(self) if f.name in self.inference})
 
-    def shown(self, values: dict[str, Any]) -> str:
+    def shown(self, values: dict[str, Any]) -> dict[str, Any]:
         """Those of ``values`` that a reader needs: what the grid varies and what is not at its default."""
         default = {f.name: f.default for f in fields(self)}
-        return ",".join(f"{k}={v}" for k, v in values.items() if k in self.grid or v != default[k])
+        return {k: v for k, v in values.items() if k in self.grid or v != default[k]}
 
     def classes(self) -> tuple[type, ...]:
         """The plugin classes whose source determines what this method does."""

@@ -67,7 +67,12 @@ def load(kind: str, name: str) -> Any:
     except UserError:
         raise
     except Exception as error:  # whatever a third-party module raises at import
-        raise UserError(
-            f"{kind.rstrip('s')} {name!r} of {distribution(entry)} cannot be imported "
-            f"({type(error).__name__}: {error}); reinstall or uninstall it"
-        ) from error
+        raise UserError(broken(kind, entry, f"{type(error).__name__}: {error}")) from error
+
+
+def broken(kind: str, entry: EntryPoint, reason: str) -> str:
+    """What to say of an entry that cannot be imported."""
+    return (
+        f"{kind.rstrip('s')} {entry.name!r} of {distribution(entry)} cannot be imported ({reason}); "
+        "reinstall or uninstall it"
+    )

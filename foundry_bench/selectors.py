@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from foundry_bench.errors import UserError, unknown
+from foundry_bench.parameters.text import as_text, keyed, read_text, split, tokens
+from foundry_bench.parameters.types import checked, known
 from foundry_bench.registry import entries, load
 from foundry_bench.variants import VARIANTS
 
@@ -45,66 +46,98 @@ class Selector:
 
 def split_selectors(text: str, separator: str = ",") -> list[str]:
     """Split at separators outside brackets."""
-    parts, depth, current = [], 0, ""
-    for char in text:
-        depth += (char == "[") - (char == "]")
-        if char == separator and depth == 0:
-            parts.append(current)
-            current = ""
-        else:
-            current += char
-    return [p.strip() for p in [*parts, current] if p.strip()]
+    return split(text, separator)
 
 
 def parse_selector(text: str) -> Selector:
-    """Parse ``name``, ``name[a=1,2,b=3]``, stacks of them joined by ``+``, and a last ``+variant``; values are YAML scalars.
+    """Parse ``name``, ``name[a=1,2,b=3]``, stacks of them joined by ``+``, and a last ``+variant``; values are read
+    by :func:`read_text`, tuples such as ``(4,8)`` among them.
 
     Raises UserError.
     """
     pieces = split_selectors(text, "+")
     variant = pieces.pop() if len(pieces) > 1 and pieces[-1] in VARIANTS else None
-    if not pieces or text.count("[") != text.count("]"):
+    if not pieces:
         raise _unreadable(text)
     return Selector(tuple(_parse_part(piece) for piece in pieces), variant)
 
 
 def _parse_part(text: str) -> Part:
-    name, bracket, rest = text.partition("[")
-    if not bracket:
+    name, *body = tokens(text.strip())
+    while body and body[0] not in "[]":
+        name += body.pop(0)
+    if not body:
         return Part(name.strip())
-    body, _, tail = rest.partition("]")
-    if tail.strip():
+    if body[0] != "[" or body[-1] != "]" or any(token in "[]" for token in body[1:-1]):
         raise _unreadable(text)
+    return Part(name.strip(), _values(text, "".join(body)[1:-1]))
+
+
+def _values(text: str, body: str) -> dict[str, tuple[Any, ...]]:
+    """What stands between the brackets of the part ``text``: the values of each parameter, in their order."""
     values: dict[str, tuple[Any, ...]] = {}
     key = ""
-    for item in filter(None, (i.strip() for i in body.split(","))):
-        if "=" in item:
-            key, item = (p.strip() for p in item.split("=", 1))
+    for item in split(body, ","):
+        named, value = keyed(item)
+        if named in values:
+            raise UserError(f"cannot read selector {text!r}; {named} stands twice, write {named}=1,2")
+        key = named or key
         if not key:
             raise UserError(
                 f"cannot read selector {text!r}; {item!r} belongs to no parameter, write param={item}"
             )
-        values[key] = (*values.get(key, ()), yaml.safe_load(item))
-    return Part(name.strip(), values)
+        try:
+            values[key] = (*values.get(key, ()), read_text(value))
+        except ValueError as error:
+            raise UserError(f"cannot read selector {text!r}; {value.strip()!r} of {key}: {error}") from error
+    return values
 
 
 def _unreadable(text: str) -> UserError:
     return UserError(f"cannot read selector {text!r}; write it as name[param=1,2]+variant")
 
 
-def selector_text(name: str, shown: str, variant: str | None) -> str:
+def selector_text(name: str, shown: Mapping[str, Any], variant: str | None) -> str:
     """The selector of one row: ``foundry[supertokens=16]+int8+fmd`` from a method's name, shown parameters and variant."""
-    values = shown.split(",") if shown else []
     first, *others = name.split("+")
-    text = _with_values(first, [v for v in values if not v.startswith(tuple(f"{o}." for o in others))])
+    own = {k: v for k, v in shown.items() if not k.startswith(tuple(f"{o}." for o in others))}
+    text = bracketed(first, values_text(own))
     for other in others:
-        own = [v.removeprefix(f"{other}.") for v in values if v.startswith(f"{other}.")]
-        text += f"+{_with_values(other, own)}"
+        own = {k.removeprefix(f"{other}."): v for k, v in shown.items() if k.startswith(f"{other}.")}
+        text += f"+{bracketed(other, values_text(own))}"
     return f"{text}+{variant}" if variant else text
 
 
-def _with_values(name: str, values: list[str]) -> str:
-    return f"{name}[{','.join(values)}]" if values else name
+def values_text(values: Mapping[str, Any]) -> str:
+    """Parameters as they stand in a selector's brackets and, for people, under ``shown`` in a record: ``r=8,early=True``."""
+    return ",".join(f"{name}={as_text(value)}" for name, value in values.items())
+
+
+def read_values(text: str) -> dict[str, Any]:
+    """The parameters that :func:`values_text` wrote, from a table's column where nothing but the text is left."""
+    return {name: read_text(value) for name, value in map(keyed, split(text, ","))}
+
+
+def bracketed(name: str, values: str) -> str:
+    """A name and the text of its parameters, if any: ``fewshot[mode=finetune]``."""
+    return f"{name}[{values}]" if values else name
+
+
+def shown_values(params: Mapping[str, Any] | None, shown: str) -> dict[str, Any]:
+    """Those of a record's ``params`` that its text ``shown`` names, in the order of that text.
+
+    The text is searched for names only: values come from ``params``, so records of every version give a selector.
+    """
+    places = {name: f",{shown}".find(f",{name}=") for name in params or {}}
+    return {
+        name: (params or {})[name] for name in sorted(places, key=places.__getitem__) if places[name] >= 0
+    }
+
+
+def record_selector(inputs: Mapping[str, Any]) -> str:
+    """The selector of a row from a cell's or a record's inputs."""
+    shown = shown_values(inputs["params"], inputs["shown"])
+    return selector_text(inputs["method"]["name"], shown, inputs["variant"])
 
 
 def expand(selector: Selector, *, use_grid: bool = True) -> list[tuple[Method, str]]:
@@ -118,10 +151,10 @@ def expand(selector: Selector, *, use_grid: bool = True) -> list[tuple[Method, s
     alone = len(selector.parts) == 1
     choices = [_instances(part, use_grid and alone) for part in selector.parts]
     methods = choices[0] if alone else [Stack(parts) for parts in itertools.product(*choices)]
-    known = methods[0].variants
-    if selector.variant is not None and selector.variant not in known:
-        raise unknown(f"variant of {selector.name}", selector.variant, known)
-    variants = (selector.variant,) if selector.variant else known
+    declared = methods[0].variants
+    if selector.variant is not None and selector.variant not in declared:
+        raise unknown(f"variant of {selector.name}", selector.variant, declared)
+    variants = (selector.variant,) if selector.variant else declared
     return [(method, variant) for method in methods for variant in variants]
 
 
@@ -149,36 +182,39 @@ def expand_task(text: str) -> list[tuple[Task, str | None]]:
         raise UserError(f"cannot read task {text!r}; write it as name[param=value]:dataset")
     part = _parse_part(pieces[0])
     cls = load("tasks", part.name)
-    _check_parameters(part, cls)
     place = pieces[1] if len(pieces) == 2 else None
     return [(task, place) for task in _product(cls, part.name, part.values)]
 
 
-def shown_fields(plugin: Any) -> str:
-    """The fields of a task that are not at their defaults, as a selector has them: ``mode=finetune``."""
-    changed = [f.name for f in fields(plugin) if getattr(plugin, f.name) != f.default]
-    return ",".join(f"{name}={getattr(plugin, name)}" for name in changed)
+def shown_fields(plugin: Any) -> dict[str, Any]:
+    """The fields of a task that are not at their defaults."""
+    values = {name: (getattr(plugin, name), f.default) for name, f in known(type(plugin)).items()}
+    return {name: value for name, (value, default) in values.items() if value != default}
 
 
-def _check_parameters(part: Part, cls: Any) -> None:
-    known = {f.name: f for f in fields(cls)}
-    for key in part.values:
-        if key not in known:
-            raise unknown(f"parameter of {part.name}", key, known)
+def _check_parameters(name: str, values: Mapping[str, Any], cls: Any) -> None:
+    for key in values:
+        if key not in known(cls):
+            raise unknown(f"parameter of {name}", key, known(cls))
 
 
 def _product(cls: Any, name: str, values: dict[str, tuple[Any, ...]]) -> list[Any]:
+    chosen = itertools.product(*values.values())
+    return [_build(cls, name, dict(zip(values, one, strict=True))) for one in chosen]
+
+
+def _build(cls: Any, name: str, values: dict[str, Any]) -> Any:
+    """One instance of a plugin. Raises UserError for parameters and values that it does not take."""
+    _check_parameters(name, values, cls)
+    taken = checked(cls, name, values)
     try:
-        return [
-            cls(**dict(zip(values, chosen, strict=True))) for chosen in itertools.product(*values.values())
-        ]
+        return cls(**taken)
     except (TypeError, ValueError) as error:
         raise UserError(f"{name} does not take these parameters: {error}") from error
 
 
 def _instances(part: Part, use_grid: bool) -> list[Method]:
     cls = load("methods", part.name)
-    _check_parameters(part, cls)
     grid = {k: v for k, v in cls.grid.items() if k not in part.values} if use_grid else {}
     grid.update(part.values)
     return _product(cls, part.name, grid)
@@ -191,7 +227,7 @@ def instance(kind: str, text: str, **common: Any) -> Any:
     """
     part = _parse_part(text)
     cls = load(kind, part.name)
-    _check_parameters(part, cls)
+    _check_parameters(part.name, part.values, cls)
     several = [key for key, values in part.values.items() if len(values) > 1]
     if several:
         raise UserError(f"{text!r} gives {several[0]} several values; give it one")
@@ -202,12 +238,14 @@ def build_method(name: str, params: dict[str, Any]) -> Method:
     """The method of a record or a student's folder, whose JSON has lists for tuples. Raises UserError."""
     from foundry_bench.stack import Stack
 
+    if not isinstance(params, dict):
+        raise UserError(f"the parameters of {name!r} are no mapping but {params!r}")
     own = {k: tuple(v) if isinstance(v, list) else v for k, v in params.items()}
     first, *others = name.split("+")
     if not others:
-        return load("methods", name)(**own)
-    parts = [load("methods", first)(**{k: v for k, v in own.items() if "." not in k})]
+        return _build(load("methods", name), name, own)
+    parts = [_build(load("methods", first), first, {k: v for k, v in own.items() if "." not in k})]
     for other in others:
         values = {k.removeprefix(f"{other}."): v for k, v in own.items() if k.startswith(f"{other}.")}
-        parts.append(load("methods", other)(**values))
+        parts.append(_build(load("methods", other), other, values))
     return Stack(tuple(parts))

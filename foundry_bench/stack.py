@@ -9,6 +9,7 @@ from torch import Tensor
 
 from foundry_bench.encoder import Encoder, Tokens
 from foundry_bench.method import Method
+from foundry_bench.variants import Family
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -25,6 +26,11 @@ class Stack(Method):
     def name(self) -> str:  # type: ignore[override]
         """``foundry+int8``."""
         return "+".join(part.name for part in self.parts)
+
+    @property
+    def family(self) -> Family | None:  # type: ignore[override]
+        """That of the first method, the only one that is trained."""
+        return self.parts[0].family
 
     @property
     def version(self) -> str:  # type: ignore[override]
@@ -70,12 +76,12 @@ class Stack(Method):
     def trained(self) -> Method:
         return Stack(tuple(part.trained() for part in self.parts))
 
-    def shown(self, values: dict[str, Any]) -> str:
-        texts = []
+    def shown(self, values: dict[str, Any]) -> dict[str, Any]:
+        shown: dict[str, Any] = {}
         for part in self.parts:
             own = {k: values[name] for k, name in self._names(part).items() if name in values}
-            texts += [self._prefix(part) + text for text in part.shown(own).split(",") if text]
-        return ",".join(texts)
+            shown |= self._named(part, part.shown(own))
+        return shown
 
     def classes(self) -> tuple[type, ...]:
         return tuple(cls for part in self.parts for cls in part.classes())

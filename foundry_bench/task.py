@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from foundry_bench.errors import UserError
+from foundry_bench.parameters.types import hold
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
@@ -87,6 +88,10 @@ class Task(ABC):
     """Data sets evaluated when the user names none."""
     needs: ClassVar[tuple[str, ...]] = ("labels",)
     """Attributes a data set must have: ``labels``, ``parts``, ``splits``."""
+
+    def __post_init__(self) -> None:
+        """Hold the values to the annotations of their fields. Raises WrongValueError."""
+        hold(self, self.name)
 
     @property
     def uses_budget(self) -> bool:

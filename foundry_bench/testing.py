@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +28,7 @@ from foundry_bench.method import EXPERT, FMD, VARIANTS, Method
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.files import make_student
 from foundry_bench.training.expert import Expert
+from foundry_bench.variants import FAMILIES, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 CLOUDS = 4
 TOLERANCE = 1e-4
 """Largest difference of two outputs that should be equal up to the order of summation."""
+ABSTRACT = 100
+"""Most characters of a method's abstract."""
+ARXIV = re.compile(r"\d{4}\.\d{4,5}")
 
 
 class ConformanceError(AssertionError):
@@ -73,6 +79,7 @@ def check_declaration(method: Method) -> None:
         bool(method.variants) and set(method.variants) <= set(VARIANTS),
         f"{method.name}: variants must be among {VARIANTS}",
     )
+    check_family(method)
     known = set(method.params())
     hidden = sorted(name for name in known if callable(getattr(Method, name, None)))
     require(not hidden, f"{method.name}: parameters must not be called as what a Method does: {hidden}")
@@ -82,6 +89,30 @@ def check_declaration(method: Method) -> None:
         json.dumps(method.params())
     except TypeError as error:
         raise ConformanceError(f"{method.name}: parameters must be JSON-able ({error})") from error
+
+
+def check_family(method: Method) -> None:
+    """What tables and figures say of a method; one without a family works, is grey in figures, and gets a warning."""
+    example = f'family: ClassVar[Family] = "merge" (one of {", ".join(FAMILIES)})'
+    require(
+        method.family is None or method.family in FAMILIES,
+        f"{method.name}: unknown family {method.family!r}; write {example}",
+    )
+    if method.family is None:
+        warnings.warn(f"{method.name} has no family; add {example}", stacklevel=3)
+    require(
+        isinstance(method.abstract, str)
+        and len(method.abstract) <= ABSTRACT
+        and method.abstract == " ".join(method.abstract.split())
+        and not method.abstract.endswith("."),
+        f"{method.name}: abstract must be one line of at most {ABSTRACT} characters without a full stop",
+    )
+    paper = method.paper
+    require(
+        paper is None
+        or (isinstance(paper, Paper) and bool(paper.title) and bool(ARXIV.fullmatch(str(paper.arxiv)))),
+        f'{method.name}: paper must be None or Paper(title, arXiv number), as Paper("Token Merging", "2210.09461")',
+    )
 
 
 def check_encoder(encoder: Encoder, teacher: Encoder, points: Tensor) -> None:

@@ -1,5 +1,26 @@
-"""How a student is made from its method: the three variants of the design, in a module that imports nothing."""
+"""What a method says of itself, in a module that imports nothing heavy: variants, family, paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 OFF_THE_SHELF, FMD, EXPERT = "off-the-shelf", "fmd", "expert"
 """Without training; distilled on unlabelled clouds; trained for one task."""
 VARIANTS = (OFF_THE_SHELF, FMD, EXPERT)
+
+Family = Literal["reference", "foundry", "merge", "drop", "pool", "distil", "prune", "factor", "quantise"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+"""The families in the order of tables and figures: the uncompressed teacher; learned SuperTokens; tokens merged in pairs,
+left out, or pooled; a smaller student imitates; weights left out, factored, or stored in fewer bits."""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method is published: the paper's ``title`` and its number on arXiv, such as ``2210.09461``."""
+
+    title: str
+    arxiv: str
+
+    def __str__(self) -> str:
+        return f"{self.title} (arXiv {self.arxiv})"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +24,13 @@ from torch import Tensor, nn
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.methods.evit import quarters
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import ReducingStudent
 from foundry_bench.students.tokens import Stream, nearest, sum_rows, take
 from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -194,19 +196,18 @@ class DynamicViT(Method):
     reconstruct the patches by Foundry's CAU instead of copying the nearest kept row."""
 
     name: ClassVar[str] = "dynamicvit"
+    family: ClassVar[Family] = "drop"
+    paper: ClassVar[Paper] = Paper(
+        "DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsification", "2106.02034"
+    )
+    abstract: ClassVar[str] = "a predictor chooses the tokens that go on, at three depths"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"rho": (0.4,)}
 
-    rho: float = 0.4
-    ratio_weight: float = 2.0
-    tau: float = 1.0
+    rho: Annotated[float, Bounds(above=0, at_most=1)] = 0.4
+    ratio_weight: Annotated[float, Bounds(at_least=0)] = 2.0
+    tau: Annotated[float, Bounds(above=0)] = 1.0
     upsample: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 < self.rho <= 1:
-            raise ValueError(f"rho must be in (0, 1], got {self.rho}")
-        if self.tau <= 0 or self.ratio_weight < 0:
-            raise ValueError(f"tau must be > 0 and ratio_weight >= 0, got {self.tau} and {self.ratio_weight}")
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

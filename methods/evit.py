@@ -15,17 +15,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import MergingStudent, ReducingStudent
 from foundry_bench.students.tokens import Attended, Stream, sum_rows, take
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -102,18 +104,20 @@ class EViT(Method):
     distilled student serves them all."""
 
     name: ClassVar[str] = "evit"
+    family: ClassVar[Family] = "drop"
+    paper: ClassVar[Paper] = Paper(
+        "Not All Patches are What You Need: Expediting Vision Transformers via Token Reorganizations",
+        "2202.07800",
+    )
+    abstract: ClassVar[str] = "the most attended tokens go on, the others are fused into one, at three depths"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.3,), "normalise": (False, True)}
     inference: ClassVar[tuple[str, ...]] = ("keep",)
 
-    keep: float = 0.3
+    keep: Annotated[float, Bounds(above=0, at_most=1)] = 0.3
     normalise: bool = False
     upsample: bool = True
-    trained_keep: tuple[float, ...] = (0.3,)
-
-    def __post_init__(self) -> None:
-        if not self.trained_keep or not all(0 < keep <= 1 for keep in (self.keep, *self.trained_keep)):
-            raise ValueError(f"keep must be in (0, 1], got {self.keep} and {self.trained_keep} for training")
+    trained_keep: Annotated[tuple[float, ...], Bounds(above=0, at_most=1)] = (0.3,)
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

@@ -1,13 +1,27 @@
 """Foundry: Foundation Model Distillation into SuperTokens (arXiv 2511.20721).
 
-The paper has no public code; the equations are those of its text. Where it is silent, a parameter says what was chosen.
+The paper has no public code, and only what others quote of its text was at hand. The operators below are as quoted, under
+our numbers; where nothing is known, a parameter says what was chosen. For a cloud of T patches, in latent width D:
+
+1. **T** ``tokens`` (B, T, D): the tokenizer's rows, without position (it is frozen here); P ``pos`` (B, T, D): their positions.
+2. **S** ``dso.supertokens`` (s, D): learnable SuperTokens.
+   ``queries = W_q S``, ``keys = W_k T``, values ``W_v T``, each a linear layer of :class:`DSO`.
+3. **CAM** ``cam`` (B, T, s): ``one_hot(argmax_i queries_i . keys_j / sqrt(D))``: token j picks SuperToken i. In training the
+   argmax is a straight-through Gumbel-softmax at temperature ``tau``: :func:`assign`.
+4. **S_up** ``gathered`` (B, s, D): ``S_up_i = sum_j CAM_ji W_v T_j / max(1, sum_j CAM_ji)``: :meth:`DSO.gather`.
+5. **Encoder** ``encoded`` (B, s, D): ``S_enc = norm(blocks(S_up))``; the blocks start as the teacher's and add ``where``, the
+   SuperTokens' positions, before each, as it does.
+6. **CAU** ``out`` (B, T, D): ``Y_hat = MLP(T + P + CAM S_enc)``: :class:`~foundry_bench.students.base.CAU`. The paper is
+   quoted without P, which is ``position=False`` here.
+7. **Loss**: ``SmoothL1(Y_hat, Y)`` to the teacher's rows Y: :meth:`~foundry_bench.method.Method.loss`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +30,12 @@ from torch import Tensor, nn
 
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import CAU, TokenStudent, require_transformer
 from foundry_bench.students.tokens import assigned_mean, content_order
-from foundry_bench.teachers.prefix import Prefix
-from foundry_bench.teachers.transformer import PointTransformer, run_blocks
+from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.training.token_cache import calibration_patches
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -50,17 +65,9 @@ def gumbel_like(logits_shape: tuple[int, ...], like: Tensor) -> Tensor:
     return -torch.empty(logits_shape, device=like.device).exponential_().log()
 
 
-def assign_softly(queries: Tensor, keys: Tensor, tau: float) -> Tensor:
-    """The same map without the argmax: (B, T, s), each token's softmax over SuperTokens."""
+def assign_softly(queries: Tensor, keys: Tensor, tau: float, noise: Tensor | None = None) -> Tensor:
+    """The same map without argmax and noise: (B, T, s), each token's softmax over SuperTokens."""
     return ((keys @ queries.T).float() / (math.sqrt(keys.shape[-1]) * tau)).softmax(dim=-1)
-
-
-def assign_at_random(order: Tensor, supertokens: int) -> Tensor:
-    """One-hot (B, T, s) groups of equal size that mean nothing: the control for what is learned in the assignment.
-
-    ``order`` (B, T) is a random permutation of each cloud's tokens.
-    """
-    return F.one_hot(order % supertokens, supertokens).float()
 
 
 class DSO(nn.Module):
@@ -76,24 +83,28 @@ class DSO(nn.Module):
 
     def forward(self, tokens: Tensor, centers: Tensor) -> Tensor:
         """CAM (B, T, s) of tokens (B, T, D) at centers (B, T, 3)."""
-        count = len(self.supertokens)
+        queries, keys = self.supertokens, tokens
+        if self.assignment != "random":  # which looks at neither: no projection to pay for
+            queries, keys = self.q(queries), self.k(keys)
+        cam = ASSIGNMENTS[self.assignment](queries, keys, self.tau, self.noise(centers))
+        return cam.to(tokens.dtype)
+
+    def noise(self, centers: Tensor) -> Tensor | None:
+        """What is random in the assignment of tokens at ``centers`` (B, T, 3): in training, Gumbel noise (B, T, s) where there
+        is a choice; for ``random`` an order (B, T); else None."""
         if self.assignment == "random":
-            order = (
-                torch.rand_like(centers[..., 0]).argsort(dim=1) if self.training else content_order(centers)
-            )
-            return assign_at_random(order, count).to(tokens.dtype)
-        keys, queries = self.k(tokens), self.q(self.supertokens)
-        if self.assignment == "soft":
-            return assign_softly(queries, keys, self.tau).to(tokens.dtype)
-        noise = gumbel_like((*keys.shape[:2], count), keys) if self.training and count > 1 else None
-        return assign(queries, keys, self.tau, noise).to(tokens.dtype)
+            return random_order(centers, self.training)
+        count = len(self.supertokens)
+        if self.assignment == "soft" or count == 1 or not self.training:
+            return None
+        return gumbel_like((*centers.shape[:2], count), centers)
 
     def mean(self, x: Tensor, cam: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (B, s, C) of the rows of x (B, T, C) assigned to each SuperToken, zero where there are none; counts (B, s)."""
         return assigned_mean(x, cam, least=1e-4 if self.assignment == "soft" else 1.0)
 
     def gather(self, tokens: Tensor, cam: Tensor) -> Tensor:
-        """SuperTokens (B, s, D): the mean value of the tokens assigned to each."""
+        """SuperTokens S_up (B, s, D): the mean value of the tokens assigned to each."""
         return self.mean(self.v(tokens), cam)[0]
 
 
@@ -127,64 +138,106 @@ def sample_tokens(
 
 
 class FoundryStudent(TokenStudent):
-    """DSO -> the teacher's blocks on s SuperTokens -> CAU: ``Y = MLP(T + position + CAM S)``.
+    """DSO -> the teacher's blocks on s SuperTokens -> CAU, as ``foundry`` says; without ``upsample``, ``Y_hat = CAM S_enc``."""
 
-    Without ``upsample``, ``Y = CAM S``; without ``residual``, the CAU does not see T.
-    """
-
-    def __init__(
-        self,
-        teacher: PointTransformer,
-        supertokens: int,
-        *,
-        tau: float = 1.0,
-        hidden_ratio: float = 1.0,
-        position: bool = True,
-        assignment: str = "hard",
-        residual: bool = True,
-        upsample: bool = True,
-        located: bool = False,
-        mean_position: bool = True,
-        cau_skip: bool = False,
-    ) -> None:
-        super().__init__(teacher, None if supertokens else [])
+    def __init__(self, teacher: PointTransformer, foundry: Foundry, upsample: bool = True) -> None:
+        super().__init__(teacher)
         dim = self.config.dim
-        self.position, self.residual, self.located = position, residual, located
-        self.mean_position = mean_position
-        self.dso = DSO(dim, supertokens, tau, assignment) if supertokens else None
-        self.cau = CAU(dim, round(dim * hidden_ratio), cau_skip) if upsample else None
+        self.foundry = foundry
+        self.dso = DSO(dim, foundry.supertokens, foundry.tau, foundry.assignment)
+        self.cau = reconstruction(dim, foundry) if upsample else None
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
         tokens, centers = embedding.tokens, embedding.centers
         pos = self.positional_encoding(centers)
-        known = self.known(tokens, pos)
-        if self.dso is None:
-            out = self.reconstruct(torch.zeros_like(tokens), known)
-            return Tokens(out, (out,) * 3 if levels else ())
-        cam = self.dso(tokens + pos if self.located else tokens, centers)
-        if self.mean_position:
-            where, counts = self.dso.mean(pos, cam.detach())
-        else:
-            middle, counts = self.dso.mean(centers, cam.detach())
-            where = self.positional_encoding(middle.to(centers.dtype))
+        known = known_of_patches(tokens, pos, self.foundry)
+        cam = self.dso(tokens + pos if self.foundry.located else tokens, centers)
+        where, counts = self.locate(pos, centers, cam.detach())
+        gathered = self.dso.gather(tokens, cam)
         keep = self.config.level_blocks[:2] if levels else ()
-        x, kept = run_blocks(
-            self.blocks, self.dso.gather(tokens, cam), where, keep, Prefix.of(self, len(tokens))
-        )
-        out, *dense = (self.reconstruct(cam @ self.norm(level), known) for level in (x, *kept))
+        last, kept = self.run(gathered, where, keep)
+        encoded = (self.norm(rows) for rows in (last, *kept))
+        out, *dense = (self.reconstruct(cam @ rows, known) for rows in encoded)
         aux = {"assignment": cam, "tokens_kept": (counts > 0).sum(dim=1)}
         return Tokens(out, (*dense, out) if levels else (), aux=aux)
 
-    def known(self, tokens: Tensor, pos: Tensor) -> Tensor | float:
-        """What the CAU sees of a patch besides its SuperToken: T + position, (B, T, D), as far as the parameters allow."""
-        return (tokens if self.residual else 0.0) + (pos if self.position else 0.0)
+    def locate(self, pos: Tensor, centers: Tensor, cam: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions (B, s, D) of SuperTokens, and how many tokens (B, s) each has."""
+        if self.foundry.mean_position:
+            return self.dso.mean(pos, cam)
+        middle, counts = self.dso.mean(centers, cam)
+        return self.positional_encoding(middle.to(centers.dtype)), counts
 
     def reconstruct(self, rows: Tensor, known: Tensor | float) -> Tensor:
         """The teacher's tokens (B, T, D) from what each token's SuperToken says, ``rows`` (B, T, D)."""
         return rows if self.cau is None else self.cau(rows, known)
 
 
-ASSIGNMENTS = ("hard", "soft", "random")
+def reconstruction(dim: int, foundry: Foundry) -> CAU:
+    """The CAU of width ``dim`` with the hidden width and the skip that ``foundry`` asks for."""
+    return CAU(dim, round(dim * foundry.hidden_ratio), foundry.cau_skip)
+
+
+def known_of_patches(tokens: Tensor, pos: Tensor, foundry: Foundry) -> Tensor | float:
+    """What the CAU sees of a patch besides its SuperToken: T + P (B, T, D), as far as ``foundry`` lets it."""
+    return (tokens if foundry.residual else 0.0) + (pos if foundry.position else 0.0)
+
+
+# Controls: Foundry without one of its parts. `residual=False` is a line of `known_of_patches`.
+
+ENCODERS = ("teacher", "random", "frozen")
+
+
+def assign_at_random(order: Tensor, supertokens: int) -> Tensor:
+    """One-hot (B, T, s) groups of equal size that mean nothing: the control for what is learned in the assignment.
+
+    ``order`` (B, T) is a random permutation of each cloud's tokens.
+    """
+    return F.one_hot(order % supertokens, supertokens).float()
+
+
+def assign_blindly(queries: Tensor, keys: Tensor, tau: float, noise: Tensor | None) -> Tensor:
+    """:func:`assign_at_random` in the order ``noise`` (B, T), as many groups as ``queries``, whatever they and ``keys`` say."""
+    assert noise is not None
+    return assign_at_random(noise, len(queries))
+
+
+def random_order(centers: Tensor, training: bool) -> Tensor:
+    """An order (B, T) for :func:`assign_at_random`: a new one at every step of training, else one that the cloud decides."""
+    return torch.rand_like(centers[..., 0]).argsort(dim=1) if training else content_order(centers)
+
+
+class NoContextStudent(TokenStudent):
+    """``supertokens=0``: every patch by itself, ``Y_hat = MLP(T + P)``."""
+
+    cau: CAU
+
+    def __init__(self, teacher: PointTransformer, foundry: Foundry) -> None:
+        super().__init__(teacher, [])
+        self.foundry = foundry
+        self.cau = reconstruction(self.config.dim, foundry)
+
+    def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
+        known = known_of_patches(embedding.tokens, self.positional_encoding(embedding.centers), self.foundry)
+        out = self.cau(torch.zeros_like(embedding.tokens), known)
+        return Tokens(out, (out,) * 3 if levels else ())
+
+
+def set_encoder(student: TokenStudent, encoder: str) -> None:
+    """``random`` starts the student's blocks and norm at random, ``frozen`` leaves them as the teacher's for good."""
+    if encoder == "random" and len(student.blocks) > 0:
+        fresh = PointTransformer(student.config)
+        student.blocks, student.norm = fresh.blocks, fresh.norm
+    student.blocks.requires_grad_(encoder != "frozen")
+    student.norm.requires_grad_(encoder != "frozen")
+
+
+ASSIGNMENTS: dict[str, Callable[[Tensor, Tensor, float, Tensor | None], Tensor]] = {
+    "hard": assign,
+    "soft": assign_softly,
+    "random": assign_blindly,
+}
+"""CAM (B, T, s) from queries (s, D), keys (B, T, D), tau, and the noise that :meth:`DSO.noise` draws."""
 
 
 @dataclass(frozen=True)
@@ -204,15 +257,20 @@ class Foundry(Method):
     """
 
     name: ClassVar[str] = "foundry"
+    family: ClassVar[Family] = "foundry"
+    paper: ClassVar[Paper] = Paper("Foundry: Distilling 3D Foundation Models for the Edge", "2511.20721")
+    abstract: ClassVar[str] = (
+        "tokens are gathered into learnable SuperTokens (DSO), all are reconstructed from them (CAU)"
+    )
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (0, 1, 4, 9, 16, 27)}
 
-    supertokens: int = 16
-    tau: float = 1.0
-    hidden_ratio: float = 1.0
+    supertokens: Annotated[int, Bounds(at_least=0)] = 16
+    tau: Annotated[float, Bounds(above=0)] = 1.0
+    hidden_ratio: Annotated[float, Bounds(above=0)] = 1.0
     position: bool = True
-    sharpness: float = 20.0
-    assignment: str = "hard"
-    encoder: str = "teacher"
+    sharpness: Annotated[float, Bounds(at_least=0)] = 20.0
+    assignment: Literal["hard", "soft", "random"] = "hard"
+    encoder: Literal["teacher", "random", "frozen"] = "teacher"
     residual: bool = True
     located: bool = False
     mean_position: bool = True
@@ -223,29 +281,21 @@ class Foundry(Method):
             raise ValueError(f"supertokens must be >= 0 and tau > 0, got {self.supertokens} and {self.tau}")
         if self.assignment not in ASSIGNMENTS:
             raise ValueError(f"assignment must be one of {', '.join(ASSIGNMENTS)}, got {self.assignment!r}")
-        if self.encoder not in ("teacher", "random", "frozen"):
-            raise ValueError(f"encoder must be teacher, random or frozen, got {self.encoder!r}")
+        if self.encoder not in ENCODERS:
+            raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, got {self.encoder!r}")
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
-        student = FoundryStudent(
-            source,
-            self.supertokens,
-            tau=self.tau,
-            hidden_ratio=self.hidden_ratio,
-            position=self.position,
-            assignment=self.assignment,
-            residual=self.residual,
-            located=self.located,
-            mean_position=self.mean_position,
-            cau_skip=self.cau_skip,
-        )
-        if student.dso is not None and self.sharpness > 0:
-            tokens = sample_tokens(source, data, located=self.located)
-            seed_supertokens(student.dso, tokens, self.sharpness, ctx.seed)
-        if self.encoder == "random" and student.dso is not None:
-            fresh = PointTransformer(source.config)
-            student.blocks, student.norm = fresh.blocks, fresh.norm
-        student.blocks.requires_grad_(self.encoder != "frozen")
-        student.norm.requires_grad_(self.encoder != "frozen")
+        student = self.start(source, data, ctx.seed)
+        set_encoder(student, self.encoder)
+        return student
+
+    def start(self, teacher: PointTransformer, data: PointCloudDataset, seed: int) -> TokenStudent:
+        """The student with its SuperTokens where they start."""
+        if self.supertokens == 0:
+            return NoContextStudent(teacher, self)
+        student = FoundryStudent(teacher, self)
+        if self.sharpness > 0:
+            tokens = sample_tokens(teacher, data, located=self.located)
+            seed_supertokens(student.dso, tokens, self.sharpness, seed)
         return student

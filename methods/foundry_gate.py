@@ -9,19 +9,19 @@ for every cloud in training so that one student serves all r, and a quadratic pu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import Method
-from foundry_bench.methods.foundry import FoundryStudent, sample_tokens, seed_supertokens
+from foundry_bench.methods.foundry import Foundry, FoundryStudent, sample_tokens, seed_supertokens
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
-from foundry_bench.students.tokens import assigned_mean, block_with_mask, take
-from foundry_bench.teachers.prefix import Prefix
+from foundry_bench.students.tokens import take
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -46,14 +46,12 @@ class FoundryGateStudent(FoundryStudent):
 
     data_dependent = True
 
-    def __init__(
-        self, teacher: PointTransformer, supertokens: int, tau: float, weight: float, target: float
-    ) -> None:
-        super().__init__(teacher, supertokens, tau=tau)
+    def __init__(self, teacher: PointTransformer, method: FoundryGate) -> None:
+        super().__init__(teacher, Foundry(method.supertokens, tau=method.tau))
         self.gate = nn.Linear(self.config.dim, 1)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
-        self.weight, self.target = weight, target
+        self.weight, self.target = method.weight, method.target
         self.r: float | str = "auto"
 
     @property
@@ -69,11 +67,13 @@ class FoundryGateStudent(FoundryStudent):
         own = probability >= threshold
         cam = self.dso(tokens, centers) * ~own
         supertokens = self.dso.gather(tokens, cam)
-        where, counts = assigned_mean(pos, cam.detach())
+        where, counts = self.locate(pos, centers, cam.detach())
         x = torch.cat([supertokens, tokens], dim=1)
         places = torch.cat([where, pos], dim=1)
         index, valid = pack(torch.cat([counts > 0, own[..., 0]], dim=1))
-        rows, kept = self._run(take(x, index), take(places, index), valid, levels)
+        keep = self.config.level_blocks[:2] if levels else ()
+        visible = None if bool(valid.all()) else valid
+        rows, kept = self.run(take(x, index), take(places, index), keep, visible)
         straight = own.to(tokens.dtype) + probability - probability.detach()
 
         def spread(packed: Tensor) -> Tensor:
@@ -94,19 +94,6 @@ class FoundryGateStudent(FoundryStudent):
         aux = {"gate": probability[..., 0], "assignment": cam, "tokens_kept": valid.sum(dim=1)}
         return Tokens(out, dense, penalty, aux)
 
-    def _run(self, x: Tensor, pos: Tensor, valid: Tensor, levels: bool) -> tuple[Tensor, list[Tensor]]:
-        full, prefix = bool(valid.all()), Prefix.of(self, len(x))
-        if prefix is not None:
-            (x, pos), valid = prefix.in_front(x, pos), F.pad(valid, (prefix.x.shape[1], 0), value=True)
-        kept = []
-        for i, block in enumerate(self.blocks):
-            x = block(x + pos) if full else block_with_mask(block, x + pos, valid)
-            if levels and i in self.config.level_blocks[:2]:
-                kept.append(x)
-        if prefix is None:
-            return x, kept
-        return prefix.split(x)[1], [prefix.split(level)[1] for level in kept]
-
 
 @dataclass(frozen=True)
 class FoundryGate(Method):
@@ -114,25 +101,28 @@ class FoundryGate(Method):
     ``weight`` and ``target``: strength of the gate's regulariser and the mean probability it pulls to."""
 
     name: ClassVar[str] = "foundry-gate"
+    family: ClassVar[Family] = "foundry"
+    paper: ClassVar[Paper] = Paper("Foundry: Distilling 3D Foundation Models for the Edge", "2511.20721")
+    abstract: ClassVar[str] = "a gate lets tokens through by themselves; its threshold is chosen at inference"
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": ("auto", 0.0, 0.3, 1.01)}
     inference: ClassVar[tuple[str, ...]] = ("r",)
 
-    r: float | str = "auto"
-    supertokens: int = 16
-    tau: float = 1.0
-    sharpness: float = 20.0
+    r: Annotated[float, Bounds(at_least=0)] | Literal["auto"] = "auto"
+    supertokens: Annotated[int, Bounds(at_least=1)] = 16
+    tau: Annotated[float, Bounds(above=0)] = 1.0
+    sharpness: Annotated[float, Bounds(at_least=0)] = 20.0
     weight: float = 1.0
     target: float = 0.25
 
     def __post_init__(self) -> None:
-        if self.supertokens < 1:
-            raise ValueError(f"supertokens must be >= 1, got {self.supertokens}")
+        if self.supertokens < 1 or self.tau <= 0:
+            raise ValueError(f"supertokens must be >= 1 and tau > 0, got {self.supertokens} and {self.tau}")
         if self.r != "auto" and (isinstance(self.r, str) or self.r < 0):
             raise ValueError(f"r must be 'auto' or a number >= 0, got {self.r!r}")
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
-        student = FoundryGateStudent(source, self.supertokens, self.tau, self.weight, self.target)
+        student = FoundryGateStudent(source, self)
         if self.sharpness > 0:
             seed_supertokens(student.dso, sample_tokens(source, data), self.sharpness, ctx.seed)
         return student

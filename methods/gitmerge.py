@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +23,11 @@ from torch import Tensor
 
 from foundry_bench.encoder import Embedding, Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import MergingStudent, leaving
 from foundry_bench.students.tokens import Stream, select, sum_rows, take
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -146,17 +148,18 @@ class GitMerge(Method):
     draw from, so that one distilled student serves them all."""
 
     name: ClassVar[str] = "gitmerge"
+    family: ClassVar[Family] = "merge"
+    paper: ClassVar[Paper] = Paper(
+        "How Many Tokens Do 3D Point Cloud Transformer Architectures Really Need?", "2511.05449"
+    )
+    abstract: ClassVar[str] = "merges in bins along a space-filling curve and undoes it in every block"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": (0.57, 0.85)}
     inference: ClassVar[tuple[str, ...]] = ("r",)
 
-    r: float = 0.57
+    r: Annotated[float, Bounds(at_least=0, below=1)] = 0.57
     upsample: bool = True
-    trained_r: tuple[float, ...] = (0.57, 0.85)
-
-    def __post_init__(self) -> None:
-        if not all(0 <= r < 1 for r in (self.r, *self.trained_r)):
-            raise ValueError(f"r and trained_r must be in [0, 1), got {self.r} and {self.trained_r}")
+    trained_r: Annotated[tuple[float, ...], Bounds(at_least=0, below=1)] = (0.57, 0.85)
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

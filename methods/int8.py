@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.linears import SparseLinear, calibrate, linears, replace, trainable_copy
 from foundry_bench.training.token_cache import calibration_patches
-from foundry_bench.variants import OFF_THE_SHELF
+from foundry_bench.variants import OFF_THE_SHELF, Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -154,18 +155,18 @@ class Int8(Method):
     """
 
     name: ClassVar[str] = "int8"
+    family: ClassVar[Family] = "quantise"
+    paper: ClassVar[Paper] = Paper(
+        "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
+        "1712.05877",
+    )
+    abstract: ClassVar[str] = "linear layers in 8 bits"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF,)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"activations": ACTIVATIONS}
     stacked_on: ClassVar[tuple[str, ...]] = ("foundry",)
 
-    activations: str = "dynamic"
-    samples: int = 128
-
-    def __post_init__(self) -> None:
-        if self.activations not in ACTIVATIONS:
-            raise ValueError(f"activations must be one of {', '.join(ACTIVATIONS)}, got {self.activations!r}")
-        if self.samples < 1:
-            raise ValueError(f"samples must be >= 1, got {self.samples}")
+    activations: Literal["dynamic", "static"] = "dynamic"
+    samples: Annotated[int, Bounds(at_least=1)] = 128
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         student = trainable_copy(teacher, tokenizer=True).requires_grad_(False).eval()

@@ -4,15 +4,17 @@ DMAE, arXiv 2208.12256)."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from torch import Tensor, nn
 
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import TokenStudent, require_transformer
 from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -87,14 +89,22 @@ class FeatureKD(Method):
     and keeps its tokenizer, anything else starts at random with a tokenizer as narrow as the blocks."""
 
     name: ClassVar[str] = "kd"
+    family: ClassVar[Family] = "distil"
+    paper: ClassVar[Paper] = Paper(
+        "TinyBERT: Distilling BERT for Natural Language Understanding", "1909.10351"
+    )
+    abstract: ClassVar[str] = (
+        "a smaller transformer: fewer of the teacher's blocks, or narrower ones from scratch"
+    )
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"depth": (1, 3), "width": (1.0, 0.5)}
 
-    depth: int = 2
-    width: float = 1.0
+    depth: Annotated[int, Bounds(at_least=1)] = 2
+    width: Annotated[float, Bounds(above=0, at_most=1)] = 1.0
 
     def __post_init__(self) -> None:
         if self.depth < 1 or not 0 < self.width <= 1:
             raise ValueError(f"depth must be >= 1 and width in (0, 1], got {self.depth} and {self.width}")
+        super().__post_init__()
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         return small_transformer(require_transformer(teacher, self.name), self.depth, self.width)

@@ -5,15 +5,17 @@ linear head gives (Hinton et al., arXiv 1503.02531). Foundry's "expert" rows: go
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from torch import Tensor
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import EXPERT
 from foundry_bench.methods.kd import small_transformer
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.training.expert import Expert, hinton_loss
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -26,17 +28,18 @@ class ExpertKD(Expert):
     temperature. ``alpha``: weight of the teacher's logits against the labels. ``depth`` and ``width`` as in ``kd``."""
 
     name: ClassVar[str] = "kd-expert"
+    family: ClassVar[Family] = "distil"
+    paper: ClassVar[Paper] = Paper("Distilling the Knowledge in a Neural Network", "1503.02531")
+    abstract: ClassVar[str] = (
+        "the transformer of kd, trained for one task by its labels and the teacher's logits"
+    )
     variants: ClassVar[tuple[str, ...]] = (EXPERT,)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"depth": (2,)}
 
-    tau: float = 4.0
-    alpha: float = 0.9
-    depth: int = 2
-    width: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.tau <= 0 or not 0 <= self.alpha <= 1:
-            raise ValueError(f"tau must be > 0 and alpha in [0, 1], got {self.tau} and {self.alpha}")
+    tau: Annotated[float, Bounds(above=0)] = 4.0
+    alpha: Annotated[float, Bounds(at_least=0, at_most=1)] = 0.9
+    depth: Annotated[int, Bounds(at_least=1)] = 2
+    width: Annotated[float, Bounds(above=0, at_most=1)] = 1.0
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         return small_transformer(require_transformer(teacher, self.name), self.depth, self.width)

@@ -7,9 +7,11 @@ told (the teacher's softened logits alone, Hinton's loss at alpha = 1), and from
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from foundry_bench.methods.kd_expert import ExpertKD
+from foundry_bench.parameters.types import Bounds
+from foundry_bench.variants import Family, Paper
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,14 @@ class LogitKD(ExpertKD):
     """Parameters as in ``kd-expert``; there are no labels for ``alpha`` < 1 to weigh."""
 
     name: ClassVar[str] = "kd-logit"
+    family: ClassVar[Family] = "distil"
+    paper: ClassVar[Paper] = Paper("Distilling the Knowledge in a Neural Network", "1503.02531")
+    abstract: ClassVar[str] = (
+        "the transformer of kd, trained for one task by the teacher's logits on unlabelled clouds"
+    )
     labelled: ClassVar[bool] = False
 
-    alpha: float = 1.0
+    alpha: Annotated[float, Bounds(at_least=0, at_most=1)] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

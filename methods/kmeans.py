@@ -8,7 +8,7 @@ tokens. k-means needs nothing but the tokens' pairwise distances, so those T^2 D
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +16,12 @@ from torch import Tensor
 
 from foundry_bench.encoder import Embedding, Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import ReducingStudent
 from foundry_bench.students.tokens import Stream, merge, sum_rows, take
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -111,18 +113,15 @@ class KMeans(Method):
     reconstruct the patches by Foundry's CAU instead of copying the row of their cluster."""
 
     name: ClassVar[str] = "kmeans"
+    family: ClassVar[Family] = "pool"
+    paper: ClassVar[Paper] = Paper("Foundry: Distilling 3D Foundation Models for the Edge", "2511.20721")
+    abstract: ClassVar[str] = "means of k-means clusters instead of learned SuperTokens"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"clusters": (9, 27)}
 
-    clusters: int = 16
-    iterations: int = 10
+    clusters: Annotated[int, Bounds(at_least=1)] = 16
+    iterations: Annotated[int, Bounds(at_least=0)] = 10
     upsample: bool = True
-
-    def __post_init__(self) -> None:
-        if self.clusters < 1:
-            raise ValueError(f"clusters must be >= 1, got {self.clusters}")
-        if self.iterations < 0:
-            raise ValueError(f"iterations must be >= 0, got {self.iterations}")
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

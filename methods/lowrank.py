@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.linears import linear, linears, replace, second_moments, trainable_copy
 from foundry_bench.training.token_cache import calibration_patches
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -56,19 +58,19 @@ class LowRank(Method):
     """
 
     name: ClassVar[str] = "lowrank"
+    family: ClassVar[Family] = "factor"
+    paper: ClassVar[Paper] = Paper(
+        "SVD-LLM: Truncation-aware Singular Value Decomposition for Large Language Model Compression",
+        "2403.07378",
+    )
+    abstract: ClassVar[str] = "two thin layers for one, cut where the layer's inputs lose least"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.38, 0.22)}
 
-    keep: float = 0.38
+    keep: Annotated[float, Bounds(above=0, at_most=1)] = 0.38
     tokenizer: bool = True
     whiten: bool = True
-    samples: int = 64
-
-    def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
-            raise ValueError(f"keep must be in (0, 1], got {self.keep}")
-        if self.samples < 1:
-            raise ValueError(f"samples must be >= 1, got {self.samples}")
+    samples: Annotated[int, Bounds(at_least=1)] = 64
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         student = trainable_copy(teacher, self.tokenizer)

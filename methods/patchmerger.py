@@ -8,7 +8,7 @@ queries and norm start at random and mean nothing to a finished network; :func:`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import ReducingStudent
 from foundry_bench.students.tokens import Stream
 from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
 from foundry_bench.training.token_cache import calibration_patches
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -139,18 +141,15 @@ class PatchMerger(Method):
     save more. ``upsample``: distilled students reconstruct the patches by Foundry's CAU on top of the soft un-merging."""
 
     name: ClassVar[str] = "patchmerger"
+    family: ClassVar[Family] = "pool"
+    paper: ClassVar[Paper] = Paper("Learning to Merge Tokens in Vision Transformers", "2202.12015")
+    abstract: ClassVar[str] = "learned queries merge the tokens once, half way through the network"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"tokens": (8,), "after": (-1, 1)}
 
-    tokens: int = 8
-    after: int = -1
+    tokens: Annotated[int, Bounds(at_least=1)] = 8
+    after: Annotated[int, Bounds(at_least=-1)] = -1
     upsample: bool = True
-
-    def __post_init__(self) -> None:
-        if self.tokens < 1:
-            raise ValueError(f"tokens must be >= 1, got {self.tokens}")
-        if self.after < -1:
-            raise ValueError(f"after must be -1 (half) or a number of blocks, got {self.after}")
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,11 @@ from torch import Tensor
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import MergingStudent
 from foundry_bench.students.tokens import Attended, Stream, merge, take
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -96,21 +98,19 @@ class PiToMe(Method):
     that training steps draw from, so that one distilled student serves them all."""
 
     name: ClassVar[str] = "pitome"
+    family: ClassVar[Family] = "merge"
+    paper: ClassVar[Paper] = Paper(
+        "Accelerating Transformers with Spectrum-Preserving Token Merging", "2405.16148"
+    )
+    abstract: ClassVar[str] = "merges similar tokens in every block and protects isolated ones"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"ratio": (0.5, 0.78)}
     inference: ClassVar[tuple[str, ...]] = ("ratio", "proportional")
 
-    ratio: float = 0.78
+    ratio: Annotated[float, Bounds(at_least=0.5, at_most=1)] = 0.78
     proportional: bool = False
     upsample: bool = True
-    trained_ratio: tuple[float, ...] = (0.5, 0.78)
-
-    def __post_init__(self) -> None:
-        if not self.trained_ratio:
-            raise ValueError("trained_ratio must name at least one ratio")
-        for ratio in (self.ratio, *self.trained_ratio):
-            if not 0.5 <= ratio <= 1:
-                raise ValueError(f"ratio is the fraction kept and must be in [0.5, 1], got {ratio}")
+    trained_ratio: Annotated[tuple[float, ...], Bounds(at_least=0.5, at_most=1)] = (0.5, 0.78)
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.linears import SparseLinear, linears, replace, trainable_copy
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -40,15 +42,16 @@ class MagnitudePruning(Method):
     """
 
     name: ClassVar[str] = "prune-magnitude"
+    family: ClassVar[Family] = "prune"
+    paper: ClassVar[Paper] = Paper(
+        "Learning both Weights and Connections for Efficient Neural Networks", "1506.02626"
+    )
+    abstract: ClassVar[str] = "the smallest weights are zero: fewer to store, as many to multiply"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"sparsity": (0.75,)}
 
-    sparsity: float = 0.5
+    sparsity: Annotated[float, Bounds(at_least=0, below=1)] = 0.5
     tokenizer: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.sparsity < 1:
-            raise ValueError(f"sparsity must be in [0, 1), got {self.sparsity}")
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         student = trainable_copy(teacher, self.tokenizer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.linears import FoldedPointNet, second_moments, trainable_copy
 from foundry_bench.students.tokens import attend
 from foundry_bench.training.token_cache import calibration_patches
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
     from foundry_bench.datasets import PointCloudDataset
-
-IMPORTANCES = ("activation", "magnitude")
 
 
 class NarrowAttention(nn.Module):
@@ -182,22 +182,17 @@ class StructuredPruning(Method):
     """
 
     name: ClassVar[str] = "prune-structured"
+    family: ClassVar[Family] = "prune"
+    paper: ClassVar[Paper] = Paper("DepGraph: Towards Any Structural Pruning", "2301.12900")
+    abstract: ClassVar[str] = "fewer attention heads, hidden units and PointNet widths"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.51, 0.29, 0.15)}
 
-    keep: float = 0.29
+    keep: Annotated[float, Bounds(above=0, at_most=1)] = 0.29
     tokenizer: bool = True
-    importance: str = "activation"
+    importance: Literal["activation", "magnitude"] = "activation"
     refit: bool = True
-    samples: int = 64
-
-    def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
-            raise ValueError(f"keep must be in (0, 1], got {self.keep}")
-        if self.importance not in IMPORTANCES:
-            raise ValueError(f"importance must be one of {', '.join(IMPORTANCES)}, got {self.importance!r}")
-        if self.samples < 1:
-            raise ValueError(f"samples must be >= 1, got {self.samples}")
+    samples: Annotated[int, Bounds(at_least=1)] = 64
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         student = trainable_copy(teacher, self.tokenizer)

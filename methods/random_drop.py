@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,10 +11,12 @@ from torch import Tensor
 from foundry_bench.encoder import Embedding, Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.methods.fps import SubsetStudent
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.tokens import content_order, take
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -63,16 +65,17 @@ class RandomDrop(Method):
     instead of a copy of the nearest."""
 
     name: ClassVar[str] = "random-drop"
+    family: ClassVar[Family] = "drop"
+    paper: ClassVar[Paper] = Paper(
+        "PatchDropout: Economizing Vision Transformers Using Patch Dropout", "2208.07220"
+    )
+    abstract: ClassVar[str] = "a random subset of the tokens, after the tokenizer or before it"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.14, 0.42), "early": (False, True)}
 
-    keep: float = 0.25
+    keep: Annotated[float, Bounds(above=0, at_most=1)] = 0.25
     early: bool = False
     upsample: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
-            raise ValueError(f"keep must be in (0, 1], got {self.keep}")
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import OFF_THE_SHELF, Method
+from foundry_bench.variants import Family
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -19,6 +20,8 @@ class NoCompression(Method):
     """The uncompressed baseline."""
 
     name: ClassVar[str] = "teacher"
+    family: ClassVar[Family] = "reference"
+    abstract: ClassVar[str] = "no compression"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF,)
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:

@@ -8,16 +8,18 @@ one task, by that task's labels alone, without a teacher. The encoder starts fro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF
-from foundry_bench.methods.foundry import FoundryStudent, sample_tokens, seed_supertokens
+from foundry_bench.methods.foundry import Foundry, FoundryStudent, sample_tokens, seed_supertokens
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.training.expert import Expert
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -31,12 +33,17 @@ class ThreeDLST(Expert):
     ``sharpness`` times more peaked than their cosine, and patches copy their mixture of supertokens."""
 
     name: ClassVar[str] = "3dlst"
+    family: ClassVar[Family] = "foundry"
+    paper: ClassVar[Paper] = Paper(
+        "3D Learnable Supertoken Transformer for LiDAR Point Cloud Scene Segmentation", "2405.15826"
+    )
+    abstract: ClassVar[str] = "our re-implementation of learnable supertokens trained by labels alone"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD, EXPERT)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (9,)}
 
-    supertokens: int = 16
-    tau: float = 1.0
-    sharpness: float = 20.0
+    supertokens: Annotated[int, Bounds(at_least=1)] = 16
+    tau: Annotated[float, Bounds(above=0)] = 1.0
+    sharpness: Annotated[float, Bounds(at_least=0)] = 20.0
 
     def __post_init__(self) -> None:
         if self.supertokens < 1 or self.tau <= 0:
@@ -44,10 +51,8 @@ class ThreeDLST(Expert):
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
-        student = FoundryStudent(
-            source, self.supertokens, tau=self.tau, assignment="soft", upsample=ctx.trains
-        )
-        assert student.dso is not None
+        foundry = Foundry(self.supertokens, tau=self.tau, assignment="soft")
+        student = FoundryStudent(source, foundry, upsample=ctx.trains)
         seed_supertokens(student.dso, sample_tokens(source, data), self.sharpness, ctx.seed)
         return student
 

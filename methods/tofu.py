@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,10 +20,12 @@ from torch import Tensor
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
 from foundry_bench.methods.tome import match
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import MergingStudent
 from foundry_bench.students.tokens import Attended, Stream, merge, select
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -81,23 +83,22 @@ class ToFu(Method):
     student serves them all."""
 
     name: ClassVar[str] = "tofu"
+    family: ClassVar[Family] = "merge"
+    paper: ClassVar[Paper] = Paper(
+        "Token Fusion: Bridging the Gap between Token Pruning and Token Merging", "2312.01026"
+    )
+    abstract: ClassVar[str] = (
+        "prunes similar tokens in early blocks, merges them with their norm kept in late ones"
+    )
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": (8, 32)}
     inference: ClassVar[tuple[str, ...]] = ("r", "proportional")
 
-    r: int = 8
-    pruned: float = 0.5
+    r: Annotated[int, Bounds(at_least=0)] = 8
+    pruned: Annotated[float, Bounds(at_least=0, at_most=1)] = 0.5
     proportional: bool = False
     upsample: bool = True
-    trained_r: tuple[int, ...] = (8, 32)
-
-    def __post_init__(self) -> None:
-        if not self.trained_r:
-            raise ValueError("trained_r must name at least one value of r")
-        if min(self.r, *self.trained_r) < 0:
-            raise ValueError(f"r must be >= 0, got {self.r}, trained at {self.trained_r}")
-        if not 0 <= self.pruned <= 1:
-            raise ValueError(f"pruned is a share of the blocks and must be in [0, 1], got {self.pruned}")
+    trained_r: Annotated[tuple[int, ...], Bounds(at_least=0)] = (8, 32)
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

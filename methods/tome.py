@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import require_transformer
 from foundry_bench.students.reduction import MergingStudent
 from foundry_bench.students.tokens import Attended, Stream, merge, take
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -91,18 +93,17 @@ class ToMe(Method):
     student serves them all."""
 
     name: ClassVar[str] = "tome"
+    family: ClassVar[Family] = "merge"
+    paper: ClassVar[Paper] = Paper("Token Merging: Your ViT But Faster", "2210.09461")
+    abstract: ClassVar[str] = "merges the most similar tokens in every block"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": (8, 32), "proportional": (False, True)}
     inference: ClassVar[tuple[str, ...]] = ("r", "proportional")
 
-    r: int = 8
+    r: Annotated[int, Bounds(at_least=0)] = 8
     proportional: bool = False
     upsample: bool = True
-    trained_r: tuple[int, ...] = (8, 32)
-
-    def __post_init__(self) -> None:
-        if self.r < 0:
-            raise ValueError(f"r must be >= 0, got {self.r}")
+    trained_r: Annotated[tuple[int, ...], Bounds(at_least=0)] = (8, 32)
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

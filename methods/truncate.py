@@ -6,13 +6,15 @@ The baseline that any token reducer has to beat: two blocks on 64 tokens cost wh
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from foundry_bench.encoder import Embedding, Encoder, Tokens
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.base import CAU, TokenStudent, require_transformer
 from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer, run_blocks
+from foundry_bench.variants import Family
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -44,15 +46,13 @@ class Truncate(Method):
     top."""
 
     name: ClassVar[str] = "truncate"
+    family: ClassVar[Family] = "prune"
+    abstract: ClassVar[str] = "the first blocks only, and Foundry's CAU"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"blocks": (1, 3)}
 
-    blocks: int = 2
+    blocks: Annotated[int, Bounds(at_least=1)] = 2
     upsample: bool = True
-
-    def __post_init__(self) -> None:
-        if self.blocks < 1:
-            raise ValueError(f"blocks must be >= 1, got {self.blocks}")
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import FMD, OFF_THE_SHELF, Method
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.students.linears import SparseLinear, calibrate, linears, replace, trainable_copy
 from foundry_bench.training.token_cache import calibration_patches
+from foundry_bench.variants import Family, Paper
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -45,18 +47,19 @@ class Wanda(Method):
     """
 
     name: ClassVar[str] = "wanda"
+    family: ClassVar[Family] = "prune"
+    paper: ClassVar[Paper] = Paper(
+        "A Simple and Effective Pruning Approach for Large Language Models", "2306.11695"
+    )
+    abstract: ClassVar[str] = (
+        "weights that are small times their input are zero: fewer to store, as many to multiply"
+    )
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"sparsity": (0.75,)}
 
-    sparsity: float = 0.5
+    sparsity: Annotated[float, Bounds(at_least=0, below=1)] = 0.5
     tokenizer: bool = False
-    samples: int = 128
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.sparsity < 1:
-            raise ValueError(f"sparsity must be in [0, 1), got {self.sparsity}")
-        if self.samples < 1:
-            raise ValueError(f"samples must be >= 1, got {self.samples}")
+    samples: Annotated[int, Bounds(at_least=1)] = 128
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         student = trainable_copy(teacher, self.tokenizer)

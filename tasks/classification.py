@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from foundry_bench.heads.probing import (
     split_sides,
     svm_predictions,
 )
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.task import Metric, Scores, Supervision, Task
 from foundry_bench.training.budget import REHEARSAL
 from foundry_bench.training.finetuning import Recipe
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.encoder import Encoder
 
-MODES = ("svm", "logistic", "finetune")
 FINETUNING = {
     "quick": Finetuning(Recipe(80, frozen=0.95), views=8),
     "standard": Finetuning(Recipe(100, frozen=0.8), views=16),
@@ -76,21 +76,18 @@ class Classification(Task):
     datasets = ("kicad",)
     needs = ("labels", "splits")
 
-    mode: str = "svm"
+    mode: Literal["svm", "logistic", "finetune"] = "svm"
     rotate: bool = True
-    scale: float = 0.2
-    smoothing: float = 0.2
-    epochs: int = 0
-    frozen_epochs: int = 0
-    votes: int = 0
+    scale: Annotated[float, Bounds(at_least=0, below=1)] = 0.2
+    smoothing: Annotated[float, Bounds(at_least=0, below=1)] = 0.2
+    epochs: Annotated[int, Bounds(at_least=0)] = 0
+    frozen_epochs: Annotated[int, Bounds(at_least=0)] = 0
+    votes: Annotated[int, Bounds(at_least=0)] = 0
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {self.mode!r}")
-        if not (0 <= self.scale < 1 and 0 <= self.smoothing < 1):
-            raise ValueError(f"scale and smoothing are in [0, 1), got {self.scale} and {self.smoothing}")
-        if not (0 <= self.frozen_epochs <= self.epochs and self.votes >= 0):
-            raise ValueError("votes and frozen_epochs must not be negative, nor frozen_epochs above epochs")
+        super().__post_init__()
+        if self.frozen_epochs > self.epochs:
+            raise ValueError(f"frozen_epochs must be <= epochs ({self.epochs}), got {self.frozen_epochs}")
 
     def protocol(self) -> dict[str, Any]:
         """The protocol's parameters, JSON-able; what only fine-tuning reads is left out of the other modes."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from sklearn.metrics import balanced_accuracy_score
@@ -28,6 +28,7 @@ from foundry_bench.datasets.dataset import Episode
 from foundry_bench.errors import UserError
 from foundry_bench.heads.classifier import FinetunedClassifier, Finetuning, for_budget
 from foundry_bench.heads.probing import embed_objects
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.task import Metric, Scores, Supervision, Task, score_from_outcomes
 from foundry_bench.training.budget import REHEARSAL
 from foundry_bench.training.finetuning import Recipe
@@ -42,7 +43,6 @@ WAYS = {"acc_5w10s": 5, "acc_10w10s": 10}
 """What episodes are drawn for, where the data set prescribes none."""
 COST = 10.0
 """The SVM's C, fixed in advance for every method; the kernel is scaled so that a typical k(x, x) is 1."""
-MODES = ("svm", "finetune")
 FINETUNING = {
     "quick": Finetuning(Recipe(100, frozen=0.98), views=8),
     "standard": Finetuning(Recipe(150, frozen=0.9), views=16),
@@ -82,14 +82,10 @@ class FewShot(Task):
     )
     datasets = ("kicad", "furniture")
 
-    queries: int = 20
-    min_queries: int = 10
-    episodes_per_way: int = 60
-    mode: str = "svm"
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {self.mode!r}")
+    queries: Annotated[int, Bounds(at_least=1)] = 20
+    min_queries: Annotated[int, Bounds(at_least=1)] = 10
+    episodes_per_way: Annotated[int, Bounds(at_least=1)] = 60
+    mode: Literal["svm", "finetune"] = "svm"
 
     def protocol(self) -> dict[str, Any]:
         """The protocol's parameters, JSON-able; part of the cell's identity."""

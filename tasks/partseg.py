@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import torch
@@ -31,10 +31,11 @@ from foundry_bench.heads.segmentation import (
     part_loss,
     predict,
 )
+from foundry_bench.parameters.types import Bounds
 from foundry_bench.points import normalize, random_angles, rotate_about_up
 from foundry_bench.task import Metric, Scores, Supervision, Task
 from foundry_bench.training.budget import REHEARSAL
-from foundry_bench.training.finetuning import Recipe, fit, seeded
+from foundry_bench.training.finetuning import Recipe, seeded, train_head
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -99,16 +100,10 @@ class PartSegmentation(Task):
     datasets = ("kicad",)
     needs = ("parts", "splits")
 
-    mode: str = "frozen"
+    mode: Literal["frozen", "finetune"] = "frozen"
     rotate: bool = True
-    splits: int = 3
-    eval_points: int = 2048
-
-    def __post_init__(self) -> None:
-        if self.mode not in TRAININGS:
-            raise ValueError(f"mode must be one of {', '.join(TRAININGS)}, got {self.mode!r}")
-        if min(self.splits, self.eval_points) < 1:
-            raise ValueError(f"splits and eval_points must be >= 1, got {self.splits} and {self.eval_points}")
+    splits: Annotated[int, Bounds(at_least=1)] = 3
+    eval_points: Annotated[int, Bounds(at_least=1)] = 2048
 
     def used(self, data: PointCloudDataset) -> list[str]:
         """Names of the splits that are used."""
@@ -157,7 +152,7 @@ class PartSegmentation(Task):
             with seeded(own, "part head"):
                 head = PartHead(encoder.config.dim, len(objects.names), sum(objects.sizes)).to(ctx.device)
             loss = self._loss(head, cache, tuned, objects, training.points, own)
-            fit(head, tuned, loss, train, training.recipe, own, what=f"train part head, {name}")
+            train_head(head, tuned, loss, train, training.recipe, own, what=f"train part head, {name}")
             if tuned is not None:
                 tuned.eval()
             source = cache if tuned is None else live_tokens(tuned)

@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "foundry_bench"
 FLOORS = (
     "errors, variants, storage",
-    "registry, points",
-    "datasets",
+    "registry, points, parameters",
+    "datasets, descriptions",
     "context, encoder, progress",
     "method, task, stack",
     "selectors",
@@ -87,6 +87,12 @@ def test_imports_run_in_no_circle() -> None:
 def test_few_modules_stand_flat() -> None:
     flat = [file.name for file in (ROOT / PACKAGE).glob("*.py")]
     assert len(flat) <= 16, sorted(flat)
+
+
+def test_every_room_is_packaged() -> None:
+    packages = (ROOT / "pyproject.toml").read_text().split("packages = [")[1].split("]")[0]
+    rooms = [module for module, file in KNOWN.items() if file.name == "__init__.py"]
+    assert not [module for module in rooms if f'"{module}"' not in packages]
 
 
 def test_contributing_tells_the_same() -> None:

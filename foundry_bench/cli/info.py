@@ -40,6 +40,9 @@ def describe(plugin: Any) -> Iterator[str]:
         for parameter in fields(plugin):
             yield f"  {parameter.name} = {parameter.default!r}"
     for label, attribute in (
+        ("family", "family"),
+        ("abstract", "abstract"),
+        ("paper", "paper"),
         ("version", "version"),
         ("variants", "variants"),
         ("grid", "grid"),

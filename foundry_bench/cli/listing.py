@@ -1,45 +1,80 @@
-"""``foundry-bench list``: what is registered, by whom, and what is broken."""
+"""``foundry-bench list``: what is registered, by whom, and what is broken. No plugin is imported into this process."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import click
 from rich.markup import escape
 from rich.table import Table
 
 from foundry_bench import registry
-from foundry_bench.errors import UserError, unknown
+from foundry_bench.descriptions.description import Description
+from foundry_bench.descriptions.known import described_kinds
+from foundry_bench.errors import unknown
 from foundry_bench.progress import console
+from foundry_bench.variants import FAMILIES
+
+METHODS = "methods"
 
 
 @click.command(name="list")
 @click.argument("kind", required=False)
-def list_names(kind: str | None) -> int:
+@click.option("--markdown", is_flag=True, help="Write tables in Markdown, as in the README.")
+def list_names(kind: str | None, markdown: bool) -> int:
     """List methods, tasks, teachers, datasets or engines; all of them without KIND.
 
     \b
     foundry-bench list
-    foundry-bench list methods
+    foundry-bench list methods --markdown
     """
     if kind is not None and kind not in registry.KINDS:
         raise unknown("kind", kind, registry.KINDS)
-    for name in [kind] if kind else registry.KINDS:
-        console().print(_table(name))
+    for name, descriptions in described_kinds([kind] if kind else registry.KINDS).items():
+        if markdown:
+            click.echo("\n".join(markdown_table(name, descriptions)))
+        else:
+            console().print(_table(name, descriptions))
     return 0
 
 
-def _table(kind: str) -> Table:
+def _table(kind: str, descriptions: dict[str, Description]) -> Table:
     table = Table(title=kind, title_justify="left", header_style="bold")
-    for column in ("name", "from", "what"):
+    for column in ("name", *(["family"] if kind == METHODS else []), "from", "what"):
         table.add_column(column, overflow="fold")
-    for name, entry in registry.entries(kind).items():
-        try:
-            what = summary(registry.load(kind, name))
-        except UserError as error:
-            what = f"[red]broken:[/red] {escape(str(error))}"
-        table.add_row(name, registry.distribution(entry), what)
+    entries = registry.entries(kind)
+    for name, about in ordered(descriptions).items():
+        what = f"[red]broken:[/red] {escape(about.error)}" if about.error else escape(about.abstract)
+        family = [about.family or "-"] if kind == METHODS else []
+        table.add_row(escape(name), *family, escape(registry.distribution(entries[name])), what)
     return table
 
 
-def summary(plugin: object) -> str:
-    """The first line of a plugin's docstring, escaped for rich."""
-    return escape((plugin.__doc__ or "").strip().partition("\n")[0])
+def ordered(descriptions: dict[str, Description]) -> dict[str, Description]:
+    """By family, in the order of :data:`FAMILIES`, then by name; what has no family comes last."""
+    place = {family: number for number, family in enumerate(FAMILIES)}
+    last = len(place)
+
+    def rank(item: tuple[str, Description]) -> tuple[int, str]:
+        name, about = item
+        return (place[about.family] if about.family else last, name)
+
+    return dict(sorted(descriptions.items(), key=rank))
+
+
+def markdown_table(kind: str, descriptions: dict[str, Description]) -> Iterator[str]:
+    """The lines of a table in Markdown; methods have a family, variants and a paper."""
+    methods = kind == METHODS
+    columns = ("method", "family", "what it does", "variants", "paper") if methods else (kind, "what it is")
+    yield _line(columns)
+    yield "|" + "---|" * len(columns)
+    for name, about in ordered(descriptions).items():
+        what = f"broken: {about.error}" if about.error else about.abstract
+        paper = f"[{about.paper.arxiv}](https://arxiv.org/abs/{about.paper.arxiv})" if about.paper else ""
+        known = (about.family or "", what, ", ".join(about.variants), paper) if methods else (what,)
+        yield _line((f"`{name}`", *known))
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    """One row; a bar inside a cell is not the end of it."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

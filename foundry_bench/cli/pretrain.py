@@ -46,7 +46,7 @@ def pretrain(
     with long_work() as (progress, log):
         ctx = Context(device=torch.device(device), progress=progress, log=log)
         try:
-            model, history = train(data, settings, out, ctx, _probe() if probe else None)
+            model, history = train(data, settings, out, ctx, _probe(settings.autocast) if probe else None)
         except FloatingPointError as error:
             raise UserError(str(error)) from error
     save_teacher(model, out, _provenance(settings, data, history))
@@ -66,7 +66,7 @@ def _settings(config: Path | None, steps: int | None) -> Any:
     return PretrainConfig.from_dict({**values, **({"steps": steps} if steps else {})})
 
 
-def _probe() -> Any:
+def _probe(autocast: bool) -> Any:
     import torch
 
     from foundry_bench.datasets import load_embedded
@@ -78,7 +78,7 @@ def _probe() -> Any:
 
     def measure(model: Any) -> float:
         device = next(model.parameters()).device
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
             features = embed_clouds(model, points, device=device)
         return linear_probe(features, data)["mean"]
 

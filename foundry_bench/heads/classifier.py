@@ -23,7 +23,7 @@ from foundry_bench.heads.features import embed_clouds
 from foundry_bench.heads.probing import CHUNK, posed
 from foundry_bench.points.sampling import gather
 from foundry_bench.points.transforms import augment, normalize
-from foundry_bench.training.finetuning import Recipe, fit, seeded
+from foundry_bench.training.finetuning import Recipe, seeded, train_head
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
@@ -129,7 +129,7 @@ class FinetunedClassifier:
     def predict(self, train: np.ndarray, labels: np.ndarray, test: np.ndarray, what: str) -> np.ndarray:
         """Labels of the rows ``test`` after training on the rows ``train`` with their ``labels``; ``what`` names the problem.
 
-        Raises what :func:`~foundry_bench.training.finetuning.fit` raises.
+        Raises what :func:`~foundry_bench.training.finetuning.train_head` raises.
         """
         classes, targets = np.unique(labels, return_inverse=True)
         student = copy.deepcopy(self.encoder).to(self.ctx.device)
@@ -143,7 +143,7 @@ class FinetunedClassifier:
             value = F.cross_entropy(head(pooled).float(), wanted, label_smoothing=self.how.smoothing)
             return value if penalty is None else value + penalty
 
-        fit(head, student, loss, np.arange(len(train)), self.how.recipe, self.ctx, what=what)
+        train_head(head, student, loss, np.arange(len(train)), self.how.recipe, self.ctx, what=what)
         return classes[self._probabilities(student, head, test, what).argmax(axis=1)]
 
     def _pooled(

@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from foundry_bench.report.compare import COSTS, SCORES, Comparison
+from foundry_bench.report.compare import Comparison
+from foundry_bench.report.compare_costs import COSTS
+from foundry_bench.report.compare_scores import SCORES
 
 RULES = (
     "Scores in percent. Paired: over the same items on both sides, else Welch's interval from the standard errors. Separable: "
@@ -113,11 +115,15 @@ def _cost_text(costs: pd.DataFrame) -> pd.DataFrame:
             return f"{cost['difference']:+.3g}"
         return f"{100 * cost['difference'] / cost['a']:+.3g} %"
 
-    rows = [
-        (c["row"], c["quantity"], value(c["a"], c["spread_a"]), value(c["b"], c["spread_b"]), change(c))
-        for c in costs.to_dict("records")
-    ]
-    return pd.DataFrame(rows, columns=["row", "cost", "A", "B", "change"])
+    return pd.DataFrame(
+        {
+            "row": costs["row"],
+            "cost": costs["quantity"],
+            "A": list(map(value, costs["a"], costs["spread_a"])),
+            "B": list(map(value, costs["b"], costs["spread_b"])),
+            "change": [change(cost) for cost in costs.to_dict("records")],
+        }
+    )
 
 
 def _line(cells: Iterable[Any]) -> str:

@@ -1,5 +1,6 @@
-"""Figures. Accuracy against cost: every row a labelled point, the Pareto front a line, the teacher a
-level.
+"""Figures. Accuracy against cost: every row a labelled point, the Pareto front a line, the teacher a level.
+
+Colours are families of methods, marker shapes the methods of a family, a marker's filling is the variant.
 """
 
 from __future__ import annotations
@@ -9,25 +10,43 @@ import math
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from foundry_bench.report.labels import Colour, place_labels
+from foundry_bench.descriptions.known import families
+from foundry_bench.report.labels import Colour, darker, family_colour, place_labels
 from foundry_bench.report.leaderboard import BASELINE
 from foundry_bench.storage import write_atomic
+from foundry_bench.variants import EXPERT, FAMILIES, OFF_THE_SHELF, Family
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-OFF_THE_SHELF = "off-the-shelf"
 CROWD = 30
 """Most rows that can all be labelled, and most labels along the front where there are more rows."""
 SWARM = 300
 """Most rows that are drawn at full strength; beyond, those without a label are a background of small faint marks."""
-MARKERS = {OFF_THE_SHELF: "o", "fmd": "s", "expert": "^"}
+ROWS = 24
+"""Most methods that the legend beside the axes names."""
+SHAPES = "osD^vP<X>ph*"
+"""Markers of a family's methods, in the order of their names."""
+FILLS: dict[str, dict[str, Any]] = {
+    OFF_THE_SHELF: {"markerfacecolor": "white"},
+    EXPERT: {"fillstyle": "left", "markerfacecoloralt": "white"},
+}
+"""How a variant fills its marker; distilled students are full."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method is drawn: the colour of its family and a marker of its own in it."""
+
+    family: Family | None
+    colour: Colour
+    shape: str
 
 
 @dataclass(frozen=True)
@@ -90,15 +109,15 @@ def accuracy_vs_flops(board: pd.DataFrame, folder: Path) -> list[Path]:
 
     points = points_of(board)
     with matplotlib.rc_context({"svg.hashsalt": "foundry-bench", "svg.fonttype": "path", "font.size": 9}):
-        figure = Figure(figsize=(9.5, 6.2), layout="constrained")
+        looks = looks_of(points)
+        figure = Figure(figsize=(11, 6.2), layout="constrained")
         FigureCanvasAgg(figure)  # by name: a figure must not need a display
         axes = figure.add_subplot()
-        _draw(axes, points)
+        _draw(axes, points, looks)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # labels are placed in pixels, so nothing may move from here on
-        colours = _colours(points)
         named, others = _split(points)
-        dark = [_darker(colours[point.method]) for point in named]
+        dark = [darker(looks[point.method].colour) for point in named]
         if others:  # no room for more than the name
             named = [point if point.front else replace(point, params="") for point in named]
         bare = [replace(point, half=0.0) for point in others]
@@ -113,31 +132,31 @@ def _split(points: list[Point]) -> tuple[list[Point], list[Point]]:
     return named, [point for point in points if point not in chosen]
 
 
-def _draw(axes: Axes, points: list[Point]) -> None:
+def _draw(axes: Axes, points: list[Point], looks: dict[str, Look]) -> None:
     """Points, front, teacher level and frame; everything but the labels."""
     from seaborn import despine
 
-    colours = _colours(points)
     named, others = _split(points)
-    _draw_unnamed(axes, others, colours)
+    _draw_unnamed(axes, others, looks)
     for point in named:
-        colour = colours[point.method]
+        look = looks[point.method]
         axes.errorbar(
             point.gflops,
             point.score,
             yerr=point.half,
-            fmt=MARKERS.get(point.variant, "D"),
+            fmt=look.shape,
             markersize=10 if point.method == BASELINE else 7,
-            color=colour,
-            ecolor=(*colour, 0.45),
-            markerfacecolor="white" if point.variant == OFF_THE_SHELF else colour,
+            color=look.colour,
+            ecolor=(*look.colour, 0.45),
             markeredgewidth=1.6,
             elinewidth=0.9,
             capsize=2,
             zorder=3,
+            **FILLS.get(point.variant, {}),
         )
     _lines(axes, points)
     _legend(axes, sorted({point.variant for point in points}))
+    _methods_legend(axes, looks)
     axes.set_xlabel("cost of one cloud [GFLOPs = 2 x GMACs]")
     axes.set_ylabel("mean score over tasks [%], 95 % interval over episodes")
     axes.grid(color="0.93", zorder=0)
@@ -145,7 +164,7 @@ def _draw(axes: Axes, points: list[Point]) -> None:
     despine(ax=axes)
 
 
-def _draw_unnamed(axes: Axes, points: list[Point], colours: dict[str, Colour]) -> None:
+def _draw_unnamed(axes: Axes, points: list[Point], looks: dict[str, Look]) -> None:
     """Rows without a label and an error bar, one artist for each method and variant: thousands would take minutes."""
     faint = len(points) > SWARM
     ordered = sorted(points, key=lambda point: (point.method, point.variant))
@@ -154,30 +173,25 @@ def _draw_unnamed(axes: Axes, points: list[Point], colours: dict[str, Colour]) -
         axes.plot(
             [point.gflops for point in alike],
             [point.score for point in alike],
-            MARKERS.get(variant, "D"),
-            color=colours[method],
-            markerfacecolor="white" if variant == OFF_THE_SHELF else colours[method],
+            looks[method].shape,
+            color=looks[method].colour,
             markersize=2.5 if faint else 4,
             markeredgewidth=0.8 if faint else 1.6,
             alpha=0.45 if faint else 1.0,
             zorder=1.8 if faint else 3,
+            **FILLS.get(variant, {}),
         )
 
 
-def _colours(points: list[Point]) -> dict[str, Colour]:
-    """One colour per method, the same for the same set of methods."""
-    from seaborn import color_palette, husl_palette
-
-    methods = sorted({point.method for point in points})
-    few = len(methods) <= 10
-    palette = color_palette("colorblind") if few else husl_palette(len(methods), s=0.8, l=0.5)
-    return {method: palette[index % len(palette)] for index, method in enumerate(methods)}
-
-
-def _darker(colour: Colour) -> Colour:
-    """The colour of text, which needs more contrast than a marker."""
-    red, green, blue = (0.6 * channel for channel in colour)
-    return red, green, blue
+def looks_of(points: list[Point]) -> dict[str, Look]:
+    """Method -> look, in the order of families; the same for the same set of methods. Grey where the family is not known."""
+    known = families({point.method for point in points})
+    looks: dict[str, Look] = {}
+    for family in (*FAMILIES, None):
+        alike = sorted(method for method, its in known.items() if its == family)
+        for number, method in enumerate(alike):
+            looks[method] = Look(family, family_colour(family), SHAPES[number % len(SHAPES)])
+    return looks
 
 
 def _lines(axes: Axes, points: list[Point]) -> None:
@@ -196,12 +210,36 @@ def _lines(axes: Axes, points: list[Point]) -> None:
 
 
 def _legend(axes: Axes, variants: list[str]) -> None:
-    """What lines and markers mean; methods are named at their points."""
+    """What lines and fillings mean."""
     for variant in variants:
-        face = "white" if variant == OFF_THE_SHELF else "0.3"
-        marker = MARKERS.get(variant, "D")
-        axes.plot([], [], marker, color="0.3", markerfacecolor=face, markeredgewidth=1.6, label=variant)
+        fill = FILLS.get(variant, {})
+        axes.plot([], [], "o", color="0.3", markeredgewidth=1.6, label=variant, **fill)
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.09), ncols=5)
+
+
+def _methods_legend(axes: Axes, looks: dict[str, Look]) -> None:
+    """Colours and shapes beside the axes: methods under their family, or families alone where there are too many."""
+    from matplotlib.lines import Line2D
+
+    rows: list[Line2D] = []
+    titles: dict[str, Colour] = {}
+    for family, alike in groupby(looks.items(), key=lambda item: item[1].family):
+        members = list(alike)
+        colour, title = members[0][1].colour, family or "other"
+        titles[title] = darker(colour)
+        alone = len(looks) > ROWS
+        rows.append(Line2D([], [], color=colour, marker="s" if alone else "", linestyle="", label=title))
+        for method, look in [] if alone else members:
+            rows.append(Line2D([], [], color=colour, marker=look.shape, linestyle="", label=f" {method}"))
+    figure = axes.get_figure(root=True)
+    if figure is None or not rows:
+        return
+    legend = figure.legend(
+        handles=rows, loc="outside right upper", frameon=False, fontsize=8, labelspacing=0.3, markerscale=0.8
+    )
+    for text in legend.get_texts():
+        if text.get_text() in titles:
+            text.set(fontweight="bold", color=titles[text.get_text()])
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
-from foundry_bench.selectors import selector_text
+from foundry_bench.selectors import read_values, selector_text
 
 NOTES = (
     "Scores in percent, with the 95 % confidence interval over episodes or clusters of objects. Rank: 1 + the number "
@@ -60,7 +60,7 @@ def text_table(board: pd.DataFrame) -> pd.DataFrame:
 
 def selector(row: Mapping[Any, Any]) -> str:
     """A row's selector as ``--methods`` takes it: ``tome[r=4]+fmd``."""
-    return selector_text(row["method"], row["params"], row["variant"])
+    return selector_text(row["method"], read_values(row["params"]), row["variant"])
 
 
 def rank_texts(board: pd.DataFrame) -> list[str]:

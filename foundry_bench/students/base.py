@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foundry_bench.encoder import Encoder, TokenEncoder
 from foundry_bench.errors import UserError
+from foundry_bench.students.tokens import block_with_mask
+from foundry_bench.teachers.prefix import Prefix
 from foundry_bench.teachers.transformer import PointTransformer
 
 
@@ -37,6 +40,27 @@ class TokenStudent(TokenEncoder):
         super().train(mode)
         self.tokenizer.eval()
         return self
+
+    def run(
+        self, x: Tensor, pos: Tensor, keep: tuple[int, ...] = (), visible: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Rows x (B, N, D) through the blocks, with positions ``pos`` (B, N, D) added before each and the teacher's prefix
+        rows in front. Returns the rows of x alone after the last block, before the norm, and after the blocks in ``keep``.
+
+        Rows that are False in ``visible`` (B, N) are invisible as keys.
+        """
+        prefix = Prefix.of(self, len(x))
+        if prefix is not None:
+            x, pos = prefix.in_front(x, pos)
+            visible = None if visible is None else F.pad(visible, (prefix.x.shape[1], 0), value=True)
+        kept = []
+        for i, block in enumerate(self.blocks):
+            x = block(x + pos) if visible is None else block_with_mask(block, x + pos, visible)
+            if i in keep:
+                kept.append(x)
+        if prefix is None:
+            return x, kept
+        return prefix.split(x)[1], [prefix.split(level)[1] for level in kept]
 
     @property
     def cost_parts(self) -> dict[str, nn.Module]:

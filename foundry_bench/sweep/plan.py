@@ -82,7 +82,7 @@ def _stacks(methods: tuple[str, ...]) -> list[str]:
 
 def title(kind: str, inputs: Inputs) -> str:
     """The name of a cell for people, from a cell's or a record's inputs."""
-    row = selectors.selector_text(inputs["method"]["name"], inputs["shown"], inputs["variant"])
+    row = selectors.record_selector(inputs)
     seed = f" seed {inputs['seed']}" if inputs["seed"] else ""
     place = (
         f" on {task_text(given(inputs['task']))}:{given(inputs['dataset'])['name']}"
@@ -94,7 +94,7 @@ def title(kind: str, inputs: Inputs) -> str:
 
 def task_text(task: TaskInputs) -> str:
     """A task as the command line takes it, from its block in a cell's or a record's inputs."""
-    return selectors.selector_text(task["name"], task.get("shown", ""), None)
+    return selectors.bracketed(task["name"], task.get("shown", ""))
 
 
 def plan(config: SweepConfig) -> Plan:
@@ -192,7 +192,7 @@ class _Planner:
         inputs: Inputs = {
             **self._inputs(trained, variant, seed),
             "params": training,
-            "shown": trained.shown(training),
+            "shown": selectors.values_text(trained.shown(training)),
             "dataset": self.unlabelled,
         }
         if variant == OFF_THE_SHELF:  # of a budget only how many views the fidelity is measured on
@@ -226,7 +226,7 @@ class _Planner:
             },
             "variant": variant,
             "params": method.params(),
-            "shown": method.shown(method.params()),
+            "shown": selectors.values_text(method.shown(method.params())),
             "seed": seed,
             "task": None,
             "dataset": None,
@@ -290,6 +290,6 @@ class _Planner:
 
 
 def _task_inputs(task: Task) -> TaskInputs:
-    shown = selectors.shown_fields(task)
+    shown = selectors.values_text(selectors.shown_fields(task))
     code = code_sha256([type(task)])
     return {"name": task.name, "version": task.version, "shown": shown, "code_sha256": code}

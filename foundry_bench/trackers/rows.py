@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from foundry_bench.selectors import selector_text
+from foundry_bench.selectors import record_selector
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.plan import EVALUATE, STUDENT, Cell, task_text
 from foundry_bench.sweep.record import Inputs, Record, given
@@ -79,7 +79,7 @@ def _row(row_id: str, inputs: Inputs, cells: tuple[str, ...]) -> Row:
         **{f"params.{key}": value for key, value in (inputs["params"] or {}).items()},
     }
     known = {key: _scalar(value) for key, value in config.items() if value is not None}
-    name = public(selector_text(method["name"], inputs["shown"], inputs["variant"]))
+    name = public(record_selector(inputs))
     return Row(row_id, name + seed, known, cells)
 
 

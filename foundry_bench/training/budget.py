@@ -16,7 +16,7 @@ REHEARSAL = "rehearsal"
 
 @dataclass(frozen=True)
 class Budget:
-    """What one distillation may spend, counted in optimisation steps and samples. ``views``: augmented views cached per
+    """What one distillation may spend, counted in training steps and samples. ``views``: augmented views cached per
     object; ``curve``: how many points the held-out curve has; ``clouds``: read no more than so many, 0 for all."""
 
     name: str

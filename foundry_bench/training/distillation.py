@@ -19,6 +19,7 @@ from foundry_bench.encoder import DistillReport, Embedding, Encoder, TokenEncode
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.tokens import set_fused_attention
 from foundry_bench.training.budget import Budget, get_budget, resolve
+from foundry_bench.training.loop import adamw, learning_rate, train_step, warmup_steps
 from foundry_bench.training.token_cache import TokenCache, token_cache
 
 if TYPE_CHECKING:
@@ -58,10 +59,10 @@ def distill(
         return _r2(student, cache, cached, ctx, limit)
 
     rows = np.flatnonzero(~cache.held_out)
-    return optimise(student, loss, fidelity, rows, what=f"distill {method.name}", ctx=ctx, budget=budget)
+    return train_student(student, loss, fidelity, rows, what=f"distill {method.name}", ctx=ctx, budget=budget)
 
 
-def optimise(
+def train_student(
     student: Encoder,
     loss: Callable[[np.ndarray, np.ndarray], Tensor],
     fidelity: Callable[[int | None], float],
@@ -72,7 +73,7 @@ def optimise(
     budget: Budget,
     head: nn.Module | None = None,
 ) -> DistillReport:
-    """The trainer that every student goes through, in place.
+    """Train ``student`` in place; every student goes through this, distilled ones and experts.
 
     ``loss(batch, views)`` is the loss of some of ``rows`` in some views, ``fidelity(limit)`` the held-out R2 on at most
     ``limit`` objects; ``head`` is trained along and thrown away. Raises FloatingPointError when the loss is not finite.
@@ -82,20 +83,19 @@ def optimise(
     student.to(ctx.device)
     trained = nn.ModuleList([student] if head is None else [student, head.to(ctx.device)])
     set_fused_attention(student, ctx.device.type != "cpu")
-    optimizer = _optimizer(trained, budget)
+    parameters = [p for p in trained.parameters() if p.requires_grad]
+    optimizer = adamw(parameters, lr=budget.lr, weight_decay=budget.weight_decay, betas=(0.9, 0.98))
+    warmup = warmup_steps(budget.warmup, budget.steps)
     curve, began = [], time.perf_counter()
     marks = {round(budget.steps * (i + 1) / budget.curve) for i in range(budget.curve)}
     student.train()
     for step in range(1, budget.steps + 1):
         batch = stream.choice(rows, budget.batch_size, replace=budget.batch_size > len(rows))
         views = stream.integers(0, budget.views, budget.batch_size)
-        for group in optimizer.param_groups:
-            group["lr"] = _rate(budget, step - 1)
         with torch.autocast(ctx.device.type, dtype=torch.bfloat16):
             value = loss(batch, views)
-        if not torch.isfinite(value):
-            raise FloatingPointError(f"{what}: the loss is {float(value.detach())}; lower the learning rate")
-        _descend(optimizer, value)
+        rate = learning_rate(step - 1, budget.steps, peak=budget.lr, warmup=warmup)
+        train_step(optimizer, value, rate, clip=3.0, what=what)
         if step in marks:
             r2 = fidelity(64 if step < budget.steps else None)
             curve.append({"step": step, "loss": float(value.detach()), "r2": r2})
@@ -106,29 +106,6 @@ def optimise(
     student.eval()
     seconds = time.perf_counter() - began
     return DistillReport(curve[-1]["r2"], curve, budget.steps, budget.steps * budget.batch_size, seconds)
-
-
-def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 3.0)
-    optimizer.step()
-
-
-def _optimizer(student: nn.Module, budget: Budget) -> torch.optim.Optimizer:
-    trained = [p for p in student.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": budget.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=budget.lr, betas=(0.9, 0.98))
-
-
-def _rate(budget: Budget, step: int) -> float:
-    warmup = max(1, round(budget.warmup * budget.steps))
-    if step < warmup:
-        return budget.lr * (step + 1) / warmup
-    return budget.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, budget.steps - warmup)))
 
 
 def inputs_of(

@@ -1,5 +1,5 @@
 """Experts: students that are trained for one task, on its labels and on the logits that the teacher gives it (Hinton et al.,
-arXiv 1503.02531). They get the trainer, steps, samples and views of Foundation Model Distillation.
+arXiv 1503.02531). They get the training, steps, samples and views of Foundation Model Distillation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from foundry_bench.errors import UserError
 from foundry_bench.method import Method
 from foundry_bench.points.patches import Patches
 from foundry_bench.training.budget import Budget, resolve
-from foundry_bench.training.distillation import heldout_r2, inputs_of, optimise, shares_tokenizer
+from foundry_bench.training.distillation import heldout_r2, inputs_of, shares_tokenizer, train_student
 from foundry_bench.training.token_cache import TokenCache, token_cache
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def train(
     rows = np.arange(len(lesson.clouds.points))
     if not method.labelled:
         rows = np.flatnonzero(~cache.held_out)
-    return optimise(
+    return train_student(
         student, loss, fidelity, rows, what=f"train {method.name}", ctx=ctx, budget=budget, head=head
     )
 

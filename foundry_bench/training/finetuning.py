@@ -23,6 +23,7 @@ from foundry_bench.context import Context, derive_seed
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
 from foundry_bench.students.tokens import set_fused_attention
+from foundry_bench.training.loop import adamw, learning_rate, train_step, warmup_steps
 
 Loss = Callable[[np.ndarray], Tensor]
 """Called as ``loss(rows)``: the scalar loss of some rows. The encoder's ``training`` flag tells whether it is being trained;
@@ -61,13 +62,10 @@ class Recipe:
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of ``step`` (from 0 on) of ``steps``."""
-        warmup = max(1, round(self.warmup * steps))
-        if step < warmup:
-            return self.lr * (step + 1) / warmup
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+        return learning_rate(step, steps, peak=self.lr, warmup=warmup_steps(self.warmup, steps))
 
 
-def fit(
+def train_head(
     head: nn.Module,
     encoder: nn.Module | None,
     loss: Loss,
@@ -101,7 +99,9 @@ def fit(
     per_epoch = math.ceil(len(rows) / recipe.batch_size)
     steps = recipe.epochs * per_epoch
     stream = np.random.default_rng(derive_seed(ctx.seed, what, "batches"))
-    optimizer = _optimizer(trained, recipe)
+    # AdamW passes over a parameter that is still frozen: it has no gradient
+    parameters = [p for module in trained for p in floating_parameters(module)]
+    optimizer = adamw(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.999))
     head.train()
     with seeded(ctx, what, "noise"), _restored(encoder):
         for epoch in range(recipe.epochs):
@@ -109,9 +109,11 @@ def fit(
                 _freeze(encoder, epoch < recipe.frozen_epochs, ctx)
             for i, batch in enumerate(np.array_split(stream.permutation(rows), per_epoch)):
                 step = epoch * per_epoch + i
-                for group in optimizer.param_groups:
-                    group["lr"] = recipe.rate(step, steps)
-                _descend(optimizer, loss, batch, encoder, recipe, ctx, what)
+                with torch.autocast(ctx.device.type, dtype=torch.bfloat16, enabled=_is_trained(encoder)):
+                    value = loss(batch)
+                train_step(optimizer, value, recipe.rate(step, steps), clip=recipe.clip, what=what)
+                if encoder is not None and _is_trained(encoder):
+                    _check_gradient(encoder, what)
                 ctx.progress(what, step + 1, steps)
     head.eval()
 
@@ -130,37 +132,8 @@ def floating_parameters(module: nn.Module) -> list[nn.Parameter]:
     return [p for p in module.parameters() if p.is_floating_point()]
 
 
-def _optimizer(modules: list[nn.Module], recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW without decay of biases and norms, as in Point-MAE. A parameter that is still frozen has no gradient, and AdamW
-    passes over it."""
-    parameters = [p for module in modules for p in floating_parameters(module)]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.lr)
-
-
-def _descend(
-    optimizer: torch.optim.Optimizer,
-    loss: Loss,
-    batch: np.ndarray,
-    encoder: nn.Module | None,
-    recipe: Recipe,
-    ctx: Context,
-    what: str,
-) -> None:
-    training = encoder is not None and encoder.training
-    with torch.autocast(ctx.device.type, dtype=torch.bfloat16, enabled=training):
-        value = loss(batch)
-    if not torch.isfinite(value):
-        raise FloatingPointError(f"{what}: the loss is {float(value.detach())}; lower the learning rate")
-    optimizer.zero_grad(set_to_none=True)
-    value.backward()
-    if encoder is not None and training and all(p.grad is None for p in floating_parameters(encoder)):
-        raise _untrainable(encoder, what, "it gives no gradient")
-    nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], recipe.clip)
-    optimizer.step()
+def _is_trained(encoder: nn.Module | None) -> bool:
+    return encoder is not None and encoder.training
 
 
 def _freeze(encoder: nn.Module, frozen: bool, ctx: Context) -> None:
@@ -197,6 +170,11 @@ def _check_trainable(encoder: nn.Module, what: str) -> None:
     if any(t.dtype in INTEGER_WEIGHTS for t in tensors):
         # rounding has no gradient: what trains around it would be the norms only
         raise _untrainable(encoder, what, "its weights are integers")
+
+
+def _check_gradient(encoder: nn.Module, what: str) -> None:
+    if all(p.grad is None for p in floating_parameters(encoder)):
+        raise _untrainable(encoder, what, "it gives no gradient")
 
 
 def _untrainable(encoder: nn.Module, what: str, why: str) -> UserError:

@@ -1,10 +1,14 @@
 """Self-supervised objectives of the shipped teacher and the heads they need. No label is used anywhere.
 
-Four terms on two views (other points, other crop, other turn about the up axis, other stretch) of each object:
+Five terms on two views (other points, other crop, other turn about the up axis, other stretch) of each object:
 - ``reconstruct``: chamfer distance of the masked patches of one view (Point-MAE, arXiv 2203.06604);
 - ``contrast``: InfoNCE between the pooled visible tokens of the two views (as ReCon combines it, arXiv 2302.02318);
 - ``recognize``: every *token* finds its object among the other view's, which it can only do from context;
-- ``canonical``: the object's upright, unturned occupancy, read linearly from the pooled tokens of a turned view.
+- ``canonical``: the object's upright, unturned occupancy, read linearly from the pooled tokens of a turned view;
+- ``complete``: every visible token tells where around *itself* the cloud goes on, hidden patches included. The answer differs
+  from token to token, so that no one vector broadcast to all of them can give it: attention has to depend on who asks.
+
+A term of weight 0 is not computed.
 """
 
 from __future__ import annotations
@@ -28,12 +32,22 @@ class LossWeights:
     contrast: float = 1.0
     recognize: float = 0.5
     canonical: float = 0.5
+    complete: float = 0.0
+
+
+CELLS = 4
+"""Cells along each side of the grids that ``complete`` asks for."""
+HALF_WIDTHS = (0.35, 0.9)
+"""Half the side of each of these grids, in the unit sphere: the near surroundings and most of the object."""
 
 
 class Heads(nn.Module):
-    """Everything that is thrown away after pre-training."""
+    """Everything that is thrown away after pre-training. ``complete`` asks for that term's head, which is made last: without
+    it all other weights start as they do with it."""
 
-    def __init__(self, config: EncoderConfig, code_dim: int, decoder_depth: int = 1) -> None:
+    def __init__(
+        self, config: EncoderConfig, code_dim: int, decoder_depth: int = 1, complete: bool = False
+    ) -> None:
         super().__init__()
         self.mask_token = nn.Parameter(torch.zeros(config.dim))
         self.decoder_positions = positional_mlp(config.dim)
@@ -46,6 +60,9 @@ class Heads(nn.Module):
         self.project_token = nn.Sequential(nn.Linear(config.dim, 512), nn.GELU(), nn.Linear(512, 128))
         self.canonical = nn.Linear(2 * config.dim, code_dim)
         nn.init.normal_(self.mask_token, std=0.02)
+        if complete:
+            cells = len(HALF_WIDTHS) * CELLS**3
+            self.complete = nn.Sequential(nn.Linear(config.dim, 256), nn.GELU(), nn.Linear(256, cells))
 
 
 @dataclass(frozen=True)
@@ -124,6 +141,34 @@ def canonical_code(points: Tensor, dim: int = 128) -> Tensor:
     return code / code.std(dim=0).square().mean().sqrt()
 
 
+def occupied(centers: Tensor, around: Tensor) -> Tensor:
+    """Which cells around each of ``around`` (B, A, 3) hold any of ``centers`` (B, T, 3): (B, A, len(HALF_WIDTHS) * CELLS^3).
+
+    1 or 0, one grid of CELLS^3 cells for each of HALF_WIDTHS, x slowest and z fastest. A cell holds its lower faces.
+    """
+    offsets = centers[:, None].float() - around[:, :, None].float()
+    grids = []
+    for half in HALF_WIDTHS:
+        cell = ((offsets / half + 1) * (CELLS / 2)).floor().long()
+        flat = (cell[..., 0] * CELLS + cell[..., 1]) * CELLS + cell[..., 2]
+        inside = ((cell >= 0) & (cell < CELLS)).all(dim=-1)
+        grid = offsets.new_zeros(*flat.shape[:2], CELLS**3 + 1)
+        grid.scatter_(2, flat.where(inside, CELLS**3), 1.0)
+        grids.append(grid[..., :-1])
+    return torch.cat(grids, dim=-1)
+
+
+def complete(logits: Tensor, centers: Tensor, visible: Tensor, positive: float = 3.0) -> Tensor:
+    """Binary cross-entropy of ``logits`` (B, Tv, len(HALF_WIDTHS) * CELLS^3) of visible tokens for the cells around each.
+
+    ``centers`` (B, T, 3) are those of all patches, the masked ones included, ``visible`` (B, Tv) indexes the tokens' own.
+    Most cells are empty: those that are not weigh ``positive`` times as much.
+    """
+    around = centers.gather(1, visible[..., None].expand(-1, -1, 3))
+    weight = logits.new_tensor(positive, dtype=torch.float32)
+    return F.binary_cross_entropy_with_logits(logits.float(), occupied(centers, around), pos_weight=weight)
+
+
 def objective(
     model: PointTransformer,
     heads: Heads,
@@ -138,22 +183,30 @@ def objective(
     ``views`` are two turned views of each object, ``code`` (B, C) the objects' canonical code, ``keep`` the number of
     patches that the encoder sees of each.
     """
-    first, second = (encode_visible(model, patches, keep, generator) for patches in views)
-    summaries = [pool(out.features) for out in (first, second)]
-    projections = [heads.project(summary) for summary in summaries]
-    terms = {
-        "reconstruct": 50 * reconstruct(heads, first, views[0]),
-        "contrast": contrast(*projections),
-        "recognize": torch.stack(
-            [
-                recognize(heads.project_token(out.features), other)
-                for out, other in zip((first, second), reversed(projections), strict=True)
-            ]
-        ).mean(),
-        "canonical": torch.stack(
-            [F.mse_loss(heads.canonical(summary).float(), code) for summary in summaries]
-        ).mean(),
-    }
+    outs = [encode_visible(model, patches, keep, generator) for patches in views]
+    summaries = [pool(out.features) for out in outs]
+    terms: dict[str, Tensor] = {}
+    if weights.reconstruct:
+        terms["reconstruct"] = 50 * reconstruct(heads, outs[0], views[0])
+    if weights.contrast or weights.recognize:
+        projections = [heads.project(summary) for summary in summaries]
+    if weights.contrast:
+        terms["contrast"] = contrast(*projections)
+    if weights.recognize:
+        found = [
+            recognize(heads.project_token(out.features), other)
+            for out, other in zip(outs, reversed(projections), strict=True)
+        ]
+        terms["recognize"] = torch.stack(found).mean()
+    if weights.canonical:
+        read = [F.mse_loss(heads.canonical(summary).float(), code) for summary in summaries]
+        terms["canonical"] = torch.stack(read).mean()
+    if weights.complete:
+        told = [
+            complete(heads.complete(out.features), patches.centers, out.visible)
+            for out, patches in zip(outs, views, strict=True)
+        ]
+        terms["complete"] = torch.stack(told).mean()
     loss = sum(
         (getattr(weights, name) * value for name, value in terms.items()), torch.zeros((), device=code.device)
     )

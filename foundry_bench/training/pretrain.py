@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -21,6 +20,7 @@ from foundry_bench.errors import UserError
 from foundry_bench.storage import atomic_path
 from foundry_bench.students.tokens import set_fused_attention
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.training.loop import adamw, learning_rate, train_step
 from foundry_bench.training.objectives import Heads, LossWeights, canonical_code, objective
 from foundry_bench.training.views import ViewBank, turn
 
@@ -35,7 +35,11 @@ SMALL = EncoderConfig(
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Everything that determines a pre-training besides the data. ``steps`` counts optimisation steps."""
+    """Everything that determines a pre-training besides the data. ``steps`` counts training steps.
+
+    ``autocast`` runs the networks in bfloat16. Processors without instructions for it emulate it, about ten times slower
+    than single precision.
+    """
 
     encoder: EncoderConfig = SMALL
     weights: LossWeights = field(default_factory=LossWeights)
@@ -50,6 +54,7 @@ class PretrainConfig:
     ema: float = 0.995
     probe_every: int = 150
     seed: int = 0
+    autocast: bool = True
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PretrainConfig:
@@ -64,6 +69,9 @@ class PretrainConfig:
         except TypeError as error:
             raise UserError(f"pre-training configuration: {error}") from error
 
+
+FINAL_RATE = 0.01
+"""Share of the peak learning rate that the last steps get."""
 
 Probe = Callable[[PointTransformer], float]
 
@@ -102,6 +110,8 @@ class _State:
                 f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start again"
             ) from error
         before, now = json.loads(saved["config"]), json.loads(json.dumps(asdict(config)))
+        before.setdefault("autocast", True)  # written before it could be switched off
+        before["weights"].setdefault("complete", 0.0)  # written before this term was known
         steps = before.pop("steps"), now.pop("steps")
         if before != now:
             raise UserError(
@@ -113,14 +123,6 @@ class _State:
         self.log, self.step = saved["log"], saved["step"]
         if steps[0] != steps[1]:
             self.log.append({"step": self.step, "planned_steps_before": steps[0], "planned_steps": steps[1]})
-
-
-def learning_rate(config: PretrainConfig, step: int) -> float:
-    """Linear warm-up, then cosine to 1 % of the peak."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    done = (step - config.warmup) / max(config.steps - config.warmup, 1)
-    return config.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
 
 
 def sampling_weights(series: np.ndarray) -> Tensor:
@@ -154,7 +156,7 @@ def pretrain(
     weights = sampling_weights(data.series)
     began, first = time.perf_counter(), state.step
     while state.step < config.steps:
-        terms = _step(state, bank, code, weights, config)
+        terms = _train_once(state, bank, code, weights, config)
         state.step += 1
         ctx.progress("pre-train", state.step, config.steps)
         if state.step % config.probe_every == 0 or state.step == config.steps:
@@ -171,21 +173,16 @@ def pretrain(
 def _start(config: PretrainConfig, code_dim: int, ctx: Context) -> _State:
     torch.manual_seed(derive_seed(config.seed, "weights"))
     model = PointTransformer(config.encoder).to(ctx.device)
-    heads = Heads(config.encoder, code_dim).to(ctx.device)
+    heads = Heads(config.encoder, code_dim, complete=bool(config.weights.complete)).to(ctx.device)
     for module in (model, heads):
         set_fused_attention(module, ctx.device.type != "cpu")
-    decay = [p for p in (*model.parameters(), *heads.parameters()) if p.ndim > 1]
-    rest = [p for p in (*model.parameters(), *heads.parameters()) if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-        lr=config.lr,
-        betas=(0.9, 0.98),
-    )
+    parameters = [*model.parameters(), *heads.parameters()]
+    optimizer = adamw(parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     generator = torch.Generator().manual_seed(derive_seed(config.seed, "batches"))
     return _State(model, copy.deepcopy(model), heads, optimizer, generator, [])
 
 
-def _step(
+def _train_once(
     state: _State, bank: ViewBank, code: Tensor, weights: Tensor, config: PretrainConfig
 ) -> dict[str, float]:
     generator = state.generator
@@ -196,11 +193,9 @@ def _step(
     views = (turn(bank.draw(index, pair), generator), turn(bank.draw(index, pair + 1), generator))
     low, high = config.keep
     share = low + (high - low) * float(torch.rand((), generator=generator))
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(config, state.step)
     state.model.train()
     device = next(state.model.parameters()).device
-    with torch.autocast(device.type, dtype=torch.bfloat16):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.autocast):
         loss, terms = objective(
             state.model,
             state.heads,
@@ -210,12 +205,10 @@ def _step(
             round(share * config.encoder.groups),
             generator,
         )
-    if not torch.isfinite(loss):
-        raise FloatingPointError(f"the loss is {float(loss)} at step {state.step}; lower the learning rate")
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_([*state.model.parameters(), *state.heads.parameters()], 3.0)
-    state.optimizer.step()
+    rate = learning_rate(state.step, config.steps, peak=config.lr, warmup=config.warmup, floor=FINAL_RATE)
+    parameters = [*state.model.parameters(), *state.heads.parameters()]
+    what = f"pre-train, step {state.step}"
+    train_step(state.optimizer, loss, rate, clip=3.0, what=what, parameters=parameters)
     _average(state.average, state.model, min(config.ema, (1 + state.step) / (10 + state.step)))
     return {"loss": float(loss.detach()), **terms}
 

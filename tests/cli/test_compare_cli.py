@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,9 @@ from click.testing import CliRunner, Result
 from foundry_bench.cli.compare import compare
 from foundry_bench.errors import UserError
 from foundry_bench.report import compare as report
+from foundry_bench.report.compare_costs import Cost
+from foundry_bench.report.compare_pairs import STATUSES
+from foundry_bench.report.compare_scores import Score
 
 VERDICT = "1 of 1 rows changed their score separably, 1 got worse; nothing but torch 1 -> 2 differs"
 
@@ -18,35 +22,44 @@ VERDICT = "1 of 1 rows changed their score separably, 1 got worse; nothing but t
 @pytest.fixture(autouse=True)
 def found(monkeypatch: pytest.MonkeyPatch) -> report.Comparison:
     """A comparison that does not need two sweeps: one score and one cost changed, one score is equal."""
-    changed = (
-        "foundry[s=4]",
-        "fewshot:kicad",
-        "acc",
-        0.7,
-        0.6,
-        -0.1,
-        -0.12,
-        -0.08,
-        1e-6,
-        True,
-        False,
-        True,
-        False,
+    changed = Score(
+        row="foundry[s=4]",
+        place="fewshot:kicad",
+        metric="acc",
+        a=0.7,
+        b=0.6,
+        difference=-0.1,
+        ci_low=-0.12,
+        ci_high=-0.08,
+        p=1e-6,
+        paired=True,
+        equal=False,
+        separable=True,
+        better=False,
     )
-    equal = ("[red]tome", "fewshot:kicad", "acc", 0.7, 0.7, 0.0, 0.0, 0.0, 1.0, True, True, False, False)
+    equal = replace(
+        changed,
+        row="[red]tome",
+        b=0.7,
+        difference=0.0,
+        ci_low=0.0,
+        ci_high=0.0,
+        p=1.0,
+        equal=True,
+        separable=False,
+    )
+    cost = Cost(row="foundry[s=4]", quantity="gmacs", a=0.5, b=0.4, difference=-0.1, changed=True)
     made = report.Comparison(
         verdict=VERDICT,
         about=("a: 1 row", "b: 1 row"),
         settings=["code of foundry changed"],
         environment=pd.DataFrame({"item": ["torch"], "a": ["1"], "b": ["2"]}),
         mixed=[],
-        scores=pd.DataFrame([changed, equal], columns=list(report.SCORES)),
-        costs=pd.DataFrame(
-            [("foundry[s=4]", "gmacs", 0.5, 0.4, -0.1, None, None, True)], columns=list(report.COSTS)
-        ),
+        scores=pd.DataFrame([changed, equal]),
+        costs=pd.DataFrame([cost]),
         only_a=["fps[tokens=9]+fmd"],
         only_b=[],
-        statuses=pd.DataFrame(columns=["cell", "a", "b", "message"]),
+        statuses=pd.DataFrame(columns=list(STATUSES)),
     )
     monkeypatch.setattr(report, "compare", lambda a, b: made)
     return made

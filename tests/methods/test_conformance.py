@@ -23,7 +23,8 @@ from foundry_bench.points.patches import Patches
 from foundry_bench.selectors import selector_text
 from foundry_bench.task import Metric, Scores, Task, score_from_outcomes
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.testing import ConformanceError, check_method, check_task
+from foundry_bench.testing import ConformanceError, check_declaration, check_method, check_task
+from foundry_bench.variants import FAMILIES, Paper
 
 
 def grid_points() -> list[Any]:
@@ -61,6 +62,14 @@ def test_method_conforms(
     if isinstance(method, UserError):
         raise method
     check_method(method, teacher, data, Context(variant=variant))
+
+
+@pytest.mark.parametrize("name", registry.entries("methods"))
+def test_every_method_says_its_family_and_what_it_does(name: str) -> None:
+    method = registry.load("methods", name)
+    assert {"family", "abstract"} <= set(vars(method)), "not one that is inherited"
+    assert method.family in FAMILIES
+    assert method.abstract
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +202,56 @@ def test_kit_catches_method(
 ) -> None:
     with pytest.raises(ConformanceError, match=rule):
         check_method(method, copy.deepcopy(teacher), data, Context())
+
+
+@dataclass(frozen=True)
+class Copy(Method):
+    """As little as a method can be: it does not say its family."""
+
+    name: ClassVar[str] = "copy"
+    variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF,)
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        return copy.deepcopy(teacher)
+
+
+def test_a_method_without_a_family_works_and_is_told_how_to_say_it(
+    teacher: PointTransformer, data: PointCloudDataset
+) -> None:
+    with pytest.warns(UserWarning, match=r'copy has no family; add family: .* = "merge" \(one of .*distil'):
+        check_method(Copy(), teacher, data, Context(variant=OFF_THE_SHELF))
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "rule"),
+    [
+        ("family", "fusion", "unknown family 'fusion'; write family: .*merge"),
+        ("family", "", "unknown family"),
+        ("family", ("merge",), "unknown family"),
+        ("family", ["merge"], "unknown family"),
+        ("abstract", "It merges.", "abstract must be one line"),
+        ("abstract", "two\nlines", "abstract must be one line"),
+        ("abstract", "x" * 101, "at most 100"),
+        ("abstract", None, "abstract must be one line"),
+        ("paper", "2210.09461", "paper must be None or Paper"),
+        ("paper", ("Token Merging", "2210.09461"), "paper must be None or Paper"),
+        ("paper", Paper("Token Merging", "arXiv 2210.09461"), "paper must be None or Paper"),
+        ("paper", Paper("", "2210.09461"), "paper must be None or Paper"),
+    ],
+)
+def test_kit_catches_what_tables_cannot_show(
+    attribute: str, value: object, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Copy, "family", "reference")
+    check_declaration(Copy())
+    monkeypatch.setattr(Copy, attribute, value)
+    with pytest.raises(ConformanceError, match=rule):
+        check_declaration(Copy())
+
+
+def test_a_stack_is_of_its_first_part_s_family() -> None:
+    ((stack, _),) = selectors.expand(selectors.parse_selector("foundry+int8+fmd"), use_grid=False)
+    assert stack.family == "foundry"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,16 @@ import torch
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import Embedding, EncoderConfig
-from foundry_bench.methods.foundry import DSO, Foundry, assign, assign_at_random, assign_softly, sample_tokens
+from foundry_bench.methods.foundry import (
+    ASSIGNMENTS,
+    DSO,
+    Foundry,
+    assign,
+    assign_at_random,
+    assign_softly,
+    random_order,
+    sample_tokens,
+)
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.files import make_student
 from foundry_bench.students.tokens import assigned_mean, content_order, nearest
@@ -158,6 +167,58 @@ def test_supertokens_start_from_training_objects_only(
 def test_unknown_controls_are_refused(values: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="must be"):
         Foundry(**values)
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+@pytest.mark.parametrize("training", [True, False])
+def test_every_assignment_shares_each_token_out_once_and_draws_nothing_itself(
+    name: str, training: bool
+) -> None:
+    torch.manual_seed(0)
+    queries, keys, centers = torch.randn(4, 8), torch.randn(2, 12, 8), torch.randn(2, 12, 3)
+    dso = DSO(8, 4, tau=0.5, assignment=name).train(training)
+    noise = dso.noise(centers)
+    cam = ASSIGNMENTS[name](queries, keys, 0.5, noise)
+    assert cam.shape == (2, 12, 4)
+    assert torch.allclose(cam.sum(dim=-1), torch.ones(2, 12), atol=1e-6)
+    assert torch.equal(cam, ASSIGNMENTS[name](queries, keys, 0.5, noise))
+
+
+def test_random_order_is_new_at_every_step_of_training_only() -> None:
+    centers = torch.randn(2, 12, 3)
+    assert torch.equal(random_order(centers, training=False), random_order(centers, training=False))
+    assert not torch.equal(random_order(centers, training=True), random_order(centers, training=True))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"supertokens": 3},
+        {"tau": 0.5, "assignment": "soft"},
+        {"hidden_ratio": 0.5},
+        {"position": False},
+        {"sharpness": 0.0},
+        {"assignment": "random"},
+        {"encoder": "random"},
+        {"residual": False},
+        {"located": True},
+        {"mean_position": False},
+        {"cau_skip": True},
+    ],
+    ids=str,
+)
+def test_every_parameter_reaches_the_student(
+    other: dict[str, float | str], tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
+) -> None:
+    # soft at a temperature of its own, so that tau is seen without noise
+    plain = Foundry(supertokens=4, assignment="soft" if "tau" in other else "hard")
+    students = []
+    for method in (plain, replace(plain, **other)):
+        torch.manual_seed(0)
+        students.append(make_student(method, tiny_teacher, clouds, Context()).eval())
+    with torch.no_grad():
+        one, two = (student(patches).features for student in students)
+    assert not torch.equal(one, two)
 
 
 ZERO = None  # the reconstruction is always there

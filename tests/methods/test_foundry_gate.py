@@ -79,6 +79,12 @@ def test_gate_is_pulled_to_its_target_in_training_only(
     assert student.eval()(patches).penalty is None
 
 
+@pytest.mark.parametrize("values", [{"supertokens": 0}, {"tau": 0.0}, {"r": -0.1}, {"r": "never"}])
+def test_impossible_parameters_are_refused(values: dict[str, float | str]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        FoundryGate(**values)
+
+
 ZERO = None  # the reconstruction is always there
 
 

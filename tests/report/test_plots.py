@@ -13,8 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from foundry_bench.report import plots
-from foundry_bench.report.labels import place_labels
+from foundry_bench.report.labels import Colour, family_colour, place_labels
 from foundry_bench.report.leaderboard import build
+from foundry_bench.variants import FAMILIES
 
 
 def crowded(folder: Path) -> pd.DataFrame:
@@ -99,6 +100,80 @@ def test_a_long_front_is_named_at_even_steps() -> None:
 
 def test_rows_without_a_label_share_an_artist() -> None:
     axes = Figure().add_subplot()
-    plots._draw_unnamed(axes, swarm(1000), dict.fromkeys([f"method-{i}" for i in range(4)], (0.0, 0.0, 0.0)))
+    look = plots.Look(None, (0.0, 0.0, 0.0), "o")
+    plots._draw_unnamed(axes, swarm(1000), dict.fromkeys([f"method-{i}" for i in range(4)], look))
     assert len(axes.lines) == 4
     assert sum(len(line.get_xdata()) for line in axes.lines) == 1000
+
+
+SIGHT = {
+    "full": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "no red": ((0.152, 1.053, -0.205), (0.115, 0.786, 0.099), (-0.004, -0.048, 1.052)),
+    "no green": ((0.367, 0.861, -0.228), (0.280, 0.673, 0.047), (-0.012, 0.043, 0.969)),
+    "no blue": ((1.256, -0.077, -0.179), (-0.078, 0.931, 0.148), (0.005, 0.691, 0.304)),
+}
+"""What is left of linear red, green and blue without one kind of cone (Machado et al., 2009)."""
+
+
+def lab(colour: Colour, sight: str) -> np.ndarray:
+    """CIE Lab, (3,), of an sRGB colour as it is seen."""
+    srgb = np.array(colour)
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(np.array(SIGHT[sight]) @ linear, 0, 1)
+    to_xyz = ((0.4125, 0.3576, 0.1804), (0.2127, 0.7152, 0.0722), (0.0193, 0.1192, 0.9503))
+    ratio = np.array(to_xyz) @ seen / np.array([0.9505, 1.0, 1.0888])
+    x, y, z = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_of_families_are_told_apart_by_everybody(sight: str) -> None:
+    colours = [lab(family_colour(family), sight) for family in (*FAMILIES, None)]
+    assert min(float(np.linalg.norm(one - other)) for one, other in combinations(colours, 2)) > 11
+
+
+def test_methods_of_a_family_share_its_colour_and_differ_in_shape() -> None:
+    names = (
+        "teacher",
+        "tome",
+        "pitome",
+        "foundry",
+        "foundry+int8",
+        "int8",
+        "of-a-plugin-that-is-gone",
+        "gone+int8",
+    )
+    looks = plots.looks_of([plots.Point(name, "fmd", "", 1.0, 50.0, 1.0, False) for name in names])
+    assert looks["tome"].colour == looks["pitome"].colour == family_colour("merge")
+    assert looks["tome"].shape != looks["pitome"].shape
+    assert looks["foundry+int8"].family == "foundry"
+    assert looks["int8"].family == "quantise"
+    gone = {looks[name].colour for name in names if "gone" in name}
+    assert gone == {family_colour(None)}
+
+
+def test_the_legends_are_inside_the_figure_and_name_every_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plots, "_save", lambda figure, stem: drawn.append(figure) or [])
+    plots.accuracy_vs_flops(crowded(tmp_path), tmp_path)
+    (figure,) = drawn
+    (variants,), (methods,) = [axes.get_legend() for axes in figure.axes], figure.legends
+    texts = {text.get_text().strip() for text in methods.get_texts()}
+    assert {
+        "teacher",
+        "foundry",
+        "foundry-gate",
+        "tome",
+        "random-drop",
+        "reference",
+        "merge",
+        "drop",
+    } <= texts
+    assert {"Pareto front", "fmd", "off-the-shelf"} <= {text.get_text() for text in variants.get_texts()}
+    for legend in (variants, methods):
+        box = legend.get_window_extent()
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+    assert not methods.get_window_extent().overlaps(figure.axes[0].get_window_extent())

@@ -317,14 +317,14 @@ def test_fine_tuning_learns_and_draws_on_the_encoder(
     monkeypatch.setattr(classification, "FINETUNING", TUNED)
     data = replace(few, splits={"seed0": few.splits["seed0"]})
     given = []
-    original = classifier.fit
+    original = classifier.train_head
 
     def spy(head: torch.nn.Module, encoder: torch.nn.Module, *rest: Any, **named: Any) -> None:
         before = copy.deepcopy(encoder.state_dict())
         original(head, encoder, *rest, **named)
         given.append(any(not torch.equal(before[k], v) for k, v in encoder.state_dict().items()))
 
-    monkeypatch.setattr(classifier, "fit", spy)
+    monkeypatch.setattr(classifier, "train_head", spy)
     scores = Classification("finetune").evaluate(tiny_teacher, data, Context())
     assert given == [True], "one training for each split, which moves the copy's weights"
     assert scores.values[1].value > 0.45

@@ -22,7 +22,7 @@ from foundry_bench.tasks import partseg
 from foundry_bench.tasks.partseg import PartSegmentation
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.testing import check_task
-from foundry_bench.training.finetuning import fit
+from foundry_bench.training.finetuning import train_head
 
 TASK = PartSegmentation(splits=1, eval_points=256)
 CLASSES = ("so", "qfn_dfn", "diode_axial")
@@ -54,7 +54,7 @@ class Recorder:
         self.rows.append(rows)
         self.seeds.append(ctx.seed)
         if self.train:
-            fit(head, encoder, loss, rows, recipe, ctx, **kw)
+            train_head(head, encoder, loss, rows, recipe, ctx, **kw)
         head.eval()
 
 
@@ -62,7 +62,7 @@ class Recorder:
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """No training at all: scores are meaningless, and quick."""
     recorder = Recorder()
-    monkeypatch.setattr(partseg, "fit", recorder)
+    monkeypatch.setattr(partseg, "train_head", recorder)
     return recorder
 
 
@@ -227,9 +227,9 @@ def test_fine_tuning_reaches_the_encoder(
 
     def note(head: Any, encoder: Any, *args: Any, **kwargs: Any) -> None:
         copies.append(encoder)
-        fit(head, encoder, *args, **kwargs)
+        train_head(head, encoder, *args, **kwargs)
 
-    monkeypatch.setattr(partseg, "fit", note)
+    monkeypatch.setattr(partseg, "train_head", note)
     replace(TASK, mode="finetune").evaluate(tiny_teacher, data, Context())
     before, after = tiny_teacher.state_dict(), copies[0].state_dict()
     changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(value, after[name])}

@@ -12,14 +12,12 @@ import numpy as np
 from filelock import FileLock
 
 from foundry_bench.errors import UserError
-
-VARIABLE = "FOUNDRY_BENCH_CACHE"
-"""Environment variable that names the cache folder."""
+from foundry_bench.storage import CACHE_VARIABLE
 
 
 def cache_root() -> Path:
     """The folder that ``FOUNDRY_BENCH_CACHE`` names, or ``~/.cache/foundry-bench/datasets``."""
-    named = os.environ.get(VARIABLE)
+    named = os.environ.get(CACHE_VARIABLE)
     return Path(named) if named else Path.home() / ".cache" / "foundry-bench" / "datasets"
 
 
@@ -43,7 +41,7 @@ def kept(key: str, make: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise UserError(
             f"the cache {root} cannot be written ({error.strerror or error}); "
-            f"name a folder with enough space in the environment variable {VARIABLE}"
+            f"name a folder with enough space in the environment variable {CACHE_VARIABLE}"
         ) from error
     return folder
 

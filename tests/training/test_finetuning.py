@@ -20,7 +20,7 @@ from foundry_bench.methods.truncate import Truncate
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.training.finetuning import Loss, Recipe, fit, floating_parameters, seeded
+from foundry_bench.training.finetuning import Loss, Recipe, floating_parameters, seeded, train_head
 
 ROWS = np.arange(14)
 CTX = Context()
@@ -85,7 +85,9 @@ def test_a_recipe_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> Non
 
 def test_a_head_learns_what_can_be_learnt(features: Tensor) -> None:
     head = new_head()
-    fit(head, None, two_classes(head, features), ROWS, Recipe(60, batch_size=8, lr=1e-2), CTX, what="head")
+    train_head(
+        head, None, two_classes(head, features), ROWS, Recipe(60, batch_size=8, lr=1e-2), CTX, what="head"
+    )
     assert not head.training
     assert (head(features).argmax(dim=1) == torch.arange(len(ROWS)) % 2).all()
 
@@ -93,7 +95,7 @@ def test_a_head_learns_what_can_be_learnt(features: Tensor) -> None:
 def test_the_same_call_gives_the_same_weights_and_another_seed_others(features: Tensor) -> None:
     def trained(ctx: Context, what: str = "head") -> list[Tensor]:
         head = new_head()
-        fit(head, None, two_classes(head, features), ROWS, Recipe(3, batch_size=4), ctx, what=what)
+        train_head(head, None, two_classes(head, features), ROWS, Recipe(3, batch_size=4), ctx, what=what)
         return state(head)
 
     torch.manual_seed(1)
@@ -109,7 +111,7 @@ def test_the_callers_random_numbers_are_left_alone(features: Tensor) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    fit(head, None, two_classes(head, features), ROWS, Recipe(1), CTX, what="head")
+    train_head(head, None, two_classes(head, features), ROWS, Recipe(1), CTX, what="head")
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -123,7 +125,7 @@ def test_every_epoch_sees_each_row_once_in_even_batches(features: Tensor) -> Non
         return loss(rows)
 
     ctx = Context(progress=lambda what, done, total: told.append((what, done, total)))
-    fit(head, None, spy, ROWS[:13], Recipe(2, batch_size=4), ctx, what="head")
+    train_head(head, None, spy, ROWS[:13], Recipe(2, batch_size=4), ctx, what="head")
     assert sorted(len(rows) for rows in seen) == [3] * 6 + [4] * 2
     epochs = [np.concatenate(seen[:4]), np.concatenate(seen[4:])]
     assert all((np.sort(epoch) == np.arange(13)).all() for epoch in epochs)
@@ -145,7 +147,7 @@ def test_a_frozen_encoder_keeps_its_weights_and_statistics_and_mode(
 
     for training in (True, False):
         tiny_teacher.train(training)
-        fit(head, tiny_teacher, spy, ROWS, Recipe(1), CTX, what="head")
+        train_head(head, tiny_teacher, spy, ROWS, Recipe(1), CTX, what="head")
         assert tiny_teacher.training == training
     assert same(state(tiny_teacher), before)
     assert [p.requires_grad for p in tiny_teacher.parameters()] == flags
@@ -161,7 +163,7 @@ def test_the_encoder_thaws_after_its_share_of_the_epochs(
         seen.append((tiny_teacher.training, state(tiny_teacher.blocks)))
         return loss(rows)
 
-    fit(head, tiny_teacher, spy, ROWS, Recipe(5, batch_size=7, frozen=0.6), CTX, what="head")
+    train_head(head, tiny_teacher, spy, ROWS, Recipe(5, batch_size=7, frozen=0.6), CTX, what="head")
     assert [training for training, _ in seen] == [False] * 6 + [True] * 4
     moved = [not same(seen[0][1], blocks) for _, blocks in seen]
     assert moved == [False] * 7 + [True] * 3
@@ -175,7 +177,7 @@ def test_what_distillation_left_frozen_is_trained_too(
     assert not any(p.requires_grad for p in student.tokenizer.parameters())
     head, before = new_head(64), state(student)
     weights = [p.detach().clone() for p in student.tokenizer.parameters()]
-    fit(
+    train_head(
         head,
         student,
         on_encoder(head, student, patches),
@@ -197,7 +199,9 @@ def test_training_an_encoder_is_repeatable(tiny_teacher: PointTransformer, patch
     results = []
     for _ in range(2):
         encoder, head = copy.deepcopy(tiny_teacher), new_head(64)
-        fit(head, encoder, on_encoder(head, encoder, patches), ROWS, Recipe(2, frozen=0), CTX, what="both")
+        train_head(
+            head, encoder, on_encoder(head, encoder, patches), ROWS, Recipe(2, frozen=0), CTX, what="both"
+        )
         results.append(state(encoder, head))
     assert same(*results)
     assert not same(results[0][: len(state(tiny_teacher))], state(tiny_teacher))
@@ -218,10 +222,10 @@ def test_integer_weights_cannot_be_thawed_but_can_carry_a_head(
         return loss(rows)
 
     with pytest.raises(UserError, match=r"integers.*mode=svm") as error:
-        fit(head, student, spy, ROWS, Recipe(10, frozen=0.9), CTX, what="thaw")
+        train_head(head, student, spy, ROWS, Recipe(10, frozen=0.9), CTX, what="thaw")
     assert "\n" not in str(error.value)
     assert not asked, "it must say so before nine epochs are spent"
-    fit(head, student, loss, ROWS, Recipe(2, frozen=1), CTX, what="frozen")
+    train_head(head, student, loss, ROWS, Recipe(2, frozen=1), CTX, what="frozen")
     assert same(state(student), before)
 
 
@@ -236,7 +240,7 @@ def test_an_encoder_without_gradients_is_refused_and_comes_back_as_it_was(
         return head(pooled).float().square().mean()
 
     with pytest.raises(UserError, match=r"no gradient.*mode=svm"):
-        fit(head, tiny_teacher, loss, ROWS, Recipe(2, frozen=0), CTX, what="cut")
+        train_head(head, tiny_teacher, loss, ROWS, Recipe(2, frozen=0), CTX, what="cut")
     assert not tiny_teacher.training
     assert not any(p.requires_grad for p in tiny_teacher.parameters())
 
@@ -244,13 +248,15 @@ def test_an_encoder_without_gradients_is_refused_and_comes_back_as_it_was(
 def test_a_loss_that_is_not_finite_stops_the_training(features: Tensor) -> None:
     head = new_head()
     with pytest.raises(FloatingPointError, match="head: the loss is nan"):
-        fit(head, None, lambda rows: head(features).sum() * math.nan, ROWS, Recipe(1), CTX, what="head")
+        train_head(
+            head, None, lambda rows: head(features).sum() * math.nan, ROWS, Recipe(1), CTX, what="head"
+        )
 
 
 def test_one_row_is_not_enough(features: Tensor) -> None:
     head = new_head()
     with pytest.raises(ValueError, match="too few"):
-        fit(head, None, two_classes(head, features), ROWS[:1], Recipe(1), CTX, what="head")
+        train_head(head, None, two_classes(head, features), ROWS[:1], Recipe(1), CTX, what="head")
 
 
 def test_gradients_are_clipped() -> None:
@@ -263,6 +269,6 @@ def test_gradients_are_clipped() -> None:
             norms.append(float(torch.stack([layer.weight.grad.norm(), layer.bias.grad.norm()]).norm()))
         return 1e6 * (layer(torch.ones(2, 1)) + 3).square().sum()
 
-    fit(layer, None, loss, ROWS, Recipe(3, clip=0.5), CTX, what="layer")
+    train_head(layer, None, loss, ROWS, Recipe(3, clip=0.5), CTX, what="layer")
     assert norms == pytest.approx([0.5] * len(norms), rel=1e-3)
     assert len(norms) == 2

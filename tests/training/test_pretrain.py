@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,19 @@ from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.errors import UserError
 from foundry_bench.points.patches import Patches
-from foundry_bench.training.objectives import canonical_code, chamfer, contrast
+from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.training.objectives import (
+    CELLS,
+    HALF_WIDTHS,
+    Heads,
+    LossWeights,
+    canonical_code,
+    chamfer,
+    complete,
+    contrast,
+    objective,
+    occupied,
+)
 from foundry_bench.training.pretrain import PretrainConfig, pretrain, sampling_weights
 from foundry_bench.training.views import ViewBank, turn
 from tests.conftest import TINY
@@ -35,6 +48,49 @@ def test_canonical_code_does_not_depend_on_point_order(clouds: PointCloudDataset
     points = torch.from_numpy(clouds.points)
     codes = [canonical_code(p, 8) for p in (points, points.flip(1))]
     assert torch.allclose(codes[0].abs(), codes[1].abs(), atol=1e-3)
+
+
+def test_local_completion_asks_for_the_cells_around_each_token_that_hold_a_centre() -> None:
+    around = torch.tensor([[[0.1, -0.2, 0.3]]])
+    near, far = (half / CELLS for half in HALF_WIDTHS)  # half a cell
+    offsets = [[near, near, near], [near, near, -3 * near], [-3 * far, far, far], [far, far, 5 * far]]
+    cells = occupied(around + torch.tensor([offsets]), around).view(len(HALF_WIDTHS), CELLS, CELLS, CELLS)
+    assert cells.nonzero().tolist() == [[0, 2, 2, 0], [0, 2, 2, 2], [1, 0, 2, 2], [1, 2, 2, 1], [1, 2, 2, 2]]
+
+
+def test_local_completion_is_low_only_for_the_tokens_own_surroundings(clouds: PointCloudDataset) -> None:
+    centers = torch.from_numpy(clouds.points[:4, :64])
+    visible = torch.rand(4, 64, generator=torch.Generator().manual_seed(0)).argsort(dim=1)[:, :24]
+    sure = 20 * occupied(centers, centers.gather(1, visible[..., None].expand(-1, -1, 3))) - 10
+    assert float(complete(sure, centers, visible)) < 0.01 < float(complete(sure.roll(1, 1), centers, visible))
+    alone = occupied(centers[:, :1], centers[:, :1])
+    assert alone.sum() == 4 * len(HALF_WIDTHS)
+
+
+def test_only_terms_with_a_weight_are_computed_and_the_others_start_as_without_them(
+    clouds: PointCloudDataset,
+) -> None:
+    def made(complete: bool) -> Heads:
+        torch.manual_seed(0)
+        return Heads(TINY, 8, complete=complete)
+
+    without, heads = made(False).state_dict(), made(True)
+    assert without.keys() == {name for name in heads.state_dict() if not name.startswith("complete.")}
+    assert all(torch.equal(value, heads.state_dict()[name]) for name, value in without.items())
+    bank = ViewBank.build(torch.from_numpy(clouds.points[:4]), TINY, 2, torch.Generator().manual_seed(0))
+    first, second = (bank.draw(torch.arange(4), torch.full((4,), v)) for v in (0, 1))
+    weights = LossWeights(reconstruct=1.0, contrast=0.5, recognize=0.0, canonical=0.0, complete=6.0)
+    generator = torch.Generator().manual_seed(0)
+    loss, terms = objective(
+        PointTransformer(TINY), heads, (first, second), torch.zeros(4, 8), weights, 6, generator
+    )
+    loss.backward()
+    assert terms.keys() == {"reconstruct", "contrast", "complete", "feature_std"}
+    assert float(loss.detach()) == pytest.approx(
+        terms["reconstruct"] + 0.5 * terms["contrast"] + 6 * terms["complete"]
+    )
+    assert heads.complete[0].weight.grad.abs().sum() > 0
+    assert heads.canonical.weight.grad is None
 
 
 def test_paired_views_share_no_point(clouds: PointCloudDataset) -> None:
@@ -95,6 +151,19 @@ def test_checkpoints_of_another_configuration_or_truncated_are_refused(
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match="cannot be read"):
         pretrain(clouds, short, tmp_path, Context())
+
+
+def test_a_checkpoint_from_before_settings_were_added_is_continued(
+    clouds: PointCloudDataset, tmp_path: Path
+) -> None:
+    short = replace(CONFIG, steps=2, probe_every=2)
+    pretrain(clouds, short, tmp_path, Context())
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    config = json.loads(saved["config"])
+    del config["weights"]["complete"], config["autocast"]
+    torch.save({**saved, "config": json.dumps(config)}, tmp_path / "checkpoint.pt")
+    log = pretrain(clouds, replace(short, steps=4), tmp_path, Context())[1]
+    assert [row["step"] for row in log if "loss" in row] == [2, 4]
 
 
 def test_unknown_settings_are_named() -> None:
