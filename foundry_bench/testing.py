@@ -155,16 +155,20 @@ def check_extra_rows(student: Encoder, teacher: PointTransformer, points: Tensor
     with torch.no_grad():
         tokens = student(patches, levels=True)
         check_tokens(tokens, shape, f"{name} of a teacher with {config.prefix} extra rows")
+        if not len(getattr(student, "blocks", ())):
+            return
+        before = tokens.features
         for which in ("prefix", "prefix_pos"):
             rows = getattr(student, which, None)
-            if rows is None or not len(getattr(student, "blocks", ())):
+            if rows is None:
                 continue
             rows.add_(torch.linspace(-1, 1, rows.numel()).reshape(rows.shape).to(rows))
-            changed = not torch.equal(student(patches).features, tokens.features)
+            after = student(patches).features
             require(
-                changed,
+                not torch.equal(before, after),
                 f"{name}: the teacher's extra rows ({which}) do not reach the tokens; run the blocks by self.run(x, pos)",
             )
+            before = after
 
 
 def with_extra_rows(teacher: PointTransformer, count: int) -> PointTransformer:
