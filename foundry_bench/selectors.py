@@ -84,7 +84,7 @@ def _values(text: str, body: str) -> dict[str, tuple[Any, ...]]:
         key = named or key
         if not key:
             raise UserError(
-                f"cannot read selector {text!r}; {item!r} belongs to no parameter, write param={item}"
+                f"cannot read selector {text!r}; {item!r} belongs to no parameter, write param={item.lstrip('=')}"
             )
         try:
             values[key] = (*values.get(key, ()), read_text(value))

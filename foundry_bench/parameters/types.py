@@ -109,6 +109,8 @@ def _refusal(label: str, name: str, value: Any, hint: Any, default: Any, error: 
         takes = f"must be {error} and takes {_takes(hint, bounded=False)}"
     else:
         takes = f"{'must be' if get_origin(hint) is Literal else 'takes'} {_takes(hint)}"
+    if isinstance(value, int | float) and str in (hint, *get_args(hint)):
+        default = str(value)  # a number is text in quotes
     example = as_text(_example(hint) if default in (MISSING, None, "") else default)
     shown = text if len(text) <= 60 else f"{text[:60]}..."
     return f"{label}[{name}={shown}]: {name} {takes}, such as {label}[{name}={example}]"
