@@ -191,8 +191,6 @@ def known_of_patches(tokens: Tensor, pos: Tensor, foundry: Foundry) -> Tensor | 
 
 # Controls: Foundry without one of its parts. `residual=False` is a line of `known_of_patches`.
 
-ENCODERS = ("teacher", "random", "frozen")
-
 
 def assign_at_random(order: Tensor, supertokens: int) -> Tensor:
     """One-hot (B, T, s) groups of equal size that mean nothing: the control for what is learned in the assignment.
@@ -281,14 +279,6 @@ class Foundry(Method):
     located: bool = False
     mean_position: bool = True
     cau_skip: bool = False
-
-    def __post_init__(self) -> None:
-        if self.supertokens < 0 or self.tau <= 0:
-            raise ValueError(f"supertokens must be >= 0 and tau > 0, got {self.supertokens} and {self.tau}")
-        if self.assignment not in ASSIGNMENTS:
-            raise ValueError(f"assignment must be one of {', '.join(ASSIGNMENTS)}, got {self.assignment!r}")
-        if self.encoder not in ENCODERS:
-            raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, got {self.encoder!r}")
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

@@ -116,12 +116,6 @@ class FoundryGate(Method):
     weight: float = 1.0
     target: float = 0.25
 
-    def __post_init__(self) -> None:
-        if self.supertokens < 1 or self.tau <= 0:
-            raise ValueError(f"supertokens must be >= 1 and tau > 0, got {self.supertokens} and {self.tau}")
-        if self.r != "auto" and (isinstance(self.r, str) or self.r < 0):
-            raise ValueError(f"r must be 'auto' or a number >= 0, got {self.r!r}")
-
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
         student = FoundryGateStudent(source, self)

@@ -48,10 +48,6 @@ class ThreeDLST(Expert):
     tau: Annotated[float, Bounds(above=0)] = 1.0
     sharpness: Annotated[float, Bounds(at_least=0)] = 20.0
 
-    def __post_init__(self) -> None:
-        if self.supertokens < 1 or self.tau <= 0:
-            raise ValueError(f"supertokens must be >= 1 and tau > 0, got {self.supertokens} and {self.tau}")
-
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
         foundry = Foundry(self.supertokens, tau=self.tau, assignment="soft")

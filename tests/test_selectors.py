@@ -116,7 +116,7 @@ WRONG = {
     "foundry[tau=.inf]": "tau takes a number above 0, such as foundry[tau=1.0]",
     "foundry[assignment=firm]": "assignment must be one of hard, soft, random, such as foundry[assignment=hard]",
     "foundry[position=1]": "position takes true or false, such as foundry[position=True]",
-    "foundry-gate[r=often]": "r takes a number of at least 0 or auto, such as foundry-gate[r=auto]",
+    "foundry-gate[r=often]": "r must be a number of at least 0 or auto, such as foundry-gate[r=auto]",
     "kd[depth=1.5]": "depth takes a whole number of at least 1, such as kd[depth=2]",
     "kd[depth=True]": "depth takes a whole number of at least 1, such as kd[depth=2]",
     "kd[width=True]": "width takes a number in (0, 1], such as kd[width=1.0]",

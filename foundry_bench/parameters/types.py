@@ -108,12 +108,17 @@ def _refusal(label: str, name: str, value: Any, hint: Any, default: Any, error: 
     if isinstance(error, _OutOfBoundsError):
         takes = f"must be {error} and takes {_takes(hint, bounded=False)}"
     else:
-        takes = f"{'must be' if get_origin(hint) is Literal else 'takes'} {_takes(hint)}"
+        takes = f"{'must be' if _has_choices(hint) else 'takes'} {_takes(hint)}"
     if isinstance(value, int | float) and str in (hint, *get_args(hint)):
         default = str(value)  # a number is text in quotes
     example = as_text(_example(hint) if default in (MISSING, None, "") else default)
     shown = text if len(text) <= 60 else f"{text[:60]}..."
     return f"{label}[{name}={shown}]: {name} {takes}, such as {label}[{name}={example}]"
+
+
+def _has_choices(hint: Any) -> bool:
+    """Whether some values of an annotation are given word for word."""
+    return get_origin(hint) is Literal or any(_has_choices(member) for member in get_args(hint))
 
 
 @lru_cache(maxsize=256)

@@ -461,7 +461,8 @@ def test_a_cell_that_would_go_on_for_long_ends_with_its_driver(site: Path, tmp_p
 
 
 def test_what_another_sweep_could_not_do_is_not_tried_again(tmp_path: Path) -> None:
-    about = {"method": {"name": "x"}, "shown": "", "variant": None, "seed": 0, "teacher": {"sha256": "t"}}
+    names = {"method": {"name": "x"}, "params": {}, "shown": "", "variant": None}
+    about = {**names, "seed": 0, "teacher": {"sha256": "t"}}
     cell, store = Cell(STUDENT, about), Store(tmp_path)
     heard: list[dict[str, Any]] = []
 
