@@ -15,12 +15,12 @@ import json
 import re
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from foundry_bench.cost import count_macs
 from foundry_bench.encoder import Embedding, Encoder, TokenEncoder, Tokens, pool
@@ -33,6 +33,8 @@ from foundry_bench.training.expert import Expert
 from foundry_bench.variants import FAMILIES, Paper
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from foundry_bench.context import Context
     from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.task import Task
@@ -40,11 +42,19 @@ if TYPE_CHECKING:
 CLOUDS = 4
 TOLERANCE = 1e-4
 """Largest difference of two outputs that should be equal up to the order of summation."""
-EXTRA_ROWS = (1, 3)
-"""Rows in front of the patches of the teachers that every method is also tried on."""
 ABSTRACT = 100
 """Most characters of a method's abstract."""
 ARXIV = re.compile(r"\d{4}\.\d{4,5}")
+LOSSLESS = 1e-5
+"""Largest difference from the teacher's tokens at a setting that compresses nothing."""
+PREFIXES = (1, 3)
+"""Rows in front of the patches that stand for none of them, of the teachers that a method is tried on besides its own."""
+REMEDY = (
+    "run blocks by self.run(x, pos) of TokenStudent, in a ReducingStudent by self.through(stream, block), never one by one: "
+    "they also run the rows that some teachers have in front of the patches (a CLS token)"
+)
+
+E = TypeVar("E", bound=Encoder)
 
 
 class ConformanceError(AssertionError):
@@ -69,14 +79,12 @@ def check_method(method: Method, teacher: Encoder, data: PointCloudDataset, ctx:
     require(_equal_states(student, twin), f"{method.name}: the same seed must give the same student")
     points = _clouds(data, student)
     check_encoder(student, teacher, points)
-    if isinstance(teacher, PointTransformer):
-        for count in EXTRA_ROWS:
-            front = with_extra_rows(teacher, count)
-            check_extra_rows(make_student(method, front, data, ctx), front, points)
     other = make_student(method, _stranger(teacher), data, ctx.for_component("other seed"))
     check_state(student, other, points)
     if ctx.trains:
         check_training_step(method, make_student(method, teacher, data, ctx), teacher, points, ctx.variant)
+    if isinstance(teacher, PointTransformer):
+        check_prefix(method, teacher, data, ctx)
     require(_unchanged(teacher, before), f"{method.name}: the teacher must stay untouched")
 
 
@@ -143,46 +151,6 @@ def check_encoder(encoder: Encoder, teacher: Encoder, points: Tensor) -> None:
     except UserError as error:
         raise ConformanceError(str(error)) from error
     require(count.total > 0, f"{name}: an encoder must cost something")
-
-
-def check_extra_rows(student: Encoder, teacher: PointTransformer, points: Tensor) -> None:
-    """A student of a ``teacher`` that runs rows in front of the patches (a CLS token) gives a row per patch all the same, and
-    where it runs blocks of the teacher, these rows and their positions take part."""
-    name, config = type(student).__name__, teacher.config
-    student.eval()
-    patches = student.tokenize(points)
-    shape = (len(points), config.groups, config.dim)
-    with torch.no_grad():
-        tokens = student(patches, levels=True)
-        check_tokens(tokens, shape, f"{name} of a teacher with {config.prefix} extra rows")
-        if not len(getattr(student, "blocks", ())):
-            return
-        before = tokens.features
-        for which in ("prefix", "prefix_pos"):
-            rows = getattr(student, which, None)
-            if rows is None:
-                continue
-            rows.add_(torch.linspace(-1, 1, rows.numel()).reshape(rows.shape).to(rows))
-            after = student(patches).features
-            require(
-                not torch.equal(before, after),
-                f"{name}: the teacher's extra rows ({which}) do not reach the tokens; run the blocks by self.run(x, pos)",
-            )
-            before = after
-
-
-def with_extra_rows(teacher: PointTransformer, count: int) -> PointTransformer:
-    """A copy of ``teacher`` with ``count`` rows in front of the patches, in evaluation mode and without gradients."""
-    front = PointTransformer(replace(teacher.config, prefix=count))
-    front.load_state_dict(
-        {key: value for key, value in teacher.state_dict().items() if not key.startswith("prefix")},
-        strict=False,
-    )
-    with torch.no_grad():
-        for rows in (front.prefix, front.prefix_pos):
-            if rows is not None:
-                rows.copy_(torch.linspace(-1, 1, rows.numel()).sin().reshape(rows.shape))
-    return front.to(next(teacher.parameters()).device).eval().requires_grad_(False)
 
 
 def check_tokens(tokens: Tokens, shape: tuple[int, ...], name: str) -> None:
@@ -254,6 +222,51 @@ def check_training_step(
     optimizer.step()
 
 
+def check_prefix(method: Method, teacher: PointTransformer, data: PointCloudDataset, ctx: Context) -> None:
+    """A student of a teacher that runs rows in front of the patches (a CLS token) runs them too, and gives the patches alone.
+
+    The method is tried on copies of ``teacher`` with no, one and three such rows. Every block runs them as the block before
+    left them, with their positions; what is in them reaches the patches through attention and in no other way; and a student
+    that is its teacher to 1e-5 without them is its teacher with them.
+    """
+    plain = with_prefix(teacher, 0)
+    student = make_student(method, plain, data, ctx)
+    points = _clouds(data, student)
+    lossless = _distance(student, plain, points) <= LOSSLESS
+    for count in PREFIXES:
+        behind = with_prefix(teacher, count)
+        student = make_student(method, behind, data, ctx)
+        name = f"{method.name}, of a teacher with {count} rows in front of the patches"
+        with torch.no_grad():
+            tokens = student.eval()(student.tokenize(points), levels=True)
+        check_tokens(tokens, (len(points), behind.config.groups, behind.config.dim), name)
+        away = _distance(student, behind, points)
+        for holds, rule in (
+            (_runs_prefix(student, points, ctx.trains), "every block must run these rows"),
+            (_heeds_prefix(student, method, behind, data, ctx), "what is in these rows must matter"),
+            (not _leaks_prefix(method, behind, data, ctx), "these rows must not be read as patches"),
+            (
+                not lossless or away <= LOSSLESS,
+                f"must be its teacher, as it is without them, and is {away:.2g} away",
+            ),
+        ):
+            require(holds, f"{name}: {rule}; {REMEDY}")
+        if ctx.trains:
+            check_training_step(method, student, behind, points, ctx.variant)
+
+
+@torch.no_grad()
+def with_prefix(teacher: PointTransformer, count: int) -> PointTransformer:
+    """A copy of ``teacher`` with ``count`` random rows in front of the patches instead of its own."""
+    made = copy.deepcopy(teacher)
+    made.config = replace(teacher.config, prefix=count)
+    like = next(teacher.parameters())
+    for seed, name in enumerate(("prefix", "prefix_pos")):
+        rows = torch.randn(1, count, made.config.dim, generator=torch.Generator().manual_seed(seed))
+        made.register_parameter(name, nn.Parameter(rows.to(like), like.requires_grad) if count else None)
+    return made
+
+
 def training_inputs(student: Encoder, patches: Patches) -> Patches | Embedding:
     """What the distillation trainer hands to a method's loss: tokens where the tokenizer is frozen, else
     patches."""
@@ -287,14 +300,117 @@ def check_task(task: Task, encoder: Encoder, data: PointCloudDataset, ctx: Conte
     require(_unchanged(encoder, before), f"{task.name}: a task must leave the frozen encoder untouched")
 
 
+def _runs_prefix(student: Encoder, points: Tensor, trains: bool) -> bool:
+    """Whether every block starts with the rows that a student holds, as the block before left them, at their positions, in
+    training too; True for a student without them, or with other blocks than timm's."""
+    rows, pos = getattr(student, "prefix", None), getattr(student, "prefix_pos", None)
+    if rows is None or pos is None:
+        return True
+    for training in (False, True) if trains else (False,):
+        seen = _layers_run(student, points, training)
+        if [layer for layer, _, _ in seen] != len(seen) // 4 * ["norm1", "proj", "norm2", "mlp"]:
+            continue
+        x = rows.expand(len(points), -1, -1)
+        for at in range(0, len(seen), 4):
+            (_, start, _), (_, _, attended), (_, middle, _), (_, _, out) = seen[at : at + 4]
+            front = [value[:, : rows.shape[1]] for value in (start, attended, middle, out)]
+            if not (_close(front[0], x + pos) and _close(front[2], front[0] + front[1])):
+                return False
+            x = front[2] + front[3]
+    return True
+
+
 @torch.no_grad()
-def _stranger(teacher: Encoder) -> Encoder:
-    """A teacher of the same sizes that knows nothing."""
+def _layers_run(student: Encoder, points: Tensor, training: bool = False) -> list[tuple[str, Tensor, Tensor]]:
+    """The norms, attention's projections and MLPs of the blocks of ``student`` as they run: name, input and output."""
+    student, seen = copy.deepcopy(student), []
+    for block in student.modules():
+        if isinstance(getattr(block, "attn", None), nn.Module):
+            for name in ("norm1", "attn.proj", "norm2", "mlp"):
+                layer = name.rpartition(".")[2]
+                block.get_submodule(name).register_forward_hook(
+                    lambda _, inputs, out, layer=layer: seen.append((layer, inputs[0], out))
+                )
+    student.train(training)(student.tokenize(points))
+    return seen
+
+
+def _heeds_prefix(
+    student: Encoder, method: Method, teacher: PointTransformer, data: PointCloudDataset, ctx: Context
+) -> bool:
+    """Whether other rows, and other positions of them, in a student with blocks make another encoder, in training too. One
+    that holds none has to be another if its teacher's are others, unless nothing of the teacher's blocks is in it."""
+    points = _clouds(data, student)
+    own = [name for name, _ in student.named_parameters() if _in_prefix(name)]
+    if own:
+        modes = (False, True) if ctx.trains else (False,)
+        others = [_stranger(student, name.__eq__) for name in own]
+        blocks = any(hasattr(module, "attn") for module in student.modules())
+        return not blocks or all(_differ(student, other, points, mode) for other in others for mode in modes)
+    of_rows, of_blocks = (
+        make_student(method, _stranger(teacher, chosen), data, ctx) for chosen in (_in_prefix, _in_blocks)
+    )
+    return _differ(student, of_rows, points) or not _differ(student, of_blocks, points)
+
+
+def _leaks_prefix(method: Method, teacher: PointTransformer, data: PointCloudDataset, ctx: Context) -> bool:
+    """Whether a student heeds the rows it holds though its attention looks at all rows alike and adds nothing."""
+    student = make_student(method, _without_attention(teacher), data, ctx)
+    student, points = _without_attention(student), _clouds(data, student)
+    mute = not any(bool(out.any()) for layer, _, out in _layers_run(student, points) if layer == "proj")
+    return mute and _differ(student, _stranger(student, _in_prefix), points)
+
+
+@torch.no_grad()
+def _without_attention(encoder: E) -> E:
+    """A copy of ``encoder`` without queries and without what attention adds, as far as its layers are plain ones."""
+    made = copy.deepcopy(encoder)
+    for block in made.modules():
+        qkv, proj = (getattr(getattr(block, "attn", None), name, None) for name in ("qkv", "proj"))
+        if isinstance(qkv, nn.Linear) and isinstance(proj, nn.Linear):
+            for layer, rows in ((qkv, qkv.out_features // 3), (proj, proj.out_features)):
+                layer.weight[:rows] = 0
+                if layer.bias is not None:
+                    layer.bias[:rows] = 0
+    return made
+
+
+def _in_prefix(name: str) -> bool:
+    return name.rpartition(".")[2] in ("prefix", "prefix_pos")
+
+
+def _in_blocks(name: str) -> bool:
+    return name.startswith("blocks.")
+
+
+@torch.no_grad()
+def _distance(student: Encoder, teacher: Encoder, points: Tensor) -> float:
+    """Largest difference of the student's features from the teacher's."""
+    ours, theirs = (encoder.eval()(encoder.tokenize(points)).features for encoder in (student, teacher))
+    return float((ours - theirs).abs().max())
+
+
+@torch.no_grad()
+def _differ(one: Encoder, other: Encoder, points: Tensor, training: bool = False) -> bool:
+    """Whether two encoders give different features to the same clouds, with the same random draws."""
+    found = []
+    for encoder in (one, other):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            fresh = copy.deepcopy(encoder).train(training)
+            found.append(fresh(fresh.tokenize(points)).features)
+    return not torch.equal(*found)
+
+
+@torch.no_grad()
+def _stranger(teacher: Encoder, chosen: Callable[[str], bool] = lambda name: True) -> Encoder:
+    """An encoder of the same sizes that knows nothing in its parameters with ``chosen`` names."""
     stranger = copy.deepcopy(teacher)
-    for parameter in stranger.parameters():
-        parameter.normal_(
-            std=0.05, generator=torch.Generator(parameter.device).manual_seed(parameter.numel())
-        )
+    for name, parameter in stranger.named_parameters():
+        if chosen(name):
+            parameter.normal_(
+                std=0.05, generator=torch.Generator(parameter.device).manual_seed(parameter.numel())
+            )
     return stranger
 
 

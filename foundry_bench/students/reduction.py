@@ -68,7 +68,9 @@ class ReducingStudent(TokenStudent):
         if stream.prefix is not None:
             return *stream.prefix.in_front(stream.x, stream.pos), stream.prefix
         if self.prefix is not None:
-            raise ValueError("a stream lost the teacher's prefix; make streams by dataclasses.replace")
+            raise ValueError(
+                "a stream lost the teacher's prefix; make it from the one before by Stream.of_pass"
+            )
         return stream.x, stream.pos, None
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
