@@ -1,0 +1,178 @@
+"""What a student has to keep of a teacher that runs rows in front of the patches (a CLS token)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from foundry_bench.encoder import Encoder
+from foundry_bench.method import Method
+from foundry_bench.students.files import make_student
+from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.testing.rules import close, require, some_clouds, stranger_to
+from foundry_bench.testing.students import check_tokens, check_training_step
+
+if TYPE_CHECKING:
+    from foundry_bench.context import Context
+    from foundry_bench.datasets import PointCloudDataset
+
+LOSSLESS = 1e-5
+"""Largest difference from the teacher's tokens at a setting that compresses nothing."""
+PREFIXES = (1, 3)
+"""Rows in front of the patches that stand for none of them, of the teachers that a method is tried on besides its own."""
+REMEDY = (
+    "run blocks by self.run(x, pos) of TokenStudent, in a ReducingStudent by self.through(stream, block), never one by one: "
+    "they also run the rows that some teachers have in front of the patches (a CLS token)"
+)
+E = TypeVar("E", bound=Encoder)
+
+
+def check_prefix(method: Method, teacher: PointTransformer, data: PointCloudDataset, ctx: Context) -> None:
+    """A student of a teacher that runs rows in front of the patches (a CLS token) runs them too, and gives the patches alone.
+
+    The method is tried on copies of ``teacher`` with no, one and three such rows. Every block runs them as the block before
+    left them, with their positions; what is in them reaches the patches through attention and in no other way; and a student
+    that is its teacher to 1e-5 without them is its teacher with them.
+    """
+    plain = with_prefix(teacher, 0)
+    student = make_student(method, plain, data, ctx)
+    points = some_clouds(data, student)
+    lossless = _distance(student, plain, points) <= LOSSLESS
+    for count in PREFIXES:
+        behind = with_prefix(teacher, count)
+        student = make_student(method, behind, data, ctx)
+        name = f"{method.name}, of a teacher with {count} rows in front of the patches"
+        with torch.no_grad():
+            tokens = student.eval()(student.tokenize(points), levels=True)
+        check_tokens(tokens, (len(points), behind.config.groups, behind.config.dim), name)
+        away = _distance(student, behind, points)
+        for holds, rule in (
+            (_runs_prefix(student, points, ctx.trains), "every block must run these rows"),
+            (_heeds_prefix(student, method, behind, data, ctx), "what is in these rows must matter"),
+            (not _leaks_prefix(method, behind, data, ctx), "these rows must not be read as patches"),
+            (
+                not lossless or away <= LOSSLESS,
+                f"must be its teacher, as it is without them, and is {away:.2g} away",
+            ),
+        ):
+            require(holds, f"{name}: {rule}; {REMEDY}")
+        if ctx.trains:
+            check_training_step(method, student, behind, points, ctx.variant)
+
+
+@torch.no_grad()
+def with_prefix(teacher: PointTransformer, count: int) -> PointTransformer:
+    """A copy of ``teacher`` with ``count`` random rows in front of the patches instead of its own."""
+    made = copy.deepcopy(teacher)
+    made.config = replace(teacher.config, prefix=count)
+    like = next(teacher.parameters())
+    for seed, name in enumerate(("prefix", "prefix_pos")):
+        rows = torch.randn(1, count, made.config.dim, generator=torch.Generator().manual_seed(seed))
+        made.register_parameter(name, nn.Parameter(rows.to(like), like.requires_grad) if count else None)
+    return made
+
+
+def _runs_prefix(student: Encoder, points: Tensor, trains: bool) -> bool:
+    """Whether every block starts with the rows that a student holds, as the block before left them, at their positions, in
+    training too; True for a student without them, or with other blocks than timm's."""
+    rows, pos = getattr(student, "prefix", None), getattr(student, "prefix_pos", None)
+    if rows is None or pos is None:
+        return True
+    for training in (False, True) if trains else (False,):
+        seen = _layers_run(student, points, training)
+        if [layer for layer, _, _ in seen] != len(seen) // 4 * ["norm1", "proj", "norm2", "mlp"]:
+            continue
+        x = rows.expand(len(points), -1, -1)
+        for at in range(0, len(seen), 4):
+            (_, start, _), (_, _, attended), (_, middle, _), (_, _, out) = seen[at : at + 4]
+            front = [value[:, : rows.shape[1]] for value in (start, attended, middle, out)]
+            if not (close(front[0], x + pos) and close(front[2], front[0] + front[1])):
+                return False
+            x = front[2] + front[3]
+    return True
+
+
+@torch.no_grad()
+def _layers_run(student: Encoder, points: Tensor, training: bool = False) -> list[tuple[str, Tensor, Tensor]]:
+    """The norms, attention's projections and MLPs of the blocks of ``student`` as they run: name, input and output."""
+    student, seen = copy.deepcopy(student), []
+    for block in student.modules():
+        if isinstance(getattr(block, "attn", None), nn.Module):
+            for name in ("norm1", "attn.proj", "norm2", "mlp"):
+                layer = name.rpartition(".")[2]
+                block.get_submodule(name).register_forward_hook(
+                    lambda _, inputs, out, layer=layer: seen.append((layer, inputs[0], out))
+                )
+    student.train(training)(student.tokenize(points))
+    return seen
+
+
+def _heeds_prefix(
+    student: Encoder, method: Method, teacher: PointTransformer, data: PointCloudDataset, ctx: Context
+) -> bool:
+    """Whether other rows, and other positions of them, in a student with blocks make another encoder, in training too. One
+    that holds none has to be another if its teacher's are others, unless nothing of the teacher's blocks is in it."""
+    points = some_clouds(data, student)
+    own = [name for name, _ in student.named_parameters() if _in_prefix(name)]
+    if own:
+        modes = (False, True) if ctx.trains else (False,)
+        others = [stranger_to(student, name.__eq__) for name in own]
+        blocks = any(hasattr(module, "attn") for module in student.modules())
+        return not blocks or all(_differ(student, other, points, mode) for other in others for mode in modes)
+    of_rows, of_blocks = (
+        make_student(method, stranger_to(teacher, chosen), data, ctx) for chosen in (_in_prefix, _in_blocks)
+    )
+    return _differ(student, of_rows, points) or not _differ(student, of_blocks, points)
+
+
+def _leaks_prefix(method: Method, teacher: PointTransformer, data: PointCloudDataset, ctx: Context) -> bool:
+    """Whether a student heeds the rows it holds though its attention looks at all rows alike and adds nothing."""
+    student = make_student(method, _without_attention(teacher), data, ctx)
+    student, points = _without_attention(student), some_clouds(data, student)
+    mute = not any(bool(out.any()) for layer, _, out in _layers_run(student, points) if layer == "proj")
+    return mute and _differ(student, stranger_to(student, _in_prefix), points)
+
+
+@torch.no_grad()
+def _without_attention(encoder: E) -> E:
+    """A copy of ``encoder`` without queries and without what attention adds, as far as its layers are plain ones."""
+    made = copy.deepcopy(encoder)
+    for block in made.modules():
+        qkv, proj = (getattr(getattr(block, "attn", None), name, None) for name in ("qkv", "proj"))
+        if isinstance(qkv, nn.Linear) and isinstance(proj, nn.Linear):
+            for layer, rows in ((qkv, qkv.out_features // 3), (proj, proj.out_features)):
+                layer.weight[:rows] = 0
+                if layer.bias is not None:
+                    layer.bias[:rows] = 0
+    return made
+
+
+def _in_prefix(name: str) -> bool:
+    return name.rpartition(".")[2] in ("prefix", "prefix_pos")
+
+
+def _in_blocks(name: str) -> bool:
+    return name.startswith("blocks.")
+
+
+@torch.no_grad()
+def _distance(student: Encoder, teacher: Encoder, points: Tensor) -> float:
+    """Largest difference of the student's features from the teacher's."""
+    ours, theirs = (encoder.eval()(encoder.tokenize(points)).features for encoder in (student, teacher))
+    return float((ours - theirs).abs().max())
+
+
+@torch.no_grad()
+def _differ(one: Encoder, other: Encoder, points: Tensor, training: bool = False) -> bool:
+    """Whether two encoders give different features to the same clouds, with the same random draws."""
+    found = []
+    for encoder in (one, other):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            fresh = copy.deepcopy(encoder).train(training)
+            found.append(fresh(fresh.tokenize(points)).features)
+    return not torch.equal(*found)
