@@ -46,7 +46,7 @@ def pretrain(
     with long_work() as (progress, log):
         ctx = Context(device=torch.device(device), progress=progress, log=log)
         try:
-            model, history = train(data, settings, out, ctx, _probe(settings.autocast) if probe else None)
+            model, history = train(data, settings, out, ctx, _probe() if probe else None)
         except FloatingPointError as error:
             raise UserError(str(error)) from error
     save_teacher(model, out, _provenance(settings, data, history))
@@ -66,19 +66,18 @@ def _settings(config: Path | None, steps: int | None) -> Any:
     return PretrainConfig.from_dict({**values, **({"steps": steps} if steps else {})})
 
 
-def _probe(autocast: bool) -> Any:
-    import torch
-
+def _probe() -> Any:
     from foundry_bench.datasets import load_embedded
     from foundry_bench.heads.features import embed_clouds, turned
     from foundry_bench.heads.probe import linear_probe, never_tested
+    from foundry_bench.training.precision import autocast
 
     data = never_tested(load_embedded("kicad"))
     points = turned(data.points[:], data.paths)
 
     def measure(model: Any) -> float:
         device = next(model.parameters()).device
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
+        with autocast(device):
             features = embed_clouds(model, points, device=device)
         return linear_probe(features, data)["mean"]
 

@@ -24,6 +24,7 @@ from foundry_bench.heads.probing import CHUNK, posed
 from foundry_bench.points.sampling import gather
 from foundry_bench.points.transforms import augment, normalize
 from foundry_bench.training.finetuning import Recipe, seeded, train_head
+from foundry_bench.training.precision import autocast
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
@@ -120,7 +121,7 @@ class FinetunedClassifier:
             points = self.clouds(chunk)
             for view in range(self.how.views):
                 seen = random_views(points, self.encoder.config.points, self.how, generator).numpy()
-                with torch.autocast(self.ctx.device.type, dtype=torch.bfloat16):
+                with autocast(self.ctx.device):
                     features[chunk, view] = embed_clouds(self.encoder, seen, device=self.ctx.device)
                 done = start * self.how.views + (view + 1) * len(chunk)
                 self.ctx.progress("embedding views", done, len(rows) * self.how.views)

@@ -26,6 +26,7 @@ from foundry_bench.sweep.record import Identity, Record, Spec, blank_record, giv
 from foundry_bench.sweep.rehearsal import run_rehearsal
 from foundry_bench.sweep.store import Store
 from foundry_bench.sweep.work import Job, SkipCellError, run_evaluate, run_profile, run_student
+from foundry_bench.training.precision import precision
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -88,6 +89,7 @@ def _record(spec: Spec, store: Store) -> Record:
         **here(spec["environment"], spec["node"], spec["device"]),
         "threads": spec["threads"],
         "device": spec["device"],
+        "precision": str(precision(spec["device"])).removeprefix("torch."),
         "start": started,
         "end": utc_now(),
         "seconds": seconds,

@@ -20,6 +20,7 @@ from foundry_bench.points.patches import Patches
 from foundry_bench.students.tokens import set_fused_attention
 from foundry_bench.training.budget import Budget, get_budget, resolve
 from foundry_bench.training.loop import adamw, learning_rate, train_step, warmup_steps
+from foundry_bench.training.precision import autocast
 from foundry_bench.training.token_cache import TokenCache, token_cache
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def train_student(
     for step in range(1, budget.steps + 1):
         batch = stream.choice(rows, budget.batch_size, replace=budget.batch_size > len(rows))
         views = stream.integers(0, budget.views, budget.batch_size)
-        with torch.autocast(ctx.device.type, dtype=torch.bfloat16):
+        with autocast(ctx.device):
             value = loss(batch, views)
         rate = learning_rate(step - 1, budget.steps, peak=budget.lr, warmup=warmup)
         train_step(optimizer, value, rate, clip=3.0, what=what)
@@ -142,7 +143,7 @@ def _r2(student: Encoder, cache: TokenCache, cached: bool, ctx: Context, limit: 
     for chunk in np.array_split(rows, max(1, math.ceil(len(rows) / 64))):
         views = np.zeros(len(chunk), dtype=np.int64)
         inputs = inputs_of(cache, chunk, views, cached, ctx)
-        with torch.autocast(ctx.device.type, dtype=torch.bfloat16):
+        with autocast(ctx.device):
             tokens = student.encode(inputs) if isinstance(inputs, Embedding) else student(inputs)  # type: ignore[operator]
         target = cache.target(chunk, views).features.double().flatten(0, 1)
         error += float((tokens.features.double().cpu().flatten(0, 1) - target).square().sum())

@@ -24,6 +24,7 @@ from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
 from foundry_bench.students.tokens import set_fused_attention
 from foundry_bench.training.loop import adamw, learning_rate, train_step, warmup_steps
+from foundry_bench.training.precision import autocast
 
 Loss = Callable[[np.ndarray], Tensor]
 """Called as ``loss(rows)``: the scalar loss of some rows. The encoder's ``training`` flag tells whether it is being trained;
@@ -109,7 +110,7 @@ def train_head(
                 _freeze(encoder, epoch < recipe.frozen_epochs, ctx)
             for i, batch in enumerate(np.array_split(stream.permutation(rows), per_epoch)):
                 step = epoch * per_epoch + i
-                with torch.autocast(ctx.device.type, dtype=torch.bfloat16, enabled=_is_trained(encoder)):
+                with autocast(ctx.device, enabled=_is_trained(encoder)):
                     value = loss(batch)
                 train_step(optimizer, value, recipe.rate(step, steps), clip=recipe.clip, what=what)
                 if encoder is not None and _is_trained(encoder):

@@ -22,6 +22,7 @@ from foundry_bench.students.tokens import set_fused_attention
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.training.loop import adamw, learning_rate, train_step
 from foundry_bench.training.objectives import Heads, LossWeights, canonical_code, objective
+from foundry_bench.training.precision import autocast
 from foundry_bench.training.views import ViewBank, turn
 
 if TYPE_CHECKING:
@@ -35,11 +36,7 @@ SMALL = EncoderConfig(
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Everything that determines a pre-training besides the data. ``steps`` counts training steps.
-
-    ``autocast`` runs the networks in bfloat16. Processors without instructions for it emulate it, about ten times slower
-    than single precision.
-    """
+    """Everything that determines a pre-training besides the data. ``steps`` counts training steps."""
 
     encoder: EncoderConfig = SMALL
     weights: LossWeights = field(default_factory=LossWeights)
@@ -54,7 +51,6 @@ class PretrainConfig:
     ema: float = 0.995
     probe_every: int = 150
     seed: int = 0
-    autocast: bool = True
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PretrainConfig:
@@ -110,7 +106,7 @@ class _State:
                 f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start again"
             ) from error
         before, now = json.loads(saved["config"]), json.loads(json.dumps(asdict(config)))
-        before.setdefault("autocast", True)  # written before it could be switched off
+        before.pop("autocast", None)  # a setting once
         before["weights"].setdefault("complete", 0.0)  # written before this term was known
         steps = before.pop("steps"), now.pop("steps")
         if before != now:
@@ -195,7 +191,7 @@ def _train_once(
     share = low + (high - low) * float(torch.rand((), generator=generator))
     state.model.train()
     device = next(state.model.parameters()).device
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.autocast):
+    with autocast(device):
         loss, terms = objective(
             state.model,
             state.heads,

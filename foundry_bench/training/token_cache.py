@@ -22,6 +22,7 @@ from foundry_bench.encoder import Embedding, Encoder, EncoderConfig, TokenEncode
 from foundry_bench.errors import UserError
 from foundry_bench.points.patches import Patches
 from foundry_bench.storage import reserve
+from foundry_bench.training.precision import autocast, precision
 from foundry_bench.training.views import ViewBank, turn
 
 if TYPE_CHECKING:
@@ -67,11 +68,18 @@ ARRAYS = ("neighborhoods", "centers", "tokens", "features")
 
 
 def token_cache(teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx: Context) -> TokenCache:
-    """The cached views of ``data`` for ``teacher``; made once per teacher, data set and number of views.
+    """The cached views of ``data`` for ``teacher``; made once per teacher, data set, number of views and
+    precision.
 
     Concurrent processes wait for the one that makes it. Raises UserError when the disk is full.
     """
-    made_from = [_weights_hash(teacher), asdict(teacher.config), data.sha256, views, 1]
+    made_from = [
+        _weights_hash(teacher),
+        asdict(teacher.config),
+        data.sha256,
+        views,
+        str(precision(ctx.device)),
+    ]
     key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
     folder = (ctx.cache or ctx.scratch) / f"tokens-{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +159,7 @@ def _fill_cache(
         rows = torch.arange(start, min(start + 32, total))
         for view in range(views):
             patches = turn(bank.draw(rows, torch.full_like(rows, view)), generator)
-            with torch.autocast(ctx.device.type, dtype=torch.bfloat16):
+            with autocast(ctx.device):
                 embedding = teacher.embed(patches.to(ctx.device))
                 features = teacher.encode(embedding).features
             made = (patches.neighborhoods, patches.centers, embedding.tokens, features)
