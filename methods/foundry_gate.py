@@ -113,8 +113,8 @@ class FoundryGate(Method):
     supertokens: Annotated[int, Bounds(at_least=1)] = 16
     tau: Annotated[float, Bounds(above=0)] = 1.0
     sharpness: Annotated[float, Bounds(at_least=0)] = 20.0
-    weight: float = 1.0
-    target: float = 0.25
+    weight: Annotated[float, Bounds(at_least=0)] = 1.0
+    target: Annotated[float, Bounds(at_least=0, at_most=1)] = 0.25
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

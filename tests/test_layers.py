@@ -6,6 +6,8 @@ import ast
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = "foundry_bench"
 FLOORS = (
@@ -40,18 +42,33 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imports(file: Path, known: dict[str, Path]) -> set[str]:
-    """The modules of the package that ``file`` imports anywhere in it."""
+def named(node: ast.AST, module: str) -> list[str]:
+    """The dotted names that one statement of ``module`` imports; those of a relative import too, and of
+    ``importlib.import_module("...")``."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        above = [*module.split(".")[: -node.level]] if node.level else []
+        source = ".".join([*above, *([node.module] if node.module else [])])
+        return [f"{source}.{alias.name}" for alias in node.names]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+        return [
+            arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
+        ]
+    return []
+
+
+def imports(module: str, known: dict[str, Path], text: str | None = None) -> set[str]:
+    """The modules of the package that ``module`` imports anywhere in its ``text``, by default that of its file."""
+    file = known[module]
+    inside = f"{module}.__init__" if file.name == "__init__.py" else module
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
+    for node in ast.walk(ast.parse(file.read_text() if text is None else text)):
+        for name in named(node, inside):
             while name and name not in known:
                 name = name.rpartition(".")[0]
             found.add(name)
-    return {name for name in found if name and known[name] != file}
+    return found - {"", module}
 
 
 def room(module: str) -> str:
@@ -59,8 +76,13 @@ def room(module: str) -> str:
     return module.split(".")[1] if "." in module else "api"
 
 
+def upwards(module: str, others: set[str]) -> list[str]:
+    """Those of the imports of ``module`` that stand on a floor above its own."""
+    return sorted(other for other in others if FLOOR[room(other)] > FLOOR[room(module)])
+
+
 KNOWN = modules()
-GRAPH = {module: imports(file, KNOWN) for module, file in KNOWN.items()}
+GRAPH = {module: imports(module, KNOWN) for module in KNOWN}
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split(", ")}
 
 
@@ -69,13 +91,43 @@ def test_every_room_has_a_floor() -> None:
 
 
 def test_no_module_imports_from_a_floor_above() -> None:
-    upwards = [
-        f"{module} imports {other}"
-        for module, others in GRAPH.items()
-        for other in others
-        if FLOOR[room(other)] > FLOOR[room(module)]
+    assert not [
+        f"{module} imports {other}" for module, others in GRAPH.items() for other in upwards(module, others)
     ]
-    assert not upwards
+
+
+@pytest.mark.parametrize("module", ["foundry_bench.methods.tome", "foundry_bench.tasks.fewshot"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import foundry_bench.sweep.record",
+        "import foundry_bench.report as report",
+        "from foundry_bench import sweep",
+        "from foundry_bench import run_sweep",
+        "from foundry_bench.sweep.record import Record",
+        "from foundry_bench.trackers.base import Tracker",
+        "from .. import sweep",
+        "from ..cli import main",
+        "from ..sweep.record import Record",
+        "if TYPE_CHECKING:\n    from foundry_bench.sweep.record import Record",
+        "def late():\n    from foundry_bench.sweep import record",
+        "importlib.import_module('foundry_bench.sweep.record')",
+    ],
+)
+def test_an_import_of_what_lies_above_is_seen_however_it_is_written(module: str, statement: str) -> None:
+    assert upwards(module, imports(module, KNOWN, statement))
+
+
+def test_an_import_of_a_neighbour_is_seen_however_it_is_written() -> None:
+    tome, engines = "foundry_bench.methods.tome", "foundry_bench.sweep.engines"
+    for text in (
+        "from .fps import SubsetStudent",
+        "from . import fps",
+        "from foundry_bench.methods import fps",
+    ):
+        assert "foundry_bench.methods.fps" in imports(tome, KNOWN, text)
+        assert not upwards(tome, imports(tome, KNOWN, text))
+    assert imports(engines, KNOWN, "from .base import Engine") == {f"{engines}.base"}
 
 
 def test_imports_run_in_no_circle() -> None:

@@ -125,6 +125,9 @@ WRONG = {
     "tome[trained_r=4]": "trained_r takes a tuple, each value a whole number of at least 0, such as tome[trained_r=(8,32)]",
     "tome[trained_r=(4,x)]": "trained_r takes a tuple, each value a whole number of at least 0, "
     "such as tome[trained_r=(8,32)]",
+    "tome[trained_r=()]": "trained_r takes a tuple, each value a whole number of at least 0, such as tome[trained_r=(8,32)]",
+    "foundry-gate[target=2]": "target must be in [0, 1] and takes a number, such as foundry-gate[target=0.25]",
+    "foundry-gate[weight=-1]": "weight must be >= 0 and takes a number, such as foundry-gate[weight=1.0]",
     "tofu[trained_r=(4,-8)]": "trained_r must be >= 0 and takes a tuple, each value a whole number, "
     "such as tofu[trained_r=(8,32)]",
 }
@@ -425,3 +428,22 @@ def test_a_student_folder_with_a_wrong_value_is_refused(
     file.write_text(json.dumps(config | {"params": None}))
     with pytest.raises(UserError, match="no mapping"):
         load_student(tmp_path)
+
+
+@dataclass(frozen=True)
+class Loose(Method):
+    """A plugin with a tuple of values that only it knows."""
+
+    name: ClassVar[str] = "loose"
+    extra: tuple[Any, ...] = ()
+
+    def compress(self, teacher: Any, data: Any, ctx: Any) -> Any:
+        return teacher
+
+
+def test_a_tuple_of_anything_refuses_what_is_no_tuple_in_one_line() -> None:
+    assert Loose(extra=(1, "a")).extra == (1, "a")
+    with pytest.raises(
+        WrongValueError, match=r"extra takes a tuple, each value of any type, such as loose\[extra="
+    ):
+        Loose(extra=4)  # type: ignore[arg-type]

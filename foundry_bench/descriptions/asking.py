@@ -20,8 +20,8 @@ FIRST = "torch"
 """What the child imports before any plugin, for most need it."""
 START = 120.0
 """Seconds that it may take, on a busy machine."""
-EACH = 20.0
-"""Seconds in which one plugin has to be imported."""
+EACH = 60.0
+"""Seconds in which one plugin has to be imported: a machine whose cores are all taken needs half of it for the first one."""
 CODE = (
     "import json, sys; path, *what = map(json.loads, sys.argv[1:]); sys.path[:] = path; "
     "from foundry_bench.descriptions.child import main; main(*what)"

@@ -59,10 +59,18 @@ def describe(entries: Sequence[EntryPoint]) -> list[Description]:
     for number, answer in zip(missing, ask([entries[number] for number in missing]), strict=True):
         if answer is not None:
             found[keys[number]] = answer
-            if sources[number] or answer.error:  # a success whose source is not known could change unseen
+            if _lasts(entries[number], sources[number], answer):
                 fresh[keys[number]] = answer
     _keep(fresh)
     return [_worded(entry, found.get(key, UNKNOWN)) for entry, key in zip(entries, keys, strict=True)]
+
+
+def _lasts(entry: EntryPoint, source: str | None, answer: Description) -> bool:
+    """Whether an answer may be kept: an error of this package's own plugins only says that the machine was busy, and what is
+    described from a source that is not known could change unseen."""
+    if answer.error:
+        return registry.distribution(entry) != "foundry-bench"
+    return bool(source)
 
 
 def families(methods: Iterable[str]) -> dict[str, Family | None]:

@@ -167,8 +167,7 @@ def _read_union(members: tuple[Any, ...], value: Any, bounds: Bounds | None) -> 
 
 def _read_tuple(hint: Any, value: Any, bounds: Bounds | None) -> tuple[Any, ...]:
     _require(isinstance(value, tuple | list), value)
-    if not value and bounds is not None:
-        raise _OutOfBoundsError(str(bounds))
+    _require(value or bounds is None, value)
     return tuple(read(hint, item, bounds) for item in value)
 
 
@@ -204,7 +203,7 @@ def _takes(hint: Any, bounded: bool = True) -> str:
         return f"one of {', '.join(map(as_text, inner))}" if len(inner) > 1 else as_text(inner[0])
     if origin is tuple:
         return f"a tuple, each value {_takes(inner[0], bounded)}"
-    return _NAMES[hint]
+    return _NAMES.get(hint, "of any type")
 
 
 def _example(hint: Any) -> Any:
@@ -212,10 +211,6 @@ def _example(hint: Any) -> Any:
     inner = get_args(hint)
     if get_origin(hint) is tuple:
         return (_example(inner[0]),)
-    return (
-        _EXAMPLES[hint]
-        if hint in _EXAMPLES
-        else inner[0]
-        if get_origin(hint) is Literal
-        else _example(inner[0])
-    )
+    if not inner:
+        return _EXAMPLES.get(hint, "name")
+    return inner[0] if get_origin(hint) is Literal else _example(inner[0])

@@ -28,6 +28,8 @@ REMEDY = (
     "run blocks by self.run(x, pos) of TokenStudent, in a ReducingStudent by self.through(stream, block), never one by one: "
     "they also run the rows that some teachers have in front of the patches (a CLS token)"
 )
+LAYERS = ("norm1", "attn.proj", "norm2", "mlp")
+"""The layers of a timm block that are looked into, in the order in which they run."""
 E = TypeVar("E", bound=Encoder)
 
 
@@ -35,13 +37,13 @@ def check_prefix(method: Method, teacher: PointTransformer, data: PointCloudData
     """A student of a teacher that runs rows in front of the patches (a CLS token) runs them too, and gives the patches alone.
 
     The method is tried on copies of ``teacher`` with no, one and three such rows. Every block runs them as the block before
-    left them, with their positions; what is in them reaches the patches through attention and in no other way; and a student
-    that is its teacher to 1e-5 without them is its teacher with them.
+    left them, with their positions; what is in them reaches the patches through attention and in no other way, the levels that
+    dense heads read included; and what a student gives as its teacher does to 1e-5 without them, it gives so with them.
     """
     plain = with_prefix(teacher, 0)
     student = make_student(method, plain, data, ctx)
     points = some_clouds(data, student)
-    lossless = _distance(student, plain, points) <= LOSSLESS
+    lossless = [distance <= LOSSLESS for distance in _distances(student, plain, points)]
     for count in PREFIXES:
         behind = with_prefix(teacher, count)
         student = make_student(method, behind, data, ctx)
@@ -49,13 +51,14 @@ def check_prefix(method: Method, teacher: PointTransformer, data: PointCloudData
         with torch.no_grad():
             tokens = student.eval()(student.tokenize(points), levels=True)
         check_tokens(tokens, (len(points), behind.config.groups, behind.config.dim), name)
-        away = _distance(student, behind, points)
+        distances = _distances(student, behind, points)
+        away = max((far for far, kept in zip(distances, lossless, strict=True) if kept), default=0.0)
         for holds, rule in (
             (_runs_prefix(student, points, ctx.trains), "every block must run these rows"),
             (_heeds_prefix(student, method, behind, data, ctx), "what is in these rows must matter"),
             (not _leaks_prefix(method, behind, data, ctx), "these rows must not be read as patches"),
             (
-                not lossless or away <= LOSSLESS,
+                away <= LOSSLESS,
                 f"must be its teacher, as it is without them, and is {away:.2g} away",
             ),
         ):
@@ -101,12 +104,12 @@ def _layers_run(student: Encoder, points: Tensor, training: bool = False) -> lis
     """The norms, attention's projections and MLPs of the blocks of ``student`` as they run: name, input and output."""
     student, seen = copy.deepcopy(student), []
     for block in student.modules():
-        if isinstance(getattr(block, "attn", None), nn.Module):
-            for name in ("norm1", "attn.proj", "norm2", "mlp"):
-                layer = name.rpartition(".")[2]
-                block.get_submodule(name).register_forward_hook(
-                    lambda _, inputs, out, layer=layer: seen.append((layer, inputs[0], out))
-                )
+        parts = dict(block.named_modules())
+        for name in LAYERS if all(name in parts for name in LAYERS) else ():
+            layer = name.rpartition(".")[2]
+            parts[name].register_forward_hook(
+                lambda _, inputs, out, layer=layer: seen.append((layer, inputs[0], out))
+            )
     student.train(training)(student.tokenize(points))
     return seen
 
@@ -130,11 +133,13 @@ def _heeds_prefix(
 
 
 def _leaks_prefix(method: Method, teacher: PointTransformer, data: PointCloudDataset, ctx: Context) -> bool:
-    """Whether a student heeds the rows it holds though its attention looks at all rows alike and adds nothing."""
+    """Whether a student heeds the rows it holds though its attention looks at all rows alike and adds nothing; False for one
+    with attention of another kind than timm's, which cannot be silenced here."""
     student = make_student(method, _without_attention(teacher), data, ctx)
     student, points = _without_attention(student), some_clouds(data, student)
-    mute = not any(bool(out.any()) for layer, _, out in _layers_run(student, points) if layer == "proj")
-    return mute and _differ(student, stranger_to(student, _in_prefix), points)
+    added = [bool(out.any()) for layer, _, out in _layers_run(student, points) if layer == "proj"]
+    mute = bool(added) and not any(added)
+    return mute and _differ(student, stranger_to(student, _in_prefix), points, levels=True)
 
 
 @torch.no_grad()
@@ -160,19 +165,26 @@ def _in_blocks(name: str) -> bool:
 
 
 @torch.no_grad()
-def _distance(student: Encoder, teacher: Encoder, points: Tensor) -> float:
-    """Largest difference of the student's features from the teacher's."""
-    ours, theirs = (encoder.eval()(encoder.tokenize(points)).features for encoder in (student, teacher))
-    return float((ours - theirs).abs().max())
+def _distances(student: Encoder, teacher: Encoder, points: Tensor) -> list[float]:
+    """Largest difference of the student's features from the teacher's, and of each of the three levels."""
+    ours, theirs = (_rows(encoder.eval(), points, True) for encoder in (student, teacher))
+    return [float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True)]
 
 
 @torch.no_grad()
-def _differ(one: Encoder, other: Encoder, points: Tensor, training: bool = False) -> bool:
-    """Whether two encoders give different features to the same clouds, with the same random draws."""
+def _differ(
+    one: Encoder, other: Encoder, points: Tensor, training: bool = False, levels: bool = False
+) -> bool:
+    """Whether two encoders give different features, or ``levels``, to the same clouds, with the same random draws."""
     found = []
     for encoder in (one, other):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            fresh = copy.deepcopy(encoder).train(training)
-            found.append(fresh(fresh.tokenize(points)).features)
-    return not torch.equal(*found)
+            found.append(_rows(copy.deepcopy(encoder).train(training), points, levels))
+    return not all(map(torch.equal, *found))
+
+
+def _rows(encoder: Encoder, points: Tensor, levels: bool) -> list[Tensor]:
+    """The features (B, T, D) of an encoder, and after them its ``levels``, if asked for."""
+    tokens = encoder(encoder.tokenize(points), levels=levels)
+    return [tokens.features, *tokens.levels]

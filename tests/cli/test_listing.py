@@ -15,6 +15,7 @@ from foundry_bench import registry
 from foundry_bench.cli import main
 from foundry_bench.cli.listing import markdown_table
 from foundry_bench.descriptions import asking, known
+from foundry_bench.descriptions.description import Description
 from foundry_bench.descriptions.known import described, families
 
 README = Path(__file__).parents[2] / "README.md"
@@ -201,3 +202,14 @@ def test_info_shows_family_paper_and_abstract(capsys: pytest.CaptureFixture[str]
     assert "family: merge" in out
     assert "paper: Token Merging: Your ViT But Faster (arXiv 2210.09461)" in out
     assert "abstract: merges the most similar tokens in every block" in out
+
+
+def test_a_busy_machine_does_not_make_a_built_in_method_broken_for_long(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FOUNDRY_BENCH_CACHE", str(tmp_path))
+    answers = [Description(error="its import does not end"), Description(abstract="merges", family="merge")]
+    monkeypatch.setattr(known, "ask", lambda entries: [answers.pop(0) for _ in entries])
+    assert "its import does not end" in str(described("methods", ["tome"])["tome"].error)
+    assert described("methods", ["tome"])["tome"].error is None
+    assert described("methods", ["tome"])["tome"].abstract == "merges", "kept, so not asked for again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import sys
 from dataclasses import dataclass, replace
@@ -125,6 +126,51 @@ def test_the_kit_tells_who_forgets_the_rows_in_front(clouds: PointCloudDataset) 
     with pytest.raises(ConformanceError, match=r"rows in front of the patches: .* self\.run"):
         check_method(Loop(), of_size(0), clouds, OFF)
     check_method(sample_plugin().KeepFirst(), of_size(0), clouds, OFF)
+
+
+class Cutting(TokenStudent):
+    """Gives dense heads the first T rows of the levels, so that the row in front stands for a patch there."""
+
+    def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
+        pos = self.positional_encoding(embedding.centers)
+        rows = Prefix.of(self, len(pos))
+        x, pos = (embedding.tokens, pos) if rows is None else rows.in_front(embedding.tokens, pos)
+        x, kept = run_blocks(self.blocks, x, pos, self.config.level_blocks)
+        count = embedding.tokens.shape[1]
+        return Tokens(self.norm(x)[:, -count:], tuple(level[:, :count] for level in kept) if levels else ())
+
+
+class Foreign(TokenStudent):
+    """Runs blocks of another library, whose attention has other layers than timm's."""
+
+    def __init__(self, teacher: PointTransformer) -> None:
+        super().__init__(teacher)
+        layer = torch.nn.TransformerEncoderLayer(TINY.dim, 4, 64, 0.0, batch_first=True, norm_first=True)
+        self.blocks = torch.nn.ModuleList(copy.deepcopy(layer) for _ in range(3))
+        for block in self.blocks:
+            block.attn = block.self_attn
+
+    def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
+        x, kept = self.run(embedding.tokens, self.positional_encoding(embedding.centers), (0, 1, 2))
+        return Tokens(self.norm(x), tuple(kept) if levels else ())
+
+
+def made_by(monkeypatch: pytest.MonkeyPatch, student: type[TokenStudent]) -> Method:
+    monkeypatch.setattr(Loop, "compress", lambda self, teacher, data, ctx: student(teacher))
+    return Loop()
+
+
+def test_the_kit_tells_who_gives_dense_heads_the_rows_in_front(
+    clouds: PointCloudDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConformanceError, match="must not be read as patches"):
+        check_method(made_by(monkeypatch, Cutting), of_size(0), clouds, OFF)
+
+
+def test_the_kit_takes_blocks_of_another_library(
+    clouds: PointCloudDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_method(made_by(monkeypatch, Foreign), of_size(0), clouds, OFF)
 
 
 def by_hand(teacher: PointTransformer, patches: Patches) -> list[torch.Tensor]:
