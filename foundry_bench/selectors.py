@@ -55,9 +55,9 @@ def parse_selector(text: str) -> Selector:
 
     Raises UserError.
     """
-    pieces = split_selectors(text, "+")
+    pieces = split(text, "+", empty=True)
     variant = pieces.pop() if len(pieces) > 1 and pieces[-1] in VARIANTS else None
-    if not pieces:
+    if not pieces or not all(pieces):
         raise _unreadable(text)
     return Selector(tuple(_parse_part(piece) for piece in pieces), variant)
 

@@ -54,7 +54,9 @@ def test_selectors(text: str, expected: Selector) -> None:
     assert parse_selector(text) == expected
 
 
-@pytest.mark.parametrize("text", ["tome[r=1", "tome[1,2]", "tome[r=1]x", ""])
+@pytest.mark.parametrize(
+    "text", ["tome[r=1", "tome[1,2]", "tome[r=1]x", "", "tome+", "+tome", "tome++fmd", "a+ +fmd"]
+)
 def test_unreadable_selectors_say_how_to_write_them(text: str) -> None:
     with pytest.raises(UserError, match="cannot read selector"):
         parse_selector(text)

@@ -27,8 +27,8 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
-def split(text: str, separator: str) -> list[str]:
-    """Split at separators outside brackets, parentheses and quotes; without what is empty."""
+def split(text: str, separator: str, empty: bool = False) -> list[str]:
+    """Split at separators outside brackets, parentheses and quotes; without what is empty, unless ``empty`` asks for it."""
     parts, depth = [""], 0
     for token in tokens(text):
         depth += (token == "[") - (token == "]")
@@ -36,7 +36,7 @@ def split(text: str, separator: str) -> list[str]:
             parts.append("")
         else:
             parts[-1] += token
-    return [part.strip() for part in parts if part.strip()]
+    return [part.strip() for part in parts if empty or part.strip()]
 
 
 def keyed(item: str) -> tuple[str, str]:

@@ -31,6 +31,16 @@ class Table:
     about: str = ""
 
 
+NUMBERS: dict[str, tuple[Any, float]] = {
+    "seeds": (int, 1),
+    "jobs": (int, 1),
+    "threads": (int, 1),
+    "memory": (int | float, 0.1),
+    "timeout": (int | float, 1e-3),
+}
+"""Key of a sweep -> its type and the least that it may be."""
+
+
 @dataclass(frozen=True)
 class SweepConfig:
     """One sweep. The command line wins over the YAML file, the file over these defaults.
@@ -61,10 +71,13 @@ class SweepConfig:
     tables: tuple[Table, ...] = ()
 
     def __post_init__(self) -> None:
-        for key, least in (("seeds", 1), ("jobs", 1), ("threads", 1), ("memory", 0.1), ("timeout", 1e-3)):
+        for key, (kind, least) in NUMBERS.items():
             value = getattr(self, key)
-            if value is not None and (not isinstance(value, int | float) or value < least):
-                raise UserError(f"{key} must be a number of at least {least:g}, got {value!r}")
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, kind) or value < least:
+                what = "a whole number" if kind is int else "a number"
+                raise UserError(f"{key} must be {what} of at least {least:g}, got {value!r}")
 
     @classmethod
     def from_sources(cls, file: Path | None, options: dict[str, Any]) -> SweepConfig:
