@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from foundry_bench.errors import UserError, unknown
-from foundry_bench.parameters.text import as_text, keyed, read_text, split, tokens
-from foundry_bench.parameters.types import checked, known
+from foundry_bench.parameters.named import (
+    Part,
+    bracketed,
+    build,
+    build_one,
+    parse_part,
+    unreadable,
+    values_text,
+)
+from foundry_bench.parameters.text import keyed, read_text, split
+from foundry_bench.parameters.types import known
 from foundry_bench.registry import entries, load
 from foundry_bench.variants import VARIANTS
 
 if TYPE_CHECKING:
     from foundry_bench.method import Method
     from foundry_bench.task import Task
-
-
-@dataclass(frozen=True)
-class Part:
-    """One method of a selector and the values asked for its parameters."""
-
-    name: str
-    values: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,43 +59,8 @@ def parse_selector(text: str) -> Selector:
     pieces = split(text, "+", empty=True)
     variant = pieces.pop() if len(pieces) > 1 and pieces[-1] in VARIANTS else None
     if not pieces or not all(pieces):
-        raise _unreadable(text)
-    return Selector(tuple(_parse_part(piece) for piece in pieces), variant)
-
-
-def _parse_part(text: str) -> Part:
-    name, *body = tokens(text.strip())
-    while body and body[0] not in "[]":
-        name += body.pop(0)
-    if not body:
-        return Part(name.strip())
-    if body[0] != "[" or body[-1] != "]" or any(token in "[]" for token in body[1:-1]):
-        raise _unreadable(text)
-    return Part(name.strip(), _values(text, "".join(body)[1:-1]))
-
-
-def _values(text: str, body: str) -> dict[str, tuple[Any, ...]]:
-    """What stands between the brackets of the part ``text``: the values of each parameter, in their order."""
-    values: dict[str, tuple[Any, ...]] = {}
-    key = ""
-    for item in split(body, ","):
-        named, value = keyed(item)
-        if named in values:
-            raise UserError(f"cannot read selector {text!r}; {named} stands twice, write {named}=1,2")
-        key = named or key
-        if not key:
-            raise UserError(
-                f"cannot read selector {text!r}; {item!r} belongs to no parameter, write param={item.lstrip('=')}"
-            )
-        try:
-            values[key] = (*values.get(key, ()), read_text(value))
-        except ValueError as error:
-            raise UserError(f"cannot read selector {text!r}; {value.strip()!r} of {key}: {error}") from error
-    return values
-
-
-def _unreadable(text: str) -> UserError:
-    return UserError(f"cannot read selector {text!r}; write it as name[param=1,2]+variant")
+        raise unreadable(text)
+    return Selector(tuple(parse_part(piece) for piece in pieces), variant)
 
 
 def selector_text(name: str, shown: Mapping[str, Any], variant: str | None) -> str:
@@ -108,19 +74,9 @@ def selector_text(name: str, shown: Mapping[str, Any], variant: str | None) -> s
     return f"{text}+{variant}" if variant else text
 
 
-def values_text(values: Mapping[str, Any]) -> str:
-    """Parameters as they stand in a selector's brackets and, for people, under ``shown`` in a record: ``r=8,early=True``."""
-    return ",".join(f"{name}={as_text(value)}" for name, value in values.items())
-
-
 def read_values(text: str) -> dict[str, Any]:
     """The parameters that :func:`values_text` wrote, from a table's column where nothing but the text is left."""
     return {name: read_text(value) for name, value in map(keyed, split(text, ","))}
-
-
-def bracketed(name: str, values: str) -> str:
-    """A name and the text of its parameters, if any: ``fewshot[mode=finetune]``."""
-    return f"{name}[{values}]" if values else name
 
 
 def shown_values(params: Mapping[str, Any] | None, shown: str) -> dict[str, Any]:
@@ -180,7 +136,7 @@ def expand_task(text: str) -> list[tuple[Task, str | None]]:
     pieces = split_selectors(text, ":")
     if not 1 <= len(pieces) <= 2:
         raise UserError(f"cannot read task {text!r}; write it as name[param=value]:dataset")
-    part = _parse_part(pieces[0])
+    part = parse_part(pieces[0])
     cls = load("tasks", part.name)
     place = pieces[1] if len(pieces) == 2 else None
     return [(task, place) for task in _product(cls, part.name, part.values)]
@@ -192,25 +148,9 @@ def shown_fields(plugin: Any) -> dict[str, Any]:
     return {name: value for name, (value, default) in values.items() if value != default}
 
 
-def _check_parameters(name: str, values: Mapping[str, Any], cls: Any) -> None:
-    for key in values:
-        if key not in known(cls):
-            raise unknown(f"parameter of {name}", key, known(cls))
-
-
 def _product(cls: Any, name: str, values: dict[str, tuple[Any, ...]]) -> list[Any]:
     chosen = itertools.product(*values.values())
-    return [_build(cls, name, dict(zip(values, one, strict=True))) for one in chosen]
-
-
-def _build(cls: Any, name: str, values: dict[str, Any]) -> Any:
-    """One instance of a plugin. Raises UserError for parameters and values that it does not take."""
-    _check_parameters(name, values, cls)
-    taken = checked(cls, name, values)
-    try:
-        return cls(**taken)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{name} does not take these parameters: {error}") from error
+    return [build(cls, name, dict(zip(values, one, strict=True))) for one in chosen]
 
 
 def _instances(part: Part, use_grid: bool) -> list[Method]:
@@ -225,13 +165,8 @@ def instance(kind: str, text: str, **common: Any) -> Any:
 
     Raises UserError for an unknown name, parameter or value, or a parameter with several values.
     """
-    part = _parse_part(text)
-    cls = load(kind, part.name)
-    _check_parameters(part.name, part.values, cls)
-    several = [key for key, values in part.values.items() if len(values) > 1]
-    if several:
-        raise UserError(f"{text!r} gives {several[0]} several values; give it one")
-    return _product(cls, part.name, {k: (v,) for k, v in common.items()} | part.values)[0]
+    part = parse_part(text)
+    return build_one(load(kind, part.name), part, **common)
 
 
 def build_method(name: str, params: dict[str, Any]) -> Method:
@@ -243,9 +178,9 @@ def build_method(name: str, params: dict[str, Any]) -> Method:
     own = {k: tuple(v) if isinstance(v, list) else v for k, v in params.items()}
     first, *others = name.split("+")
     if not others:
-        return _build(load("methods", name), name, own)
-    parts = [_build(load("methods", first), first, {k: v for k, v in own.items() if "." not in k})]
+        return build(load("methods", name), name, own)
+    parts = [build(load("methods", first), first, {k: v for k, v in own.items() if "." not in k})]
     for other in others:
         values = {k.removeprefix(f"{other}."): v for k, v in own.items() if k.startswith(f"{other}.")}
-        parts.append(_build(load("methods", other), other, values))
+        parts.append(build(load("methods", other), other, values))
     return Stack(tuple(parts))

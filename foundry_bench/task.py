@@ -127,8 +127,10 @@ class Task(ABC):
 
 
 def check_needs(task: str, needs: tuple[str, ...], data: str, dataset: PointCloudDataset) -> None:
-    """Raise UserError when a data set lacks what a task needs."""
+    """Raise UserError when a data set lacks what a task needs; labels of which none names a class are none."""
     values = {need: getattr(dataset, need, None) for need in needs}
+    if "labels" in values and not (dataset.labels >= 0).any():
+        values["labels"] = None
     missing = [need for need, value in values.items() if value is None or len(value) == 0]
     if missing:
         raise UserError(f"data set {data!r} has no {', '.join(missing)}, which task {task!r} needs")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -37,7 +37,7 @@ def data() -> None:
     help="Folder below which the official data sets lie.  [default: data]",
 )
 def list_datasets(root: Path | None) -> None:
-    """Show the data sets that ship with foundry-bench, and which official ones are there."""
+    """Show the data sets that ship with foundry-bench or are made as asked for, and which official ones are there."""
     from foundry_bench.datasets import catalog
     from foundry_bench.datasets.embedded_reader import EMBEDDED, embedded_folder, read_description
 
@@ -48,6 +48,12 @@ def list_datasets(root: Path | None) -> None:
         click.echo(
             f"{name:<17} {about['objects']:>5} objects x {about['points']} points, {kind}{parts}; "
             f"{about['licence']}; sha256 {about['sha256'][:12]}"
+        )
+    for name, made in _generated():
+        count, points = made.points.shape[:2]
+        click.echo(
+            f"{name:<17} {count} objects x {points} points, unlabelled, made as asked for; {made.licence}; "
+            f"sha256 {made.sha256[:12]}; all of {made.name}"
         )
     root = root or catalog.ROOT
     for official in _officials():
@@ -140,20 +146,31 @@ def _verify_embedded(name: str, root: Path | None) -> None:
 
 
 def _officials() -> list[OfficialDataset]:
-    """The official data sets of all installed distributions, by name; a broken plugin is left to ``foundry-bench list``."""
+    """The official data sets of all installed distributions, by name."""
+    from foundry_bench.datasets import catalog
+
+    return [source() for _, source in _sources() if catalog.is_official(source)]
+
+
+def _generated() -> list[tuple[str, PointCloudDataset]]:
+    """Names and contents, none of it made yet, of the data sets that rules make, with their default parameters."""
+    from foundry_bench.datasets import catalog
+
+    rules = [(name, catalog.generated(name)) for name, _ in _sources()]
+    return [(name, rule.load()) for name, rule in rules if rule is not None]
+
+
+def _sources() -> Iterator[tuple[str, Any]]:
+    """What is registered as a data set, by name; a broken plugin is left to ``foundry-bench list``."""
     from foundry_bench import registry
     from foundry_bench.datasets import catalog
     from foundry_bench.errors import UserError
 
-    found = []
     for name in registry.entries("datasets"):
         try:
-            source = catalog.registered(name)
+            yield name, catalog.registered(name)
         except UserError:
             continue
-        if catalog.is_official(source):
-            found.append(source())
-    return found
 
 
 def _verify_official(name: str, root: Path) -> bool:
@@ -161,9 +178,9 @@ def _verify_official(name: str, root: Path) -> bool:
     from foundry_bench.datasets import catalog
     from foundry_bench.errors import UserError
 
-    source = catalog.registered(name)
+    source: Any = catalog.generated(name) or catalog.registered(name)
     if not catalog.is_official(source):
-        raise UserError(f"data set {name!r} has nothing to verify: its plugin makes it in memory")
+        raise UserError(f"data set {name!r} has nothing to verify: it is made in memory")
     official: OfficialDataset = source()
     problems = official.problems(root)
     if problems:

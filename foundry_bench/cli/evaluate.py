@@ -31,7 +31,7 @@ def evaluate(student: str, task: str, dataset: str | None, budget: str, data_roo
     foundry-bench evaluate students/foundry-4 --task 'classification:modelnet40' --data-root ~/data
     foundry-bench evaluate teacher
     """
-    from foundry_bench.datasets.catalog import load_dataset
+    from foundry_bench.datasets.catalog import load_dataset, resolved
     from foundry_bench.teachers import load_teacher
 
     with working_context(budget=budget, data_root=data_root) as ctx:
@@ -39,7 +39,7 @@ def evaluate(student: str, task: str, dataset: str | None, budget: str, data_roo
         for protocol, asked in selectors.expand_task(task):
             label = selectors.selector_text(protocol.name, selectors.shown_fields(protocol), None)
             names = (asked,) if asked else (dataset,) if dataset else protocol.datasets
-            for name in names:
+            for name in map(resolved, names):
                 data = load_dataset(name, Path(data_root), ctx.progress)
                 check_needs(protocol.name, protocol.needs, name, data)
                 for score in protocol.evaluate(encoder, data, ctx).values:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from foundry_bench.cli.options import data_root_option
 from foundry_bench.errors import UserError
 
 
@@ -15,55 +16,95 @@ from foundry_bench.errors import UserError
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the teacher."
 )
-@click.option("--data", "data_name", default="pretrain", show_default=True, help="Unlabelled data set.")
+@click.option("--data", help="Unlabelled data sets, or folders, joined by commas.  [default: pretrain]")
 @click.option(
-    "--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="YAML with other settings."
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="YAML with other settings, and data: a name, a list, or names with their shares of a batch.",
 )
+@data_root_option
 @click.option("--steps", type=click.IntRange(1), help="Optimisation steps.")
 @click.option("--probe/--no-probe", default=True, show_default=True, help="Linear probe along the way.")
 @click.option("--device", default="cpu", show_default=True)
 def pretrain(
-    out: Path, data_name: str, config: Path | None, steps: int | None, probe: bool, device: str
+    out: Path,
+    data: str | None,
+    config: Path | None,
+    data_root: str,
+    steps: int | None,
+    probe: bool,
+    device: str,
 ) -> int:
     """Pre-train a point transformer; run again to go on from the last checkpoint.
 
     \b
     foundry-bench pretrain --out teachers/mine
+    foundry-bench pretrain --out teachers/wide --data 'pretrain,procedural[clouds=20000]'
     foundry-bench run --teacher teachers/mine --methods all --tasks fewshot
 
     The probe is a linear SVM on KiCad objects that are on no test side of any split.
     """
     import torch
 
-    from foundry_bench import registry
     from foundry_bench.context import Context
+    from foundry_bench.datasets.catalog import load_dataset
+    from foundry_bench.datasets.joined import joined
     from foundry_bench.progress import long_work
     from foundry_bench.teachers import save_teacher
+    from foundry_bench.training.pretrain import mixed_weights
     from foundry_bench.training.pretrain import pretrain as train
 
-    settings = _settings(config, steps)
-    data = registry.load("datasets", data_name)()
+    values = _values(config)
+    shares = _shares(values.pop("data", "pretrain") if data is None else data)
+    values.pop("data", None)
+    settings = _settings(values, steps)
     with long_work() as (progress, log):
         ctx = Context(device=torch.device(device), progress=progress, log=log)
+        sets = [load_dataset(name, Path(data_root), progress) for name in shares]
+        weights = mixed_weights(sets, list(shares.values())) if all(shares.values()) else None
         try:
-            model, history = train(data, settings, out, ctx, _probe() if probe else None)
+            model, history = train(joined(sets), settings, out, ctx, _probe() if probe else None, weights)
         except FloatingPointError as error:
             raise UserError(str(error)) from error
-    save_teacher(model, out, _provenance(settings, data, history))
+    save_teacher(model, out, _provenance(settings, sets, shares, history))
     click.echo(f"{out}: teacher after {settings.steps} steps; use it with --teacher {out}")
     return 0
 
 
-def _settings(config: Path | None, steps: int | None) -> Any:
+def _values(config: Path | None) -> dict[str, Any]:
     import yaml
-
-    from foundry_bench.training.pretrain import PretrainConfig
 
     try:
         values = (yaml.safe_load(config.read_text()) or {}) if config else {}
     except yaml.YAMLError as error:
         raise UserError(f"{config} is no YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{config} must hold keys and values such as 'steps: 1500'")
+    return dict(values)
+
+
+def _settings(values: dict[str, Any], steps: int | None) -> Any:
+    from foundry_bench.training.pretrain import PretrainConfig
+
     return PretrainConfig.from_dict({**values, **({"steps": steps} if steps else {})})
+
+
+def _shares(data: Any) -> dict[str, float]:
+    """Data set -> its share of a batch, 0 throughout where none is given. Raises UserError."""
+    from foundry_bench.parameters.text import split
+
+    names = split(data, ",") if isinstance(data, str) else data
+    if isinstance(names, dict):
+        if names and all(isinstance(n, str) and type(v) in (int, float) and v > 0 for n, v in names.items()):
+            return {name: float(share) for name, share in names.items()}
+        raise UserError(
+            "data: every data set needs a share above 0, such as {pretrain: 0.5, procedural: 0.5}"
+        )
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"data: expected names of data sets such as [pretrain, procedural], got {data!r}")
+    if len(set(names)) < len(names):
+        raise UserError(f"data: {data} names a data set twice; to draw it more often give shares")
+    return dict.fromkeys(names, 0.0)
 
 
 def _probe() -> Any:
@@ -84,14 +125,21 @@ def _probe() -> Any:
     return measure
 
 
-def _provenance(settings: Any, data: Any, history: list[dict[str, float]]) -> dict[str, Any]:
+def _provenance(
+    settings: Any, sets: list[Any], shares: dict[str, float], history: list[dict[str, float]]
+) -> dict[str, Any]:
     from dataclasses import asdict
 
     import torch
 
+    facts = [
+        {"name": data.name, "version": data.version, "sha256": data.sha256, "licence": data.licence}
+        | ({"share": share} if share else {})
+        for data, share in zip(sets, shares.values(), strict=True)
+    ]
     return {
         "command": " ".join(["foundry-bench", *sys.argv[1:]]),
-        "data": {"name": data.name, "version": data.version, "sha256": data.sha256, "licence": data.licence},
+        "data": facts[0] if len(facts) == 1 else facts,
         "pretraining": asdict(settings),
         "torch": torch.__version__,
         "log": history,

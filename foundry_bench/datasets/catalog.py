@@ -1,16 +1,18 @@
-"""From the name of a data set, or the path of a folder of clouds, to its content."""
+"""From the name of a data set, with parameters where it takes some, or the path of a folder of clouds, to its content."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from foundry_bench import registry
 from foundry_bench.datasets import embedded_reader
 from foundry_bench.datasets.dataset import PointCloudDataset
+from foundry_bench.datasets.generated import GeneratedDataset
 from foundry_bench.datasets.lazy import Progress, silent
 from foundry_bench.datasets.official.base import OfficialDataset
 from foundry_bench.errors import UserError
+from foundry_bench.parameters.named import build_one, parse_part
 
 ROOT = Path("data")
 """Where official data sets are looked for when no other folder is named."""
@@ -19,30 +21,59 @@ ROOT = Path("data")
 def load_dataset(name: str, root: Path = ROOT, progress: Progress = silent) -> PointCloudDataset:
     """A registered data set, official ones from below ``root``, or a folder: prepared by ``data prepare``, or of cloud files.
 
-    ``progress`` hears of files that are read once and kept. Raises UserError for an unknown name and for data that is
-    missing or damaged.
+    ``progress`` hears of files that are read once and kept. Raises UserError for an unknown name or parameter and for data
+    that is missing or damaged.
     """
     if is_folder(name):
         return _load_folder(Path(name), progress)
+    if (rule := generated(name)) is not None:
+        return rule.load()
     source = registered(name)
     return source().load(root, progress) if is_official(source) else source()
 
 
 def dataset_sha256(name: str, root: Path = ROOT) -> str:
-    """Hash of a data set; embedded and official ones tell it without their points being read."""
+    """Hash of a data set; all but folders tell it without their points being read or made."""
     if name in embedded_reader.EMBEDDED:
         folder = embedded_reader.embedded_folder(name)
         about = embedded_reader.read_description(folder, "reinstall foundry-bench")
         return embedded_reader.data_hash(
             {file: about["files"][file]["sha256"] for file in about["data_files"]}
         )
-    if not is_folder(name) and is_official(source := registered(name)):
-        return source().sha256(root)
-    return load_dataset(name, root).sha256
+    if is_folder(name):
+        return load_dataset(name, root).sha256
+    if (rule := generated(name)) is not None:
+        return rule.sha256
+    source = registered(name)
+    return source().sha256(root) if is_official(source) else load_dataset(name, root).sha256
+
+
+def resolved(name: str) -> str:
+    """The name with every parameter of a data set that takes some; any other name as it is, known or not."""
+    rule = None if is_folder(name) else generated(name)
+    return name if rule is None else rule.selector
+
+
+def generated(name: str) -> GeneratedDataset | None:
+    """The data set that a rule makes, as ``procedural[clouds=1000]`` asks for it; None for any other name, known or not.
+
+    Raises UserError for parameters that it does not take, or for any of a data set that takes none.
+    """
+    bare = name.partition("[")[0].strip()
+    if bare not in registry.entries("datasets"):
+        return None
+    source = registry.load("datasets", bare)
+    part = parse_part(name)
+    if isinstance(source, type) and issubclass(source, GeneratedDataset):
+        return cast(GeneratedDataset, build_one(source, part))
+    if part.values:
+        raise UserError(f"the data set {bare} takes no parameters; write {bare} instead of {name}")
+    return None
 
 
 def registered(name: str) -> Any:
-    """What is registered as ``name``: a class of :class:`OfficialDataset`, or a function without arguments."""
+    """What is registered as ``name``: a class of :class:`OfficialDataset` or :class:`GeneratedDataset`, or a function
+    without arguments."""
     known = registry.entries("datasets")
     if name not in known and len(Path(name).parts) > 1:
         raise UserError(
@@ -58,7 +89,7 @@ def is_official(source: Any) -> bool:
 
 def is_folder(name: str) -> bool:
     """Whether ``name`` is meant as a folder: registered names win over folders that are called the same."""
-    return name not in registry.entries("datasets") and Path(name).is_dir()
+    return name.partition("[")[0] not in registry.entries("datasets") and Path(name).is_dir()
 
 
 def _load_folder(path: Path, progress: Progress) -> PointCloudDataset:

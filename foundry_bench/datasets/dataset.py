@@ -9,7 +9,7 @@ import numpy as np
 
 
 class CloudArray(Protocol):
-    """An array (N, P, 3) of float32 that need not be in memory.
+    """An array (N, P, 3) of float32, or (N, P) of what is known of the points, that need not be in memory.
 
     ``clouds[rows]`` and ``clouds[rows, :points]`` give NumPy arrays; ``rows`` is a number, a slice or an array of numbers or
     booleans.
@@ -44,12 +44,13 @@ class PointCloudDataset:
         sha256: hash over its data files, used as the data hash of a sweep's cells.
         classes: class names.
         points: ``(N, P, 3)`` float32 in the unit sphere, centred on the mean, z up, points in random order. A NumPy array,
-            or a :class:`CloudArray` that reads from disk what is asked for: index the clouds first.
+            or a :class:`CloudArray` that reads from disk, or makes, what is asked for: index the clouds first.
         labels: ``(N,)`` int64 class index, -1 unlabelled.
         series: ``(N,)`` str; objects of one series differ in a dimension only.
         paths: ``(N,)`` str, source file inside its package.
         splits: split name (``seed0``) to ``(N,)`` of ``train``, ``test`` or the empty string.
-        parts: ``(N, P)`` int8 part index within the object's category, -1 none; None for a set without parts.
+        parts: ``(N, P)`` int8 part index within the object's category, or, where categories have no ``part_names``, within
+            the object; -1 none; None for a set without parts. An array of the same kind as ``points``.
         part_names: category (a class name) to part names.
         novel_classes: classes that the pretraining set does not contain.
         licence: SPDX expression.
@@ -65,7 +66,7 @@ class PointCloudDataset:
     series: np.ndarray
     paths: np.ndarray
     splits: dict[str, np.ndarray]
-    parts: np.ndarray | None
+    parts: np.ndarray | CloudArray | None
     part_names: dict[str, tuple[str, ...]]
     novel_classes: tuple[str, ...]
     licence: str

@@ -1,13 +1,14 @@
-"""Clouds that stay on disk until they are asked for, and what is done to a cloud on the way.
+"""Clouds that stay on disk, or are not even made, until they are asked for, and what is done to a cloud on the way.
 
-:class:`LazyClouds` is a :class:`~foundry_bench.datasets.dataset.CloudArray` over a source of files. Sources keep no file open,
-so an array can be pickled, sent to another process or used after a fork.
+:class:`LazyClouds` is a :class:`~foundry_bench.datasets.dataset.CloudArray` over a source. Sources keep no file open and no
+process running, so an array can be pickled, sent to another process or used after a fork.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 class CloudSource(Protocol):
-    """``count`` clouds of ``points`` points in files."""
+    """``count`` clouds of ``points`` points in files, or made by a rule."""
 
     @property
     def count(self) -> int: ...
@@ -44,17 +45,57 @@ class CloudSource(Protocol):
         """The file, and the place in it, of one cloud."""
 
 
-class LazyClouds:
+class LazyArray(ABC):
+    """An array (N, P, ...) of which only the rows asked for are made.
+
+    ``array[rows]``, ``array[rows, points]`` and, with a further axis, ``array[rows, points, axes]`` are NumPy arrays.
+    """
+
+    dtype: np.dtype[Any]
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """(N, P, ...)."""
+
+    @abstractmethod
+    def _made(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """The values (n, columns, ...) of the row numbers ``rows`` (n,), in any order and repeated or not."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows, *rest = key if isinstance(key, tuple) else (key,)
+        if rows is None or rows is Ellipsis or len(rest) >= len(self.shape):
+            names = ("rows", "points", "axes")[: len(self.shape)]
+            keys = [f"clouds[{', '.join(names[: end + 1])}]" for end in range(len(names))]
+            raise IndexError(f"index clouds as {', '.join(keys[:-1])} or {keys[-1]}")
+        chosen = np.arange(len(self))[rows]
+        if chosen.ndim > 1:
+            raise IndexError("rows must be a number, a slice or a one-dimensional array")
+        columns = np.arange(self.shape[1])[rest[0] if rest else slice(None)]
+        made = self._made(np.atleast_1d(chosen), columns)
+        made = made if chosen.ndim else made[0]
+        return made[..., rest[1]] if len(rest) == 2 else made
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("clouds that are read as asked for cannot become an array without a copy")
+        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
+
+
+class LazyClouds(LazyArray):
     """Clouds (N, P, 3) of float32, read as asked for, centred on their mean and scaled to the unit sphere.
 
     Args:
-        source: the files.
+        source: the files, or the rule that makes clouds.
         names: N names that no two clouds share; they seed the shuffle.
         y_up: the files have y up: (x, y, z) becomes (x, -z, y), which has z up and is no mirror image.
         shuffle: bring the points into :func:`hashed_order`. Without it their order in the files stays.
 
-    ``clouds[rows]``, ``clouds[rows, points]`` and ``clouds[rows, points, axes]`` are NumPy arrays; only the rows asked for are
-    read, each once, in the order of the files. Raises UserError for a cloud that is not finite or has no extent.
+    Only the rows asked for are read, each once, in the order of the files. Raises UserError for a cloud that is not finite or
+    has no extent.
     """
 
     dtype = np.dtype(np.float32)
@@ -74,29 +115,7 @@ class LazyClouds:
         """(N, P, 3)."""
         return self.source.count, self.source.points, 3
 
-    def __len__(self) -> int:
-        return self.source.count
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        rows, *rest = key if isinstance(key, tuple) else (key,)
-        if rows is None or rows is Ellipsis or len(rest) > 2:
-            raise IndexError(
-                "index clouds as clouds[rows], clouds[rows, points] or clouds[rows, points, axes]"
-            )
-        chosen = np.arange(len(self))[rows]
-        if chosen.ndim > 1:
-            raise IndexError("rows must be a number, a slice or a one-dimensional array")
-        columns = np.arange(self.source.points)[rest[0] if rest else slice(None)]
-        made = self._clouds(np.atleast_1d(chosen), columns)
-        made = made if chosen.ndim else made[0]
-        return made[..., rest[1]] if len(rest) == 2 else made
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if copy is False:
-            raise ValueError("clouds on disk cannot become an array without a copy")
-        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
-
-    def _clouds(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    def _made(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         wanted, place = np.unique(rows, return_inverse=True)
         made = np.empty((len(wanted), *columns.shape, 3), np.float32)
         for start in range(0, len(wanted), BLOCK):

@@ -179,7 +179,11 @@ class PartObjects:
         (:func:`foundry_bench.heads.features.turn_angles`) if ``rotate``."""
         names = tuple(name for name in data.classes if name in data.part_names)
         number = np.array([*(names.index(name) if name in names else -1 for name in data.classes), -1])
-        has_parts = np.zeros(len(data.labels), bool) if data.parts is None else (data.parts >= 0).any(axis=1)
+        has_parts = (
+            np.zeros(len(data.labels), bool)
+            if data.parts is None
+            else (np.asarray(data.parts) >= 0).any(axis=1)
+        )
         return cls(
             data,
             names,

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from foundry_bench.datasets.catalog import resolved
 from foundry_bench.errors import UserError, unknown
 from foundry_bench.selectors import split_selectors
 
@@ -104,6 +105,8 @@ class SweepConfig:
         made = {k: _items(v) if k in lists else v for k, v in values.items()}
         if "tables" in values:
             made["tables"] = _tables(values["tables"])
+        if isinstance(distill_on := values.get("distill_on"), str):
+            made["distill_on"] = resolved(distill_on)
         return cls(**made)  # type: ignore[arg-type]
 
     def to_yaml(self) -> str:

@@ -277,9 +277,9 @@ class _Planner:
         return places
 
     def _dataset(self, name: str) -> Content:
-        from foundry_bench.datasets.catalog import dataset_sha256
+        from foundry_bench.datasets.catalog import dataset_sha256, resolved
 
-        return {"name": name, "sha256": dataset_sha256(name, Path(self.config.data_root))}
+        return {"name": resolved(name), "sha256": dataset_sha256(name, Path(self.config.data_root))}
 
     @staticmethod
     def _names(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ def fingerprint(asked: SweepConfig, sources: list[Path], cells: list[Cell]) -> d
         files += _tree(teacher)
     elif not _own(entries["teachers"].get(asked.teacher)):
         return None
-    if not all(given(cell.inputs["dataset"])["name"] in EMBEDDED for cell in cells if not cell.broken):
+    if not all(_packaged(given(cell.inputs["dataset"])["name"]) for cell in cells if not cell.broken):
         return None
     for package in PACKAGES:
         spec = find_spec(package)
@@ -126,6 +126,12 @@ def fingerprint(asked: SweepConfig, sources: list[Path], cells: list[Cell]) -> d
         "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith("FOUNDRY_BENCH_")},
         "files": {str(path): _stamp(path) for path in sorted(set(files))},
     }
+
+
+def _packaged(dataset: str) -> bool:
+    """Whether the package itself holds or makes a data set."""
+    name = dataset.partition("[")[0]
+    return name in EMBEDDED or name == "procedural"
 
 
 def _own(entry: EntryPoint | None) -> bool:

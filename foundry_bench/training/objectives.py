@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from foundry_bench.datasets.dataset import CloudArray
+from foundry_bench.datasets.lazy import BLOCK
 from foundry_bench.encoder import EncoderConfig, pool
 from foundry_bench.points.patches import Patches
 from foundry_bench.teachers.transformer import PointTransformer, make_blocks, positional_mlp, run_blocks
@@ -123,22 +126,28 @@ def recognize(tokens: Tensor, objects: Tensor, temperature: float = 0.1) -> Tens
     return F.cross_entropy(logits, truth)
 
 
-def canonical_code(points: Tensor, dim: int = 128) -> Tensor:
+def canonical_code(points: Tensor | np.ndarray | CloudArray, dim: int = 128) -> Tensor:
     """Half-whitened principal components (N, dim) of the upright occupancy of clouds (N, P, 3), unit mean variance.
 
-    Occupancy: square root of the share of points in each cell of an 8^3 and a 10^3 grid over the unit sphere's cube.
+    Occupancy: square root of the share of points in each cell of an 8^3 and a 10^3 grid over the unit sphere's cube. Clouds are
+    read ``BLOCK`` at a time.
     """
+    blocks = (points[start : start + BLOCK] for start in range(0, len(points), BLOCK))
+    occupancy = torch.cat([_occupancy(torch.as_tensor(block, dtype=torch.float32)) for block in blocks])
+    occupancy = occupancy - occupancy.mean(dim=0)
+    u, s, _ = torch.linalg.svd(occupancy, full_matrices=False)
+    code = u[:, :dim] * s[:dim].sqrt()
+    return code / code.std(dim=0).square().mean().sqrt()
+
+
+def _occupancy(points: Tensor) -> Tensor:
     grids = []
     for cells in (8, 10):
         index = ((points + 1) * (cells / 2)).long().clamp_(0, cells - 1)
         flat = (index[..., 0] * cells + index[..., 1]) * cells + index[..., 2]
         counts = torch.zeros(len(points), cells**3).scatter_add_(1, flat, torch.ones(flat.shape))
         grids.append((counts / points.shape[1]).sqrt())
-    occupancy = torch.cat(grids, dim=1)
-    occupancy = occupancy - occupancy.mean(dim=0)
-    u, s, _ = torch.linalg.svd(occupancy, full_matrices=False)
-    code = u[:, :dim] * s[:dim].sqrt()
-    return code / code.std(dim=0).square().mean().sqrt()
+    return torch.cat(grids, dim=1)
 
 
 def occupied(centers: Tensor, around: Tensor) -> Tensor:

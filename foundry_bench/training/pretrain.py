@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +84,7 @@ class _State:
     log: list[dict[str, float]]
     step: int = 0
 
-    def save(self, path: Path, config: PretrainConfig) -> None:
+    def save(self, path: Path, config: PretrainConfig, data: str) -> None:
         parts = {k: getattr(self, k).state_dict() for k in ("model", "average", "heads", "optimizer")}
         with atomic_path(path) as temporary:
             torch.save(
@@ -94,11 +94,12 @@ class _State:
                     "log": self.log,
                     "step": self.step,
                     "config": json.dumps(asdict(config)),
+                    "data": data,
                 },
                 temporary,
             )
 
-    def load(self, path: Path, config: PretrainConfig) -> None:
+    def load(self, path: Path, config: PretrainConfig, data: str) -> None:
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, ValueError) as error:
@@ -113,6 +114,8 @@ class _State:
             raise UserError(
                 f"checkpoint {path} was made with another configuration; choose another --out or delete it"
             )
+        if saved.get("data", data) != data:  # older ones do not say
+            raise UserError(f"checkpoint {path} was made on other data; choose another --out or delete it")
         for name in ("model", "average", "heads", "optimizer"):
             getattr(self, name).load_state_dict(saved[name])
         self.generator.set_state(saved["generator"])
@@ -122,9 +125,18 @@ class _State:
 
 
 def sampling_weights(series: np.ndarray) -> Tensor:
-    """Weight of each object: 1 / sqrt(size of its series), so that long runs of near-twins do not fill the batches."""
+    """Weight of each object: 1 / sqrt(size of its series), so that long runs of near-twins do not fill the batches.
+
+    An empty series says that none is known: the object counts as a series of its own.
+    """
     _, inverse, counts = np.unique(series, return_inverse=True, return_counts=True)
-    return torch.from_numpy(1.0 / np.sqrt(counts[inverse]))
+    return torch.from_numpy(np.where(series == "", 1.0, 1.0 / np.sqrt(counts[inverse])))
+
+
+def mixed_weights(sets: Sequence[PointCloudDataset], shares: Sequence[float]) -> Tensor:
+    """Weight of each object of several data sets behind each other, so that each set fills its share of the batches."""
+    weights = [sampling_weights(data.series) for data in sets]
+    return torch.cat([share * own / own.sum() for share, own in zip(shares, weights, strict=True)])
 
 
 def pretrain(
@@ -133,23 +145,25 @@ def pretrain(
     out: Path,
     ctx: Context,
     probe: Probe | None = None,
+    weights: Tensor | None = None,
 ) -> tuple[PointTransformer, list[dict[str, float]]]:
-    """Train on the unlabelled clouds of ``data``; returns the averaged model and its log.
+    """Train on the unlabelled clouds of ``data``; returns the averaged model and its log. ``weights`` (N,) say how often each
+    object is drawn, by default as :func:`sampling_weights` has it.
 
     ``out`` receives ``checkpoint.pt`` every ``probe_every`` steps; a second call goes on from it, also with another
     number of ``steps`` (the schedule is then that of the new number from there on, and the log says so). Raises UserError when
-    the checkpoint belongs to another configuration, FloatingPointError when the loss is not finite.
+    the checkpoint belongs to another configuration or other data, FloatingPointError when the loss is not finite.
     """
     out.mkdir(parents=True, exist_ok=True)
-    points = torch.from_numpy(np.ascontiguousarray(data.points))
+    points = data.points
     views = torch.Generator().manual_seed(derive_seed(config.seed, "views"))
     bank = ViewBank.build(points, config.encoder, config.views, views, ctx.progress, config.crop)
     code = canonical_code(points)
     state = _start(config, code.shape[1], ctx)
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
-        state.load(checkpoint, config)
-    weights = sampling_weights(data.series)
+        state.load(checkpoint, config, data.sha256)
+    weights = sampling_weights(data.series) if weights is None else weights
     began, first = time.perf_counter(), state.step
     while state.step < config.steps:
         terms = _train_once(state, bank, code, weights, config)
@@ -162,7 +176,7 @@ def pretrain(
                 row["probe"] = probe(state.average.eval())
             state.log.append(row)
             ctx.log.info("%s", json.dumps({k: round(v, 4) for k, v in row.items()}))
-            state.save(checkpoint, config)
+            state.save(checkpoint, config, data.sha256)
     return state.average.eval(), state.log
 
 

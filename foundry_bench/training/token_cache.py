@@ -147,13 +147,15 @@ def _fill_cache(
     arrays = {
         name: _array_on_disk(folder / f"{name}.npy", np.float16, shape) for name, shape in shapes.items()
     }
-    if data.parts is not None:
+    # Where no category names its parts, there is no task whose expert could learn them.
+    parts = data.parts if data.part_names else None
+    if parts is not None:
         arrays["parts"] = _array_on_disk(folder / "parts.npy", np.int16, each)
     # On disk from the start, so that a data set larger than memory is cached too.
     bank = ViewBank(
         **{name: torch.from_numpy(a) for name, a in arrays.items() if name not in ("tokens", "features")}
     )
-    ViewBank.build(data.points, config, views, generator, ctx.progress, into=bank, labels=data.parts)
+    ViewBank.build(data.points, config, views, generator, ctx.progress, into=bank, labels=parts)
     teacher.eval().to(ctx.device)
     for start in range(0, total, 32):
         rows = torch.arange(start, min(start + 32, total))

@@ -39,7 +39,7 @@ class ViewBank:
         progress: Progress = no_progress,
         crop: float = 1.0,
         into: ViewBank | None = None,
-        labels: np.ndarray | None = None,
+        labels: np.ndarray | CloudArray | None = None,
     ) -> ViewBank:
         """Group ``views`` random subsets of every cloud (N, P, 3); ``crop`` is the least share of a cloud that a view
         keeps, cut off by a plane of random direction (1.0: no cropping). Even and odd views share no point where
