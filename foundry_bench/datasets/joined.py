@@ -43,10 +43,10 @@ def joined(sets: Sequence[PointCloudDataset]) -> PointCloudDataset:
     if len(sets) == 1:
         return sets[0]
     count = sum(len(data.labels) for data in sets)
-    texts = {
-        field: np.concatenate([_marked(data.name, getattr(data, field)) for data in sets])
+    paths, series = (
+        np.array([f"{data.name}:{text}" for data in sets for text in getattr(data, field).tolist()])
         for field in ("paths", "series")
-    }
+    )
     return PointCloudDataset(
         name=" + ".join(data.name for data in sets),
         version="+".join(data.version for data in sets),
@@ -54,16 +54,11 @@ def joined(sets: Sequence[PointCloudDataset]) -> PointCloudDataset:
         classes=(),
         points=JoinedArray([data.points for data in sets], np.float32),
         labels=np.full(count, -1, np.int64),
-        paths=texts["paths"],
-        series=texts["series"],
+        paths=paths,
+        series=series,
         splits={},
         parts=None,
         part_names={},
         novel_classes=(),
         licence=" AND ".join(dict.fromkeys(data.licence for data in sets)),
     )
-
-
-def _marked(name: str, texts: np.ndarray) -> np.ndarray:
-    """``texts`` (N,) behind the name of their set; an empty one, which says that nothing is known, stays empty."""
-    return np.array([f"{name}:{text}" if text else "" for text in texts.tolist()])

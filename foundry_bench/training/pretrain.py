@@ -125,12 +125,9 @@ class _State:
 
 
 def sampling_weights(series: np.ndarray) -> Tensor:
-    """Weight of each object: 1 / sqrt(size of its series), so that long runs of near-twins do not fill the batches.
-
-    An empty series says that none is known: the object counts as a series of its own.
-    """
+    """Weight of each object: 1 / sqrt(size of its series), so that long runs of near-twins do not fill the batches."""
     _, inverse, counts = np.unique(series, return_inverse=True, return_counts=True)
-    return torch.from_numpy(np.where(series == "", 1.0, 1.0 / np.sqrt(counts[inverse])))
+    return torch.from_numpy(1.0 / np.sqrt(counts[inverse]))
 
 
 def mixed_weights(sets: Sequence[PointCloudDataset], shares: Sequence[float]) -> Tensor:

@@ -33,8 +33,9 @@ def test_list_names_embedded_sets_first_and_says_which_official_ones_are_there(t
     lines = invoke("list", "--root", tmp_path).stdout.splitlines()
     names = [line.split()[0] for line in lines]
     assert names[: len(EMBEDDED)] == list(EMBEDDED)
-    assert set(names[len(EMBEDDED) :]) == {official.name for official in WRITERS}
-    for line in lines[len(EMBEDDED) :]:
+    assert names[len(EMBEDDED)] == "procedural"
+    assert set(names[len(EMBEDDED) + 1 :]) == {official.name for official in WRITERS}
+    for line in lines[len(EMBEDDED) + 1 :]:
         name = line.split()[0]
         expected = f"found in {folder};" if name == "modelnet40" else f"`foundry-bench data verify {name}`"
         assert expected in line

@@ -11,7 +11,6 @@ import numpy as np
 from foundry_bench.datasets.dataset import PointCloudDataset
 from foundry_bench.datasets.generated import GeneratedDataset
 from foundry_bench.datasets.lazy import LazyArray, LazyClouds
-from foundry_bench.datasets.official.base import unserialised
 from foundry_bench.datasets.procedural.arithmetic import Stream
 from foundry_bench.datasets.procedural.families import shape
 from foundry_bench.datasets.procedural.sampling import sample
@@ -51,7 +50,7 @@ class Procedural(GeneratedDataset):
             classes=(),
             points=LazyClouds(rule, paths.tolist()),
             labels=np.full(self.clouds, -1, np.int64),
-            series=unserialised(self.clouds),
+            series=paths,
             paths=paths,
             splits={},
             parts=LazyParts(rule),
