@@ -196,7 +196,7 @@ def test_students_that_keep_their_patches_have_one(
         ("foundry[supertokens=4]", "over 4 queries and 4 keys, not over all 16 patches"),
         ("tome[r=2]", "not over all 16 patches"),
         ("foundry[supertokens=0]", "NoContextStudent no attention calls"),
-        ("dynamicvit", "in DynamicViTStudent (not all|no) attention calls"),
+        ("dynamicvit", "not over all 16 patches"),
         ("evit", "in EViTStudent no attention calls"),
     ],
 )
