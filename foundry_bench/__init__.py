@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from foundry_bench.api import (
+        context_index,
         distill,
         evaluate,
         load_dataset,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "context_index",
     "distill",
     "evaluate",
     "load_dataset",

@@ -18,6 +18,7 @@ from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.datasets.catalog import ROOT, load_dataset
 from foundry_bench.encoder import Encoder, Origin, TokenEncoder
 from foundry_bench.errors import UserError
+from foundry_bench.heads.context_index import context_index
 from foundry_bench.points import normalize
 from foundry_bench.progress import working_context
 from foundry_bench.report.frame import load_results
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "context_index",
     "distill",
     "evaluate",
     "load_dataset",

@@ -84,10 +84,36 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class DistillReport:
-    """Fidelity of a student: ``r2`` is the share of the teacher's held-out token variance it explains."""
+class Band:
+    """Fidelity on the principal components ``first`` to ``last``, from 1, of the teacher's held-out tokens, which hold a
+    ``share`` of their variance. ``r2_linear`` and ``r2_within`` as in :class:`Fidelity`."""
+
+    first: int
+    last: int
+    share: float
+    r2_linear: float | None
+    r2_within: float | None
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How well a student's tokens are its teacher's on held-out clouds, as shares of the teacher's variance explained.
+
+    ``r2``: of the tokens as they are. ``r2_linear``: after a linear map, found on other objects than it is scored on.
+    ``r2_within``: of the tokens' differences from the mean of their cloud. ``bands``: the latter two by principal components.
+    What was not measured is None.
+    """
 
     r2: float
+    r2_linear: float | None = None
+    r2_within: float | None = None
+    bands: list[Band] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DistillReport(Fidelity):
+    """Fidelity of a student, and what its training took."""
+
     curve: list[dict[str, float]] = field(default_factory=list)
     steps: int = 0
     samples: int = 0

@@ -3,33 +3,86 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 
 from foundry_bench import registry
-from foundry_bench.errors import unknown
+from foundry_bench.errors import UserError, unknown
+from foundry_bench.teachers.checkpoints.names import split_name
+from foundry_bench.teachers.weights import read_card, teacher_folder
 
 
 @click.command()
 @click.argument("name")
-def info(name: str) -> int:
-    """Explain a method, task, teacher, data set or engine.
+@click.option(
+    "--context",
+    is_flag=True,
+    help="Measure the context index of a teacher or of a student's folder; takes a while.",
+)
+def info(name: str, context: bool) -> int:
+    """Explain a method, task, teacher, data set or engine, or the folder or file of a teacher.
 
     \b
     foundry-bench info foundry
+    foundry-bench info small
+    foundry-bench info 'point_jepa.ckpt?branch=ema' --context
     """
     found = [kind for kind in registry.KINDS if name in registry.entries(kind)]
-    if not found:
+    if not found and not Path(split_name(name)[0]).exists():
         raise unknown("name", name, [n for kind in registry.KINDS for n in registry.entries(kind)])
+    if context and found and "teachers" not in found:
+        raise UserError(f"{name} is none of teachers; --context measures a teacher, a file or a folder")
     for kind in found:
         entry = registry.entries(kind)[name]
         click.echo(f"{name} ({kind.rstrip('s')}) from {registry.distribution(entry)}, {entry.value}\n")
         for line in describe(registry.load(kind, name)):
             click.echo(line)
+    if not found or "teachers" in found:
+        for line in describe_weights(name, context):
+            click.echo(line)
     return 0
+
+
+def describe_weights(name: str, context: bool) -> Iterator[str]:
+    """What the card beside an encoder's weights says of it, with its context index measured now where ``context`` is set."""
+    path = teacher_folder(name)
+    card = read_card(path) if path.is_dir() else {}
+    made = {"command": card.get("command"), "method": card.get("method"), "variant": card.get("variant")}
+    yield f"  weights: {path}"
+    for label, value in {**made, "sizes": card.get("encoder")}.items():
+        if value:
+            yield f"  {label}: {_text(value)}"
+    if context:
+        yield _context_line({**_measure(name, path, card), "command": None})
+    elif card.get("context"):
+        yield _context_line(card["context"])
+    else:
+        yield f"  context index: not measured; foundry-bench info {shlex.quote(name)} --context"
+
+
+def _measure(name: str, path: Path, card: dict[str, Any]) -> dict[str, Any]:
+    from foundry_bench.heads.context_index import context_index
+    from foundry_bench.progress import long_work
+    from foundry_bench.students.files import load_student
+    from foundry_bench.teachers import load_teacher
+
+    encoder = load_student(path) if "method" in card else load_teacher(name)
+    with long_work() as (progress, _):
+        return {**context_index(encoder, progress=progress).to_dict(), "dim": encoder.config.dim}
+
+
+def _context_line(known: dict[str, Any]) -> str:
+    if known.get("index") is None:
+        return f"  context index: {known.get('reason', 'unknown')}"
+    halves = f"query mean {known['query_mean']:.3f}, self kept {known['self_kept']:.3f}"
+    how = f"measured by: {known['command']}" if known["command"] else "measured now"
+    rank = f"effective rank {known['effective_rank']:.1f} of {known['dim']}"
+    return f"  context index: {known['index']:.3f} ({halves}), {rank}; {how}"
 
 
 def describe(plugin: Any) -> Iterator[str]:

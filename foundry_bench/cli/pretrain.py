@@ -42,7 +42,8 @@ def pretrain(
     foundry-bench pretrain --out teachers/wide --data 'pretrain,procedural[clouds=20000]'
     foundry-bench run --teacher teachers/mine --methods all --tasks fewshot
 
-    The probe is a linear SVM on KiCad objects that are on no test side of any split.
+    The probe is a linear SVM on KiCad objects that are on no test side of any split. The context index of the teacher is
+    measured at the end; `foundry-bench info teachers/mine` shows it.
     """
     import torch
 
@@ -66,7 +67,8 @@ def pretrain(
             model, history = train(joined(sets), settings, out, ctx, _probe() if probe else None, weights)
         except FloatingPointError as error:
             raise UserError(str(error)) from error
-    save_teacher(model, out, _provenance(settings, sets, shares, history))
+        context = _context(model, out, progress)
+    save_teacher(model, out, {**_provenance(settings, sets, shares, history), "context": context})
     click.echo(f"{out}: teacher after {settings.steps} steps; use it with --teacher {out}")
     return 0
 
@@ -123,6 +125,17 @@ def _probe() -> Any:
         return linear_probe(features, data)["mean"]
 
     return measure
+
+
+def _context(model: Any, out: Path, progress: Any) -> dict[str, Any]:
+    """The card's block on the context index, with the reason in its place where there is none."""
+    from foundry_bench.heads.context_index import context_index
+
+    try:
+        measured = context_index(model, progress=progress).to_dict()
+    except UserError as reason:
+        return {"index": None, "reason": str(reason)}
+    return {**measured, "dim": model.config.dim, "command": f"foundry-bench info {out} --context"}
 
 
 def _provenance(

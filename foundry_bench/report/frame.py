@@ -11,7 +11,7 @@ import pandas as pd
 from foundry_bench.errors import UserError
 from foundry_bench.sweep import index, snapshot
 from foundry_bench.sweep.plan import Cell, task_text
-from foundry_bench.sweep.record import Cost, Entry, ScoresBlock
+from foundry_bench.sweep.record import Cost, Entry, Fidelity, ScoresBlock
 from foundry_bench.sweep.store import Store
 
 COST = (
@@ -31,12 +31,16 @@ COST = (
     "peak_mem_mb",
     "disk_mb",
 )
+BANDS = {1: "pc1_4", 5: "pc5_16", 17: "pc17_64", 65: "pc65_up"}
+"""First principal component of a band of the teacher's tokens -> the end of its columns' names."""
+FIDELITY = ("r2", "r2_linear", "r2_within")
+BY_BAND = tuple(f"{key}_{name}" for key in FIDELITY[1:] for name in BANDS.values())
 IDENTITY = ("cell_id", "kind", "status", "attempt", "stage", "error_type", "message", "traceback_file")
 COLUMNS = (
     *IDENTITY,
     *("teacher", "teacher_sha256", "method", "variant", "params", "parameters", "seed", "budget", "student"),
     *("task", "dataset", "metric", "score", "n", "ci_low", "ci_high", "higher_is_better", "outcomes"),
-    *("r2", "steps", "samples", "train_s", *COST, "seconds"),
+    *(*FIDELITY, *BY_BAND, "steps", "samples", "train_s", *COST, "seconds"),
 )
 MISSING = "missing"
 """Status of a planned cell that has no record yet."""
@@ -102,7 +106,7 @@ def _measured(record: Entry, store: Store) -> dict[str, Any]:
     fidelity, scores = record["fidelity"], record["scores"]
     cost: Cost = record["cost"] or {}
     trained: dict[str, float | None] = {
-        "r2": fidelity and fidelity["r2"],
+        **(_fidelity(fidelity) if fidelity else {}),
         "steps": fidelity and fidelity.get("steps"),
         "samples": fidelity and fidelity.get("samples"),
         "train_s": fidelity and fidelity.get("seconds"),
@@ -113,6 +117,20 @@ def _measured(record: Entry, store: Store) -> dict[str, Any]:
         if scores["outcomes_file"]:
             folder = store.record_path(record["identity"]["kind"], record["identity"]["cell_id"]).parent
             row["outcomes"] = str(folder / scores["outcomes_file"])
+    return row
+
+
+def _fidelity(fidelity: Fidelity) -> dict[str, float | None]:
+    """R2 of all kinds, as far as it was measured."""
+    row = {
+        "r2": fidelity["r2"],
+        "r2_linear": fidelity.get("r2_linear"),
+        "r2_within": fidelity.get("r2_within"),
+    }
+    for band in fidelity.get("bands", []):
+        name = BANDS.get(band["first"])
+        if name is not None:
+            row.update({f"r2_linear_{name}": band["r2_linear"], f"r2_within_{name}": band["r2_within"]})
     return row
 
 

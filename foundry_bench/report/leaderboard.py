@@ -22,6 +22,7 @@ import pandas as pd
 from scipy import special
 
 from foundry_bench.errors import UserError
+from foundry_bench.report.frame import BY_BAND, FIDELITY
 from foundry_bench.report.ranking import Outcomes, pareto, shared_ranks
 
 BASELINE = "teacher"
@@ -29,9 +30,31 @@ BASELINE = "teacher"
 KEYS = ("teacher", "teacher_sha256", "method", "variant", "params", "parameters")
 BEFORE = ("rank", "method", "variant", "params", "teacher")
 COSTS = ("gmacs", "gmacs_ratio", "gflops", "params_m", "latency_ms", "latency_ratio", "peak_mem_mb")
-AFTER = ("mean_score", "retained", "r2", *COSTS, "train_s", "seeds", "tasks_done", "tasks_total", "pareto")
+AFTER = (
+    "mean_score",
+    "retained",
+    *FIDELITY,
+    *COSTS,
+    "train_s",
+    "seeds",
+    "tasks_done",
+    "tasks_total",
+    "pareto",
+)
 SCORED = ("task", "dataset", "metric", "score", "ci_low", "ci_high", "higher_is_better", "outcomes")
-USED = ("cell_id", "kind", "status", "seed", "student", *KEYS, *SCORED, *COSTS, "r2", "train_s")
+USED = (
+    "cell_id",
+    "kind",
+    "status",
+    "seed",
+    "student",
+    *KEYS,
+    *SCORED,
+    *COSTS,
+    *FIDELITY,
+    *BY_BAND,
+    "train_s",
+)
 """Columns of the cells that a leaderboard is made of."""
 
 Key = TypeVar("Key", bound=Hashable)
@@ -125,8 +148,8 @@ def _row(keys: dict[str, str], part: Cells, places: list[tuple[str, str]]) -> Ro
             seeds.append(len({cell["seed"] for cell in by_place[place]}))
     profiled, students = ok.get("profile", []), ok.get("student", [])
     row.values.update({key: _mean(profiled, key) for key in COSTS})
-    fidelity = _mean(profiled, "r2")
-    row.values["r2"] = _mean(students, "r2") if fidelity is None else fidelity
+    alike = students if _mean(profiled, "r2") is None else profiled
+    row.values.update({key: _mean(alike, key) for key in (*FIDELITY, *BY_BAND)})
     row.values["train_s"] = _mean(students, "train_s")
     row.values.update(tasks_done=len(row.scores), tasks_total=len(places), seeds=min(seeds, default=0))
     row.values["mean_score"] = float(np.mean(list(row.scores.values()))) if row.complete else None

@@ -169,14 +169,32 @@ class Identity(TypedDict):
     stage: str | None
 
 
-class _Training(TypedDict, total=False):
+class Band(TypedDict):
+    """Fidelity on some of the teacher's principal components, the fields of :class:`~foundry_bench.encoder.Band`.
+
+    ``first``, ``last``: which components, from 1.
+    ``share``: of the variance of the teacher's tokens that they hold.
+    ``r2_linear``, ``r2_within``: as in :class:`Fidelity`, on these components; null where not finite.
+    """
+
+    first: int
+    last: int
+    share: float
+    r2_linear: float | None
+    r2_within: float | None
+
+
+class _MoreFidelity(TypedDict, total=False):
     curve: list[dict[str, float]]
     steps: int
     samples: int
     seconds: float
+    r2_linear: float | None
+    r2_within: float | None
+    bands: list[Band]
 
 
-class Fidelity(_Training):
+class Fidelity(_MoreFidelity):
     """How well a student's tokens are its teacher's, the fields of :class:`~foundry_bench.encoder.DistillReport`.
 
     ``r2``: share of the variance of the teacher's tokens on held-out clouds that it explains; null where not finite.
@@ -184,6 +202,9 @@ class Fidelity(_Training):
     ``steps``: optimisation steps; in student cells.
     ``samples``: clouds seen; in student cells.
     ``seconds``: of training; in student cells.
+    ``r2_linear``: R2 after a linear map, found on other objects than it is scored on; absent in older records.
+    ``r2_within``: R2 of the tokens' differences from the mean of their cloud; absent in older records.
+    ``bands``: both by principal components of the teacher's tokens; absent in older records.
     """
 
     r2: float | None

@@ -146,10 +146,9 @@ def _untrained(
     from foundry_bench.training import distillation
 
     job.stage = "fidelity"
-    r2 = distillation.heldout_r2(student, teacher, data, ctx, job.spec["budget"])
-    if training is None:
-        return {"curve": [], "steps": 0, "samples": 0, "seconds": 0.0, "r2": r2}
-    return {**training, "r2": r2}
+    found = asdict(distillation.heldout_fidelity(student, teacher, data, ctx, job.spec["budget"]))
+    taken = training or {"curve": [], "steps": 0, "samples": 0, "seconds": 0.0}
+    return cast(Fidelity, {**taken, **found})
 
 
 def _parent_fidelity(job: Job) -> Fidelity | None:
@@ -223,8 +222,8 @@ def run_profile(job: Job) -> Measured:
     job.stage = "fidelity"
     unlabelled = job.data(harness_protocol(inputs)["fidelity_on"]["name"])
     ctx = job.context(given(inputs["seed"]))
-    r2 = distillation.heldout_r2(student, teacher, unlabelled, ctx, job.spec["budget"])
-    return {"cost": block, "fidelity": {"r2": r2}}
+    found = distillation.heldout_fidelity(student, teacher, unlabelled, ctx, job.spec["budget"])
+    return {"cost": block, "fidelity": cast(Fidelity, asdict(found))}
 
 
 def _scores_block(scores: Scores, job: Job) -> ScoresBlock:

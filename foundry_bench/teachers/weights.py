@@ -128,6 +128,18 @@ def load_teacher(
     return _read_folder(path, name)
 
 
+def read_card(folder: Path) -> dict[str, Any]:
+    """The ``config.json`` beside the weights in ``folder``: sizes, provenance and what was measured on them; torch is not
+    imported. Raises UserError when it cannot be read."""
+    try:
+        card: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{folder}/config.json cannot be read ({error}); reinstall or pre-train again"
+        ) from error
+    return card
+
+
 def _read_folder(folder: Path, name: str) -> PointTransformer:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -135,12 +147,7 @@ def _read_folder(folder: Path, name: str) -> PointTransformer:
     from foundry_bench.encoder import EncoderConfig
     from foundry_bench.teachers.transformer import PointTransformer
 
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{folder}/config.json cannot be read ({error}); reinstall or pre-train again"
-        ) from error
+    config = read_card(folder)
     if config.get("format") != FORMAT:
         raise UserError(f"{folder} is no teacher of this version (format {config.get('format')!r})")
     found = teacher_sha256(folder)

@@ -109,6 +109,8 @@ def metrics(record: Record) -> dict[str, float]:
     inputs, fidelity, scores = record["inputs"], record["fidelity"], record["scores"]
     trained: dict[str, float | None] = {
         "r2": fidelity and fidelity["r2"],
+        "r2_linear": fidelity and fidelity.get("r2_linear"),
+        "r2_within": fidelity and fidelity.get("r2_within"),
         "train_s": fidelity and fidelity.get("seconds"),
     }
     found: dict[str, Any] = {**trained}

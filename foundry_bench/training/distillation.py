@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from foundry_bench.context import Context, derive_seed
-from foundry_bench.encoder import DistillReport, Embedding, Encoder, TokenEncoder, Tokens
+from foundry_bench.encoder import DistillReport, Embedding, Encoder, Fidelity, TokenEncoder, Tokens
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.tokens import set_fused_attention
 from foundry_bench.training.budget import Budget, get_budget, resolve
+from foundry_bench.training.fidelity import FOLDS, Moments, folds, from_moments
 from foundry_bench.training.loop import adamw, learning_rate, train_step, warmup_steps
 from foundry_bench.training.precision import autocast
 from foundry_bench.training.token_cache import TokenCache, token_cache
@@ -56,8 +57,8 @@ def distill(
         target = Tokens(cache.target(batch, views).features.to(ctx.device))
         return method.loss(student, inputs_of(cache, batch, views, cached, ctx), target)
 
-    def fidelity(limit: int | None) -> float:
-        return _r2(student, cache, cached, ctx, limit)
+    def fidelity(limit: int | None) -> Fidelity:
+        return _fidelity(student, cache, data, cached, ctx, limit)
 
     rows = np.flatnonzero(~cache.held_out)
     return train_student(student, loss, fidelity, rows, what=f"distill {method.name}", ctx=ctx, budget=budget)
@@ -66,7 +67,7 @@ def distill(
 def train_student(
     student: Encoder,
     loss: Callable[[np.ndarray, np.ndarray], Tensor],
-    fidelity: Callable[[int | None], float],
+    fidelity: Callable[[int | None], Fidelity],
     rows: np.ndarray,
     *,
     what: str,
@@ -76,8 +77,9 @@ def train_student(
 ) -> DistillReport:
     """Train ``student`` in place; every student goes through this, distilled ones and experts.
 
-    ``loss(batch, views)`` is the loss of some of ``rows`` in some views, ``fidelity(limit)`` the held-out R2 on at most
-    ``limit`` objects; ``head`` is trained along and thrown away. Raises FloatingPointError when the loss is not finite.
+    ``loss(batch, views)`` is the loss of some of ``rows`` in some views, ``fidelity(limit)`` the held-out fidelity on all
+    objects, or for the curve on at most ``limit``, where R2 is enough; ``head`` is trained along and thrown away. Raises
+    FloatingPointError when the loss is not finite.
     """
     stream = np.random.default_rng(derive_seed(ctx.seed, "distill batches"))
     torch.manual_seed(derive_seed(ctx.seed, "distill noise"))
@@ -98,15 +100,16 @@ def train_student(
         rate = learning_rate(step - 1, budget.steps, peak=budget.lr, warmup=warmup)
         train_step(optimizer, value, rate, clip=3.0, what=what)
         if step in marks:
-            r2 = fidelity(64 if step < budget.steps else None)
-            curve.append({"step": step, "loss": float(value.detach()), "r2": r2})
-            ctx.log.info("step %d loss %.4f r2 %.4f", step, float(value.detach()), r2)
+            found = fidelity(64 if step < budget.steps else None)
+            curve.append({"step": step, "loss": float(value.detach()), "r2": found.r2})
+            ctx.log.info("step %d loss %.4f r2 %.4f", step, float(value.detach()), found.r2)
             student.train()
         ctx.progress(what, step, budget.steps)
     set_fused_attention(student, True)
     student.eval()
     seconds = time.perf_counter() - began
-    return DistillReport(curve[-1]["r2"], curve, budget.steps, budget.steps * budget.batch_size, seconds)
+    samples = budget.steps * budget.batch_size
+    return DistillReport(**vars(found), curve=curve, steps=budget.steps, samples=samples, seconds=seconds)
 
 
 def inputs_of(
@@ -117,6 +120,19 @@ def inputs_of(
         return cache.patches(rows, views).to(ctx.device)
     embedding = cache.embedding(rows, views)
     return Embedding(embedding.tokens.to(ctx.device), embedding.centers.to(ctx.device))
+
+
+def heldout_fidelity(
+    student: Encoder,
+    teacher: TokenEncoder,
+    data: PointCloudDataset,
+    ctx: Context,
+    budget: Budget | str = "quick",
+) -> Fidelity:
+    """How well the tokens of ``student`` are its teacher's on held-out objects."""
+    budget = get_budget(budget) if isinstance(budget, str) else budget
+    cache = token_cache(teacher, data, budget.views, ctx)
+    return _fidelity(student.to(ctx.device), cache, data, shares_tokenizer(student, teacher), ctx)
 
 
 def heldout_r2(
@@ -130,24 +146,44 @@ def heldout_r2(
 
     SST is taken around the mean token of the held-out set. 1 is the teacher itself, 0 a constant.
     """
-    budget = get_budget(budget) if isinstance(budget, str) else budget
-    cache = token_cache(teacher, data, budget.views, ctx)
-    return _r2(student.to(ctx.device), cache, shares_tokenizer(student, teacher), ctx)
+    return heldout_fidelity(student, teacher, data, ctx, budget).r2
+
+
+def _fidelity(
+    student: Encoder,
+    cache: TokenCache,
+    data: PointCloudDataset,
+    cached: bool,
+    ctx: Context,
+    limit: int | None = None,
+) -> Fidelity:
+    rows = np.flatnonzero(cache.held_out)[:limit]
+    width = cache.features.shape[-1]
+    error, squares, total, count = 0.0, 0.0, torch.zeros(width, dtype=torch.double), 0
+    fold = folds(data.series[rows])
+    moments = [Moments.zero(width) for _ in range(FOLDS)]
+    for chunk, tokens, target in _heldout_tokens(student, cache, rows, cached, ctx):
+        error += float((tokens - target).square().sum())
+        squares += float(target.square().sum())
+        total += target.flatten(0, 1).sum(dim=0)
+        count += target.shape[0] * target.shape[1]
+        if limit is None:
+            here = fold[np.searchsorted(rows, chunk)]
+            for k in np.unique(here):
+                moments[k].add(tokens[here == k], target[here == k])
+    r2 = 1 - error / (squares - float(total.square().sum()) / count)
+    return Fidelity(r2) if limit is not None else from_moments(r2, moments)
 
 
 @torch.inference_mode()
-def _r2(student: Encoder, cache: TokenCache, cached: bool, ctx: Context, limit: int | None = None) -> float:
+def _heldout_tokens(
+    student: Encoder, cache: TokenCache, rows: np.ndarray, cached: bool, ctx: Context
+) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+    """Objects, the student's and the teacher's tokens (B, T, D) of them in float64, in the first view."""
     student.eval()
-    rows = np.flatnonzero(cache.held_out)[:limit]
-    error, squares, total, count = 0.0, 0.0, torch.zeros(cache.features.shape[-1], dtype=torch.double), 0
     for chunk in np.array_split(rows, max(1, math.ceil(len(rows) / 64))):
         views = np.zeros(len(chunk), dtype=np.int64)
         inputs = inputs_of(cache, chunk, views, cached, ctx)
         with autocast(ctx.device):
             tokens = student.encode(inputs) if isinstance(inputs, Embedding) else student(inputs)  # type: ignore[operator]
-        target = cache.target(chunk, views).features.double().flatten(0, 1)
-        error += float((tokens.features.double().cpu().flatten(0, 1) - target).square().sum())
-        squares += float(target.square().sum())
-        total += target.sum(dim=0)
-        count += len(target)
-    return 1 - error / (squares - float(total.square().sum()) / count)
+        yield chunk, tokens.features.double().cpu(), cache.target(chunk, views).features.double()

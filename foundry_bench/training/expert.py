@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foundry_bench.encoder import DistillReport, Encoder, TokenEncoder, pool
+from foundry_bench.encoder import DistillReport, Encoder, Fidelity, TokenEncoder, pool
 from foundry_bench.errors import UserError
 from foundry_bench.method import Method
 from foundry_bench.points.patches import Patches
 from foundry_bench.training.budget import Budget, resolve
-from foundry_bench.training.distillation import heldout_r2, inputs_of, shares_tokenizer, train_student
+from foundry_bench.training.distillation import heldout_fidelity, inputs_of, shares_tokenizer, train_student
 from foundry_bench.training.token_cache import TokenCache, token_cache
 
 if TYPE_CHECKING:
@@ -130,8 +130,8 @@ def train(
         )
         return value if tokens.penalty is None else value + tokens.penalty
 
-    def fidelity(limit: int | None) -> float:
-        return heldout_r2(student, teacher, lesson.unlabelled, ctx, budget)
+    def fidelity(limit: int | None) -> Fidelity:
+        return heldout_fidelity(student, teacher, lesson.unlabelled, ctx, budget)
 
     rows = np.arange(len(lesson.clouds.points))
     if not method.labelled:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from foundry_bench.cli.compare import compare
 from foundry_bench.cli.leaderboard import leaderboard
-from foundry_bench.report.frame import load_results
+from foundry_bench.report.frame import BY_BAND, load_results
 from foundry_bench.sweep import index
 from foundry_bench.sweep.plan import PIPELINE_VERSION
 from foundry_bench.sweep.store import KINDS, Store
@@ -57,6 +57,7 @@ def test_load_results_reads_it(folder: Path) -> None:
         frame.loc[frame["kind"] == "profile", ["gmacs", "latency_ratio", "params_m"]].notna().all(axis=None)
     )
     assert frame.loc[frame["kind"] == "student", ["r2", "steps", "train_s"]].notna().all(axis=None)
+    assert frame[["r2_linear", "r2_within", *BY_BAND]].isna().all(axis=None), "it knew plain R2 alone"
 
 
 def test_leaderboard_ranks_it_as_the_version_that_wrote_it_did(folder: Path, tmp_path: Path) -> None:

@@ -92,7 +92,9 @@ def test_engines_agree_on_every_number(sweep: Sweep) -> None:
     for engine in ("serial", "local"):
         _, notes = sweep("teacher-copy[scale=2.0]", out=engine, engine=engine)
         student, evaluation = notes.records
-        results.append((student["fidelity"]["r2"], evaluation["scores"]["values"][0]["value"]))
+        fidelity = [student["fidelity"][key] for key in ("r2", "r2_linear", "r2_within")]
+        assert [band["first"] for band in student["fidelity"]["bands"]] == [1, 5]
+        results.append((*fidelity, evaluation["scores"]["values"][0]["value"]))
     assert results[0] == pytest.approx(results[1], abs=1e-6)
 
 
@@ -105,6 +107,8 @@ def test_a_distilled_student_records_its_fidelity_and_curve(
     fidelity = notes.records[0]["fidelity"]
     assert (fidelity["steps"], fidelity["samples"], len(fidelity["curve"])) == (4, 32, 2)
     assert fidelity["r2"] == fidelity["curve"][-1]["r2"]
+    assert fidelity["r2_linear"] <= 1
+    assert fidelity["r2_within"] <= 1
     assert outcome.plan.cells[0].inputs["budget"]["steps"] == 4
     assert outcome.exit_code == 0
 

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 import pytest
 
 from foundry_bench.cost.report import CostReport
-from foundry_bench.encoder import DistillReport
+from foundry_bench.encoder import Band, DistillReport
 from foundry_bench.report import frame, provenance
 from foundry_bench.sweep import record as module
 from foundry_bench.sweep.record import Cost, Environment, Identity, Record, Spec, blank_record, given
@@ -125,6 +125,7 @@ def test_blocks_have_the_fields_of_what_they_are_made_of() -> None:
 
     assert keys(module.ScoreValue) == names(Score)
     assert keys(module.Fidelity) == names(DistillReport)
+    assert keys(module.Band) == names(Band)
     assert keys(module.BudgetInputs) == names(Budget)
     assert keys(Cost) == names(CostReport) | {"student_bytes", "cache_bytes"}
 
