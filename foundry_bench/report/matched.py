@@ -1,5 +1,5 @@
 """Rows compared with each other at the same share of the teacher's cost, and all rows with a reference row, paired over
-episodes."""
+clusters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pandas as pd
 
 from foundry_bench.errors import UserError
 from foundry_bench.report.leaderboard import Row
-from foundry_bench.report.ranking import holm, mean_difference
+from foundry_bench.report.statistics.paired import mean_difference
+from foundry_bench.report.statistics.ranks import holm
 from foundry_bench.report.tables import selector
 
 TARGETS = (0.60, 0.40, 0.25)
@@ -42,14 +43,20 @@ def at_matched_cost(
 
 @dataclass(frozen=True)
 class Difference:
-    """A row's mean score minus the reference's, with its 95 % interval over paired episodes, in [0, 1]; ``separable`` after
-    Holm's correction over all rows compared."""
+    """A row's mean score minus the reference's, with its 95 % interval over paired clusters and over starts, in [0, 1];
+    ``separable`` after Holm's correction over all rows compared. Of a ``provisional`` row p is nan, and the interval is without
+    its start."""
 
     row: str
     mean: float
     half: float
     p: float
     separable: bool
+
+    @property
+    def provisional(self) -> bool:
+        """Whether a start is not accounted for, so that nothing was tested."""
+        return math.isnan(self.p)
 
 
 def against(rows: list[Row], reference: str) -> list[Difference]:
@@ -58,7 +65,7 @@ def against(rows: list[Row], reference: str) -> list[Difference]:
     if reference not in named:
         raise UserError(f"no complete row {reference!r}; there are {', '.join(named)}")
     base = named.pop(reference)
-    found = [(name, *mean_difference(row.outcomes, base.outcomes)) for name, row in named.items()]
+    found = [(name, *mean_difference(row.sample, base.sample)) for name, row in named.items()]
     rejected = holm([p for *_, p in found])
     made = [Difference(*values, separable) for values, separable in zip(found, rejected, strict=True)]
     return sorted(made, key=lambda d: -d.mean if math.isfinite(d.mean) else np.inf)
