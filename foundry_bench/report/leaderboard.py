@@ -101,11 +101,14 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     return _table([*ranked, *others], _score_columns(evaluated, places))
 
 
-def rows_of(frame: pd.DataFrame) -> list[Row]:
-    """The rows of a table of cells with their outcomes, in no order that means anything."""
+def rows_of(frame: pd.DataFrame, kept: str = "") -> list[Row]:
+    """The rows of a table of cells with their outcomes, in no order that means anything.
+
+    ``kept``: such as ``/episodes``, takes the outcomes that a task keeps under ``METRIC/episodes`` in place of its own.
+    """
     _, places = _places(frame)
     cells: Cells = frame[list(USED)].to_dict("records")  # type: ignore[assignment]
-    rows = [_row(dict(zip(KEYS, key, strict=True)), part, places) for key, part in _groups(cells)]
+    rows = [_row(dict(zip(KEYS, key, strict=True)), part, places, kept) for key, part in _groups(cells)]
     add_starts(rows)
     for row in rows:
         _add_intervals(row)
@@ -166,14 +169,14 @@ def _key(cell: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(cell[key]) for key in KEYS)
 
 
-def _row(keys: dict[str, str], part: Cells, places: list[tuple[str, str]]) -> Row:
+def _row(keys: dict[str, str], part: Cells, places: list[tuple[str, str]], kept: str) -> Row:
     row = Row(keys)
     ok = _grouped((cell for cell in part if cell["status"] == "ok"), itemgetter("kind"))
     by_place = _grouped(ok.get("evaluate", []), itemgetter("task", "dataset"))
     seeds = []
     for place in places:
         if place in by_place:
-            _add_score(row, ":".join(place), by_place[place])
+            _add_score(row, ":".join(place), by_place[place], kept)
             seeds.append(len({cell["seed"] for cell in by_place[place]}))
     profiled, students = ok.get("profile", []), ok.get("student", [])
     row.values.update({key: _mean(profiled, key) for key in COSTS})
@@ -195,10 +198,10 @@ def _random(row: Row, part: Cells) -> bool:
     return any(not np.array_equal(run, values[0]) for values in row.runs.values() for run in values[1:])
 
 
-def _add_score(row: Row, place: str, done: Cells) -> None:
+def _add_score(row: Row, place: str, done: Cells, kept: str) -> None:
     """Score, interval and outcomes of one place, over its finished cells of all seeds."""
     higher, metric = bool(done[0]["higher_is_better"]), done[0]["metric"]
-    score, outcomes = _mean(done, "score"), _outcomes(done)
+    score, outcomes = _mean(done, "score"), _outcomes(done, kept)
     value = float("nan") if score is None else score
     row.values[f"{place}:{metric}"] = value
     row.values[f"{place}:{metric}_ci95"] = _reported_half(done)
@@ -210,7 +213,7 @@ def _add_score(row: Row, place: str, done: Cells) -> None:
         row.outcomes[place] = row.runs[place].mean(axis=0)
 
 
-def _outcomes(done: Cells) -> np.ndarray | None:
+def _outcomes(done: Cells, kept: str) -> np.ndarray | None:
     """Outcomes (S, n) of the primary metric, of each start, in one unit for all."""
     loaded = []
     for path, metric in ((cell["outcomes"], cell["metric"]) for cell in done):
@@ -219,9 +222,10 @@ def _outcomes(done: Cells) -> np.ndarray | None:
         except (FileNotFoundError, TypeError):  # lost, or none were kept
             return None
         with np.load(content) as arrays:
-            if metric not in arrays:
+            name = f"{metric}{kept}" if f"{metric}{kept}" in arrays else metric
+            if name not in arrays:
                 return None
-            loaded.append(np.asarray(arrays[metric], dtype=float))
+            loaded.append(np.asarray(arrays[name], dtype=float))
     same = len({values.shape for values in loaded}) == 1 and len({cell["unit"] for cell in done}) == 1
     return np.stack(loaded) if same else None
 

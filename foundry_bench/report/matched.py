@@ -4,14 +4,16 @@ clusters."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from foundry_bench.errors import UserError
 from foundry_bench.report.leaderboard import Row
-from foundry_bench.report.statistics.paired import mean_difference
+from foundry_bench.report.statistics.paired import Sample, mean_difference
 from foundry_bench.report.statistics.ranks import holm
 from foundry_bench.report.tables import selector
 
@@ -39,6 +41,26 @@ def at_matched_cost(
             near.groupby(["method", "variant"], sort=False).head(1).sort_values("mean_score", ascending=False)
         )
     return pd.concat(parts).drop(columns="distance")
+
+
+def matched_pairs(
+    rows: Sequence[Row],
+    board: pd.DataFrame,
+    targets: tuple[float, ...] = TARGETS,
+    tolerance: float = TOLERANCE,
+) -> list[tuple[Row, Row]]:
+    """All pairs of rows with a random start that :func:`at_matched_cost` shows at one target."""
+    named = {selector(row.keys): row for row in rows}
+    pairs: list[tuple[Row, Row]] = []
+    for _, shown in at_matched_cost(board, targets, tolerance).groupby("target"):
+        there = [named[selector(about)] for about in shown.to_dict("records")]
+        pairs += combinations([row for row in there if row.random], 2)
+    return pairs
+
+
+def separable(pairs: Sequence[tuple[Row, Row]], sample: Callable[[Row], Sample], level: float = 0.05) -> int:
+    """How many pairs differ at ``level``, without correction, where ``sample`` makes of a row what is tested."""
+    return sum(mean_difference(sample(first), sample(second))[2] < level for first, second in pairs)
 
 
 @dataclass(frozen=True)
