@@ -42,10 +42,11 @@ def _separable(frame: pd.DataFrame, board: pd.DataFrame) -> str:
     rows = rows_of(frame)
     pairs, old = matched_pairs(rows, board), matched_pairs(rows_of(frame, "/episodes"), board)
     provisional = sum(row.start is None for pair in pairs for row in pair)
+    over = " or ".join(sorted(frame["unit"].dropna().unique()))
     counts = {
         "episodes, where they are kept": separable(old, lambda row: Sample(row.outcomes)),
-        "clusters": separable(pairs, lambda row: Sample(row.outcomes)),
-        "clusters and starts": separable(pairs, lambda row: row.sample),
+        over: separable(pairs, lambda row: Sample(row.outcomes)),
+        f"{over}, and starts": separable(pairs, lambda row: row.sample),
     }
     lines = "".join(f"| {over} | {count} |\n" for over, count in counts.items())
     return (
