@@ -1,4 +1,4 @@
-"""Every row of a finished sweep against one of them, paired over episodes, as a Markdown table.
+"""Every row of a finished sweep against one of them, paired over clusters, as a Markdown table.
 
 python benchmarks/against.py results/reference-controls 'foundry[supertokens=16]+fmd'
 """
@@ -18,12 +18,13 @@ def main() -> None:
     rows = rows_of(load_results(sys.argv[1]))
     values = {selector(row.keys): row.values for row in rows}
     sys.stdout.write(
-        f"Mean score minus that of `{sys.argv[2]}`, in points; * separable (paired t, Holm).\n\n"
+        f"Mean score minus that of `{sys.argv[2]}`, in points; * separable (paired t over clusters "
+        "and starts, Holm), ? one start.\n\n"
     )
     sys.stdout.write("| row | difference | p | held-out R2 | GMACs of teacher |\n|---|---|---|---|---|\n")
     for d in against(rows, sys.argv[2]):
         about = values[d.row]
-        star = " *" if d.separable else ""
+        star = " *" if d.separable else " ?" if d.provisional else ""
         sys.stdout.write(
             f"| `{d.row}` | {100 * d.mean:+.1f} ± {100 * d.half:.1f}{star} | {d.p:.2g} | {about['r2']:.3f} "
             f"| {about['gmacs_ratio']:.2f} |\n"

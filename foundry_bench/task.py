@@ -11,6 +11,7 @@ from scipy import stats
 
 from foundry_bench.errors import UserError
 from foundry_bench.parameters.types import hold
+from foundry_bench.variants import CLUSTERS, EPISODES, FOLDS
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
     from foundry_bench.context import Context
     from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.encoder import Encoder
+
+__all__ = [
+    "CLUSTERS",
+    "EPISODES",
+    "FOLDS",
+    "Metric",
+    "Score",
+    "Scores",
+    "Supervision",
+    "Task",
+    "check_needs",
+    "score_from_outcomes",
+]
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Score:
-    """One measured metric with its uncertainty over ``n`` items or episodes."""
+    """One measured metric with its uncertainty over ``n`` units, such as :data:`CLUSTERS`."""
 
     metric: str
     value: float
@@ -43,26 +57,32 @@ class Score:
     ci_method: str | None
     higher_is_better: bool
     primary: bool
+    unit: str = EPISODES
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one evaluation; ``outcomes`` maps a metric to its per-item values (n,), in a fixed order."""
+    """Scores of one evaluation; ``outcomes`` maps a metric to the values of its units (n,), in a fixed order.
+
+    Their mean is the score. Tests between encoders take them for independent. Other keys may hold what a task keeps besides.
+    """
 
     values: tuple[Score, ...]
     outcomes: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def score_from_outcomes(metric: Metric, outcomes: np.ndarray) -> Score:
-    """Mean of per-episode ``outcomes`` (n,) with the 95 % Student-t confidence interval."""
+def score_from_outcomes(metric: Metric, outcomes: np.ndarray, unit: str = EPISODES) -> Score:
+    """Mean of independent ``outcomes`` (n,), one per ``unit``, with the 95 % Student-t confidence interval."""
     n = len(outcomes)
     mean = float(np.mean(outcomes))
+    kind = (metric.higher_is_better, metric.primary, unit)
     if n < 2:
-        return Score(metric.name, mean, n, None, None, None, None, metric.higher_is_better, metric.primary)
+        return Score(metric.name, mean, n, None, None, None, None, *kind)
     stderr = float(stats.sem(outcomes))
     half = float(stats.t.ppf(0.975, n - 1)) * stderr
-    interval = (mean - half, mean + half, "student-t over episodes, 95 %")
-    return Score(metric.name, mean, n, stderr, *interval, metric.higher_is_better, metric.primary)
+    return Score(
+        metric.name, mean, n, stderr, mean - half, mean + half, f"student-t over {unit}, 95 %", *kind
+    )
 
 
 @dataclass(frozen=True)

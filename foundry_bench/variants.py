@@ -1,4 +1,5 @@
-"""What a method says of itself, in a module that imports nothing heavy: variants, family, paper."""
+"""What a method says of itself, and a score of its interval, in a module that imports nothing heavy: variants, family, paper,
+units."""
 
 from __future__ import annotations
 
@@ -8,6 +9,10 @@ from typing import Literal, get_args
 OFF_THE_SHELF, FMD, EXPERT = "off-the-shelf", "fmd", "expert"
 """Without training; distilled on unlabelled clouds; trained for one task."""
 VARIANTS = (OFF_THE_SHELF, FMD, EXPERT)
+
+CLUSTERS, EPISODES, FOLDS = "class-and-series clusters", "episodes", "folds"
+"""What a score's interval is over, as far as the data set is concerned: objects of one class and series, which are near-twins;
+drawings of a few-shot problem; those that a data set prescribes. Only the first are independent of each other."""
 
 Family = Literal["reference", "foundry", "merge", "drop", "pool", "distil", "prune", "factor", "quantise"]
 FAMILIES: tuple[Family, ...] = get_args(Family)

@@ -23,7 +23,7 @@ from foundry_bench.context import Context
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
 from foundry_bench.heads.features import embed_clouds, turned
-from foundry_bench.task import Metric, Score
+from foundry_bench.task import CLUSTERS, Metric, Score
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
@@ -189,25 +189,31 @@ def cluster_outcomes(
 
 
 def clustered_score(
-    metric: Metric, values: np.ndarray, clusters: np.ndarray, *levels: np.ndarray
+    metric: Metric,
+    values: np.ndarray,
+    clusters: np.ndarray,
+    *levels: np.ndarray,
+    strata: np.ndarray | None = None,
 ) -> tuple[Score, np.ndarray]:
     """Mean of ``values`` (n,) over ``levels`` as in :func:`level_weights`, and one outcome per cluster with the same mean.
 
-    An outcome is the metric plus the sum of the cluster's deviations from the means of the innermost groups. Clusters of
-    unequal size alone therefore cause no spread. Student's t over the outcomes, with one degree of freedom less than there
-    are clusters, gives the cluster-robust 95 % interval; over the differences of two encoders' outcomes it gives the paired
-    interval. An outcome may lie outside [0, 1]. The interval is about other objects of these classes, not about other
-    training runs.
+    An outcome is the metric plus the sum of the cluster's deviations from the means of the ``strata`` (n,), by default the
+    innermost groups. Clusters of unequal size alone therefore cause no spread. Student's t over the outcomes, with one degree
+    of freedom less than there are clusters, gives the cluster-robust 95 % interval; over the differences of two encoders'
+    outcomes it gives the paired interval. An outcome may lie outside [0, 1]. The interval is about other objects of these
+    classes, not about other training runs.
     """
     weights, cell = level_weights(*levels)
-    means = np.bincount(cell, weights=values) / np.bincount(cell)
+    if strata is not None:
+        cell = np.unique(strata, return_inverse=True)[1]
+    means = np.bincount(cell, weights=weights * values) / np.bincount(cell, weights=weights)
     deviations = cluster_outcomes(values - means[cell], clusters, weights)
     value, count = float(weights @ values), len(deviations)
     outcomes = value + deviations
-    kind = (metric.higher_is_better, metric.primary)
+    kind = (metric.higher_is_better, metric.primary, CLUSTERS)
     if count < 2:
         return Score(metric.name, value, count, None, None, None, None, *kind), outcomes
     stderr = float(np.sqrt(np.square(deviations).sum() / (count * (count - 1))))
     half = float(stats.t.ppf(0.975, count - 1)) * stderr
-    interval = (value - half, value + half, "cluster-robust (class and series, across splits), 95 %")
+    interval = (value - half, value + half, f"cluster-robust over {CLUSTERS}, 95 %")
     return Score(metric.name, value, count, stderr, *interval, *kind), outcomes

@@ -14,7 +14,8 @@ from foundry_bench.report.compare_scores import SCORES
 
 RULES = (
     "Scores in percent. Paired: over the same items on both sides, else Welch's interval from the standard errors. Separable: "
-    "after Holm's correction over all scores compared. What another training seed would change is not in the intervals.",
+    "after Holm's correction over all scores compared. Intervals are over what 'over' says and over starts, taken to be other "
+    "ones on the two sides. One start: no row of its family has several; nothing is tested, and the interval is without it.",
     "Costs listed: any change of GMACs and parameters; latency ratios whose interquartile ranges (in brackets; taken as "
     "centred) do not overlap; memory by more than 5 %; training time by more than 20 %; R2 by more than 0.005. An "
     "interquartile range is that of one measurement: a busier hour of the same machine may lie outside it.",
@@ -93,15 +94,19 @@ def _score_text(scores: pd.DataFrame) -> pd.DataFrame:
                 f"{c:+.2f}" + (f" ± {h:.2f}" if pd.notna(h) else "")
                 for c, h in zip(change, half, strict=True)
             ],
-            "separable": [
-                ("better" if better else "worse") if separable else "no" if pd.notna(p) else "no interval"
-                for better, separable, p in zip(
-                    scores["better"], scores["separable"], scores["p"], strict=True
-                )
-            ],
+            "over": [unit.rpartition(" ")[2] for unit in scores["unit"]],
+            "separable": [_separable(score) for score in scores.to_dict("records")],
             "paired": ["yes" if paired else "no" for paired in scores["paired"]],
         }
     )
+
+
+def _separable(score: dict[Any, Any]) -> str:
+    if score["separable"]:
+        return "better" if score["better"] else "worse"
+    if score["provisional"]:
+        return "one start"
+    return "no" if pd.notna(score["p"]) else "no interval"
 
 
 def _cost_text(costs: pd.DataFrame) -> pd.DataFrame:

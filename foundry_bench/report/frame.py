@@ -11,7 +11,7 @@ import pandas as pd
 from foundry_bench.errors import UserError
 from foundry_bench.sweep import index, snapshot
 from foundry_bench.sweep.plan import Cell, task_text
-from foundry_bench.sweep.record import Cost, Entry, Fidelity, ScoresBlock
+from foundry_bench.sweep.record import Cost, Entry, Fidelity, ScoresBlock, unit_of
 from foundry_bench.sweep.store import Store
 
 COST = (
@@ -39,8 +39,8 @@ IDENTITY = ("cell_id", "kind", "status", "attempt", "stage", "error_type", "mess
 COLUMNS = (
     *IDENTITY,
     *("teacher", "teacher_sha256", "method", "variant", "params", "parameters", "seed", "budget", "student"),
-    *("task", "dataset", "metric", "score", "n", "ci_low", "ci_high", "higher_is_better", "outcomes"),
-    *(*FIDELITY, *BY_BAND, "steps", "samples", "train_s", *COST, "seconds"),
+    *("task", "dataset", "metric", "score", "n", "unit", "ci_low", "ci_high", "higher_is_better", "outcomes"),
+    *(*FIDELITY, *BY_BAND, "seeded", "steps", "samples", "train_s", *COST, "seconds"),
 )
 MISSING = "missing"
 """Status of a planned cell that has no record yet."""
@@ -50,6 +50,7 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     """One row per cell of the folder's last plan, with the columns ``COLUMNS``.
 
     ``metric`` and ``score`` are the task's primary metric; ``outcomes`` is the path of the per-item outcomes.
+    ``unit`` says what ``n`` counts and the interval is over. ``seeded``, of a student: whether another seed makes another.
     ``params`` is the short form that tables show, ``parameters`` the canonical JSON of all of them.
     Raises UserError where there are no results.
     """
@@ -112,6 +113,7 @@ def _measured(record: Entry, store: Store) -> dict[str, Any]:
         "train_s": fidelity and fidelity.get("seconds"),
     }
     row: dict[str, Any] = {**{key: cost.get(key) for key in COST}, **trained}
+    row["seeded"] = fidelity and fidelity.get("seeded")
     if scores is not None:
         row.update(_scored(scores))
         if scores["outcomes_file"]:
@@ -142,6 +144,7 @@ def _scored(scores: ScoresBlock) -> dict[str, Any]:
                 "metric": value["metric"],
                 "score": value["value"],
                 "n": value["n"],
+                "unit": unit_of(value),
                 "ci_low": value["ci_low"],
                 "ci_high": value["ci_high"],
                 "higher_is_better": value["higher_is_better"],

@@ -2,16 +2,17 @@
 
 Reading it: ``mean_score`` is the mean over (task, data set) of the primary metric, ``retained`` its share of
 the teacher's. Only rows that did every task have a ``rank`` and a ``mean_score``. ``rank`` is 1 + the number
-of rows that are separably better (paired t over episodes, or over clusters of objects, Holm-corrected over all
+of rows that are separably better (paired t over clusters of objects and over starts, Holm-corrected over all
 pairs), so rows that the data cannot tell apart share it; the order of the file is that of ``mean_score``. ``_ci95``
-is the half width of the 95 % interval over these, after averaging seeds.
+is the half width of the 95 % interval over these, and ``_unit`` says what the objects' part is over; starts are in it where
+another start makes another student. ``provisional`` rows have one start and no row of their family has several: their interval
+is without it, and they are tested against no other row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
 from io import BytesIO
 from operator import itemgetter
 from pathlib import Path
@@ -19,11 +20,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
+from foundry_bench.descriptions.known import families
 from foundry_bench.errors import UserError
 from foundry_bench.report.frame import BY_BAND, FIDELITY
-from foundry_bench.report.ranking import Outcomes, pareto, shared_ranks
+from foundry_bench.report.statistics.paired import Outcomes, Sample, interval
+from foundry_bench.report.statistics.ranks import pareto, shared_ranks
+from foundry_bench.report.statistics.starts import NO_START, Runs, Started, StartVariance, start_variances
+from foundry_bench.variants import OFF_THE_SHELF
 
 BASELINE = "teacher"
 """The method whose row is the uncompressed reference."""
@@ -31,29 +35,13 @@ KEYS = ("teacher", "teacher_sha256", "method", "variant", "params", "parameters"
 BEFORE = ("rank", "method", "variant", "params", "teacher")
 COSTS = ("gmacs", "gmacs_ratio", "gflops", "params_m", "latency_ms", "latency_ratio", "peak_mem_mb")
 AFTER = (
-    "mean_score",
-    "retained",
-    *FIDELITY,
-    *COSTS,
-    "train_s",
-    "seeds",
-    "tasks_done",
-    "tasks_total",
-    "pareto",
+    *("mean_score", "mean_score_ci95", "retained", *FIDELITY, *COSTS, "train_s"),
+    *("seeds", "provisional", "tasks_done", "tasks_total", "pareto"),
 )
-SCORED = ("task", "dataset", "metric", "score", "ci_low", "ci_high", "higher_is_better", "outcomes")
+SCORED = ("task", "dataset", "metric", "score", "unit", "ci_low", "ci_high", "higher_is_better", "outcomes")
 USED = (
-    "cell_id",
-    "kind",
-    "status",
-    "seed",
-    "student",
-    *KEYS,
-    *SCORED,
-    *COSTS,
-    *FIDELITY,
-    *BY_BAND,
-    "train_s",
+    *("cell_id", "kind", "status", "seed", "student", *KEYS, *SCORED, *COSTS),
+    *(*FIDELITY, *BY_BAND, "seeded", "train_s"),
 )
 """Columns of the cells that a leaderboard is made of."""
 
@@ -64,12 +52,31 @@ Cells = list[dict[str, Any]]
 
 @dataclass
 class Row:
-    """One line of the leaderboard in the making. ``outcomes`` and ``scores`` are keyed by place."""
+    """One line of the leaderboard in the making. ``outcomes``, ``scores``, ``runs`` and ``metrics``, the columns of the scores,
+    are keyed by place.
+
+    ``random``: whether another start makes another student. ``start``: what starts add to the variance of the mean over all
+    places, ``starts`` to that of each place; None where it is not known.
+    """
 
     keys: dict[str, str]
     values: dict[str, Any] = field(default_factory=dict)
     outcomes: Outcomes = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
+    runs: Runs = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)
+    random: bool = True
+    start: StartVariance | None = NO_START
+    starts: dict[str, StartVariance | None] = field(default_factory=dict)
+
+    @property
+    def sample(self) -> Sample:
+        """The mean over all places, for tests."""
+        return Sample(self.outcomes, self.start)
+
+    def sample_at(self, place: str) -> Sample:
+        """The score of one place, for tests."""
+        return Sample({place: self.outcomes[place]}, self.starts[place])
 
     @property
     def complete(self) -> bool:
@@ -89,7 +96,7 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     rows = rows_of(frame)
     _retain(rows)
     ranked = sorted((row for row in rows if row.complete), key=_order)
-    for row, rank in zip(ranked, shared_ranks([row.outcomes for row in ranked]), strict=True):
+    for row, rank in zip(ranked, shared_ranks([row.sample for row in ranked]), strict=True):
         row.values["rank"] = rank
     front = pareto([r.values["gmacs"] for r in ranked], [r.values["mean_score"] for r in ranked])
     for row, best in zip(ranked, front, strict=True):
@@ -98,11 +105,40 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     return _table([*ranked, *others], _score_columns(evaluated, places))
 
 
-def rows_of(frame: pd.DataFrame) -> list[Row]:
-    """The rows of a table of cells with their outcomes, in no order that means anything."""
+def rows_of(frame: pd.DataFrame, kept: str = "") -> list[Row]:
+    """The rows of a table of cells with their outcomes, in no order that means anything.
+
+    ``kept``: such as ``/episodes``, takes the outcomes that a task keeps under ``METRIC/episodes`` in place of its own.
+    """
     _, places = _places(frame)
     cells: Cells = frame[list(USED)].to_dict("records")  # type: ignore[assignment]
-    return [_row(dict(zip(KEYS, key, strict=True)), part, places) for key, part in _groups(cells)]
+    rows = [_row(dict(zip(KEYS, key, strict=True)), part, places, kept) for key, part in _groups(cells)]
+    add_starts(rows)
+    for row in rows:
+        _add_intervals(row)
+    return rows
+
+
+def add_starts(rows: list[Row]) -> None:
+    """Find for all rows what their starts add to the variances of their scores; rows of a family tell of each other."""
+    family = _families(rows)
+    for place in dict.fromkeys(place for row in rows for place in row.runs):
+        measured = [row for row in rows if place in row.runs]
+        known = [Started({place: row.runs[place]}, family(row), row.random) for row in measured]
+        for row, start in zip(measured, start_variances(known), strict=True):
+            row.starts[place] = start
+    for row, start in zip(
+        rows, start_variances([Started(r.runs, family(r), r.random) for r in rows]), strict=True
+    ):
+        row.start = start
+
+
+def _families(rows: list[Row]) -> Callable[[Row], str]:
+    """The family of a row's method, or its name where it has none; looked up only where one row needs another's starts."""
+    counts = [len(values) for row in rows if row.random for values in row.runs.values()]
+    mixed = min(counts, default=1) < max(counts, default=1)
+    known = families({row.keys["method"] for row in rows}) if mixed else {}
+    return lambda row: known.get(row.keys["method"]) or row.keys["method"]
 
 
 def _places(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
@@ -137,14 +173,14 @@ def _key(cell: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(cell[key]) for key in KEYS)
 
 
-def _row(keys: dict[str, str], part: Cells, places: list[tuple[str, str]]) -> Row:
+def _row(keys: dict[str, str], part: Cells, places: list[tuple[str, str]], kept: str) -> Row:
     row = Row(keys)
     ok = _grouped((cell for cell in part if cell["status"] == "ok"), itemgetter("kind"))
     by_place = _grouped(ok.get("evaluate", []), itemgetter("task", "dataset"))
     seeds = []
     for place in places:
         if place in by_place:
-            _add_score(row, ":".join(place), by_place[place])
+            _add_score(row, ":".join(place), by_place[place], kept)
             seeds.append(len({cell["seed"] for cell in by_place[place]}))
     profiled, students = ok.get("profile", []), ok.get("student", [])
     row.values.update({key: _mean(profiled, key) for key in COSTS})
@@ -153,23 +189,36 @@ def _row(keys: dict[str, str], part: Cells, places: list[tuple[str, str]]) -> Ro
     row.values["train_s"] = _mean(students, "train_s")
     row.values.update(tasks_done=len(row.scores), tasks_total=len(places), seeds=min(seeds, default=0))
     row.values["mean_score"] = float(np.mean(list(row.scores.values()))) if row.complete else None
+    row.runs = _common(row.runs, by_place)
+    row.random = _random(row, part)
     return row
 
 
-def _add_score(row: Row, place: str, done: Cells) -> None:
+def _random(row: Row, part: Cells) -> bool:
+    """Whether another start makes another student: as its record says, or its outcomes; older records of untrained students do
+    not say."""
+    if row.keys["variant"] != OFF_THE_SHELF or any(cell["seeded"] in (True,) for cell in part):
+        return True
+    return any(not np.array_equal(run, values[0]) for values in row.runs.values() for run in values[1:])
+
+
+def _add_score(row: Row, place: str, done: Cells, kept: str) -> None:
     """Score, interval and outcomes of one place, over its finished cells of all seeds."""
     higher, metric = bool(done[0]["higher_is_better"]), done[0]["metric"]
-    score, outcomes = _mean(done, "score"), _outcomes(done)
+    score, outcomes = _mean(done, "score"), _outcomes(done, kept)
     value = float("nan") if score is None else score
     row.values[f"{place}:{metric}"] = value
-    row.values[f"{place}:{metric}_ci95"] = _half_width(done, outcomes)
+    row.values[f"{place}:{metric}_ci95"] = _reported_half(done)
+    row.values[f"{place}:{metric}_unit"] = " or ".join(sorted({cell["unit"] for cell in done}))
     row.scores[place] = value if higher else 1.0 - value
+    row.metrics[place] = f"{place}:{metric}"
     if outcomes is not None:
-        row.outcomes[place] = outcomes if higher else 1.0 - outcomes
+        row.runs[place] = outcomes if higher else 1.0 - outcomes
+        row.outcomes[place] = row.runs[place].mean(axis=0)
 
 
-def _outcomes(done: Cells) -> np.ndarray | None:
-    """Outcomes (n,) of the primary metric, averaged over the seeds, which all saw the same episodes."""
+def _outcomes(done: Cells, kept: str) -> np.ndarray | None:
+    """Outcomes (S, n) of the primary metric, of each start, in one unit for all."""
     loaded = []
     for path, metric in ((cell["outcomes"], cell["metric"]) for cell in done):
         try:
@@ -177,24 +226,45 @@ def _outcomes(done: Cells) -> np.ndarray | None:
         except (FileNotFoundError, TypeError):  # lost, or none were kept
             return None
         with np.load(content) as arrays:
-            if metric not in arrays:
+            name = f"{metric}{kept}" if f"{metric}{kept}" in arrays else metric
+            if name not in arrays:
                 return None
-            loaded.append(np.asarray(arrays[metric], dtype=float))
-    return np.mean(loaded, axis=0) if len({values.shape for values in loaded}) == 1 else None
+            loaded.append(np.asarray(arrays[name], dtype=float))
+    same = len({values.shape for values in loaded}) == 1 and len({cell["unit"] for cell in done}) == 1
+    return np.stack(loaded) if same else None
 
 
-def _half_width(done: Cells, outcomes: np.ndarray | None) -> float | None:
-    """Half of the 95 % interval: over episodes where they are kept, else what the task reported."""
-    if outcomes is not None and len(outcomes) > 1:
-        return _quantile(len(outcomes) - 1) * float(outcomes.std(ddof=1) / len(outcomes) ** 0.5)
+def _common(runs: Runs, by_place: dict[tuple[str, str], Cells]) -> Runs:
+    """The outcomes of the starts that were measured at all places, in one order; the same where all were."""
+    seeds = {":".join(place): [cell["seed"] for cell in done] for place, done in by_place.items()}
+    if len({tuple(seeds[place]) for place in runs}) <= 1:
+        return runs
+    shared = sorted(set.intersection(*(set(seeds[place]) for place in runs)))
+    if not shared:
+        return {place: values[:1] for place, values in runs.items()}
+    return {place: values[[seeds[place].index(s) for s in shared]] for place, values in runs.items()}
+
+
+def _add_intervals(row: Row) -> None:
+    """Half widths of the 95 % intervals: of every place whose outcomes are kept, and of the mean score."""
+    halves = []
+    for place, column in row.metrics.items():
+        if len(row.outcomes.get(place, ())) > 1:
+            row.values[f"{column}_ci95"] = interval(row.sample_at(place))
+        halves.append(row.values[f"{column}_ci95"])
+    row.values["provisional"] = any(start is None for start in row.starts.values())
+    if not row.complete:
+        return
+    if row.outcomes.keys() == row.scores.keys():
+        row.values["mean_score_ci95"] = interval(row.sample)
+    elif all(half is not None for half in halves):
+        row.values["mean_score_ci95"] = float(np.linalg.norm(halves)) / len(halves)
+
+
+def _reported_half(done: Cells) -> float | None:
+    """Half of the 95 % interval that the task reported, averaged over the starts."""
     reported = [cell for cell in done if not pd.isna(cell["ci_low"])]
     return _mean([{"half": (cell["ci_high"] - cell["ci_low"]) / 2} for cell in reported], "half")
-
-
-@cache
-def _quantile(degrees: int) -> float:
-    """Student's t that 2.5 % exceed."""
-    return float(special.stdtrit(degrees, 0.975))
 
 
 def _mean(cells: Cells, key: str) -> float | None:
@@ -228,12 +298,13 @@ def _score_columns(evaluated: pd.DataFrame, places: list[tuple[str, str]]) -> li
     for task, dataset in places:
         known = evaluated[(evaluated["task"] == task) & (evaluated["dataset"] == dataset)]["metric"].dropna()
         for metric in known.unique():
-            columns += [f"{task}:{dataset}:{metric}", f"{task}:{dataset}:{metric}_ci95"]
+            columns += [f"{task}:{dataset}:{metric}{ending}" for ending in ("", "_ci95", "_unit")]
     return columns
 
 
 def _table(rows: list[Row], scores: list[str]) -> pd.DataFrame:
-    table = pd.DataFrame([{**row.keys, "pareto": False, **row.values} for row in rows])
+    empty = {"pareto": False, "provisional": False}
+    table = pd.DataFrame([{**row.keys, **empty, **row.values} for row in rows])
     table = table.reindex(columns=[*BEFORE, *scores, *AFTER])
     whole = ("rank", "seeds", "tasks_done", "tasks_total")
-    return table.astype({**dict.fromkeys(whole, "Int64"), "pareto": bool})
+    return table.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(empty, bool)})

@@ -12,7 +12,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from foundry_bench.descriptions.known import families
@@ -70,12 +69,8 @@ class Point:
 
 
 def points_of(board: pd.DataFrame) -> list[Point]:
-    """The leaderboard's ranked rows with a known cost, cheapest first.
-
-    The interval of a mean score takes the places' intervals as independent parts of a mean.
-    """
-    halves = board[[column for column in board.columns if str(column).endswith("_ci95")]].astype(float)
-    spread = np.sqrt((halves**2).sum(axis=1)) / halves.notna().sum(axis=1).clip(lower=1)
+    """The leaderboard's ranked rows with a known cost, cheapest first."""
+    spread = board["mean_score_ci95"].astype(float).fillna(0.0)
     rows = board.assign(half=spread)[board["rank"].notna() & board["gflops"].notna()]
     points = [
         Point(
@@ -158,7 +153,7 @@ def _draw(axes: Axes, points: list[Point], looks: dict[str, Look]) -> None:
     _legend(axes, sorted({point.variant for point in points}))
     _methods_legend(axes, looks)
     axes.set_xlabel("cost of one cloud [GFLOPs = 2 x GMACs]")
-    axes.set_ylabel("mean score over tasks [%], 95 % interval over episodes")
+    axes.set_ylabel("mean score over tasks [%], 95 % interval over objects and starts")
     axes.grid(color="0.93", zorder=0)
     axes.margins(x=0.12, y=0.12)
     despine(ax=axes)

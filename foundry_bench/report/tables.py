@@ -13,8 +13,11 @@ from rich.table import Table
 from foundry_bench.selectors import read_values, selector_text
 
 NOTES = (
-    "Scores in percent, with the 95 % confidence interval over episodes or clusters of objects. Rank: 1 + the number "
-    "of rows that are separably better (paired t over these, Holm-corrected over all pairs); rows with `=` share it.",
+    "Scores in percent, with the 95 % confidence interval over what the heading says and, where another start makes another "
+    "student, over starts: a row with one start has the start variance of its family. Rank: 1 + the number of rows that are "
+    "separably better (paired t, Holm-corrected over all pairs); rows with `=` share it. `?` is provisional: one start, and no "
+    "row of its family has several. Its interval is without the start and it is tested against no other row; `--seeds 3` ranks "
+    "it.",
     "GMACs are multiply-adds of one cloud / 1e9 (GFLOPs are twice that); latency is student / teacher, "
     "timed in pairs; R2 is the share of the teacher's token variance on held-out clouds; * is on the "
     "accuracy-cost front.",
@@ -36,8 +39,8 @@ def text_table(board: pd.DataFrame) -> pd.DataFrame:
         {"rank": rank_texts(board), "method": [selector(row) for row in board.to_dict("records")]}
     )
     for column in board.columns:
-        if f"{column}_ci95" in board.columns:
-            text[" ".join(column.split(":")[:2])] = [
+        if f"{column}_unit" in board.columns:
+            text[f"{' '.join(column.split(':')[:2])} ± {_over(board[f'{column}_unit'])}"] = [
                 _score(value, half)
                 for value, half in zip(board[column], board[f"{column}_ci95"], strict=True)
             ]
@@ -64,9 +67,18 @@ def selector(row: Mapping[Any, Any]) -> str:
 
 
 def rank_texts(board: pd.DataFrame) -> list[str]:
-    """Ranks as shown: ``2=`` where several rows share rank 2, nothing for a row that is not ranked."""
+    """Ranks as shown: ``2=`` where several rows share rank 2, ``2=?`` of a provisional row, nothing for a row that is not
+    ranked."""
     counts = board["rank"].value_counts()
-    return ["" if pd.isna(rank) else f"{rank}{'=' if counts[rank] > 1 else ''}" for rank in board["rank"]]
+    return [
+        "" if pd.isna(rank) else f"{rank}{'=' if counts[rank] > 1 else ''}{'?' if provisional else ''}"
+        for rank, provisional in zip(board["rank"], board["provisional"], strict=True)
+    ]
+
+
+def _over(units: pd.Series) -> str:
+    """What the intervals of a column are over, in a word each: ``clusters``."""
+    return " or ".join(unit.rpartition(" ")[2] for unit in sorted(units.dropna().unique()))
 
 
 def rich_table(board: pd.DataFrame, title: str, rest: str = "in leaderboard.csv") -> Table:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, TypedDict, TypeVar, cast
 
+from foundry_bench.variants import CLUSTERS, EPISODES
+
 SCHEMA_VERSION = 1
 Value = TypeVar("Value")
 
@@ -185,6 +187,7 @@ class Band(TypedDict):
 
 
 class _MoreFidelity(TypedDict, total=False):
+    seeded: bool
     curve: list[dict[str, float]]
     steps: int
     samples: int
@@ -198,6 +201,7 @@ class Fidelity(_MoreFidelity):
     """How well a student's tokens are its teacher's, the fields of :class:`~foundry_bench.encoder.DistillReport`.
 
     ``r2``: share of the variance of the teacher's tokens on held-out clouds that it explains; null where not finite.
+    ``seeded``: whether another seed makes another student; in student cells, absent in older records.
     ``curve``: points with ``step``, ``loss`` and ``r2``; in student cells, empty where nothing was trained.
     ``steps``: optimisation steps; in student cells.
     ``samples``: clouds seen; in student cells.
@@ -210,17 +214,23 @@ class Fidelity(_MoreFidelity):
     r2: float | None
 
 
-class ScoreValue(TypedDict):
+class _ScoreUnit(TypedDict, total=False):
+    unit: str
+
+
+class ScoreValue(_ScoreUnit):
     """One number of a task, the fields of :class:`~foundry_bench.task.Score`.
 
     ``metric``: its name.
     ``value``: in [0, 1] for shares; null where not finite.
-    ``n``: items or episodes that it is the mean of.
+    ``n``: units that it is the mean of.
     ``stderr``: its standard error; null where unknown.
     ``ci_low``, ``ci_high``: ends of the 95 % interval; null where unknown.
     ``ci_method``: how the interval was found; null without one.
     ``higher_is_better``: false for an error.
     ``primary``: whether it is the task's number in the leaderboard; exactly one is.
+    ``unit``: what the standard error and the interval are over, such as ``class-and-series clusters``; absent in older
+    records (:func:`unit_of`).
     """
 
     metric: str
@@ -470,6 +480,13 @@ def blank_record(spec: Spec) -> Record:
 def harness_protocol(inputs: Inputs) -> HarnessProtocol:
     """The protocol of a cell, to be asked for what the harness has written into it; empty without one."""
     return cast(HarnessProtocol, inputs["protocol"] or {})
+
+
+def unit_of(value: ScoreValue) -> str:
+    """What the interval of a score is over. A record that does not say it says how the interval was found."""
+    if "unit" in value:
+        return value["unit"]
+    return CLUSTERS if "cluster" in (value["ci_method"] or "") else EPISODES
 
 
 def given(value: Value | None) -> Value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from pathlib import Path
@@ -28,7 +29,7 @@ from foundry_bench.sweep.record import (
 )
 from foundry_bench.sweep.store import Store
 from foundry_bench.task import check_needs
-from foundry_bench.variants import EXPERT
+from foundry_bench.variants import EXPERT, OFF_THE_SHELF
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -116,22 +117,45 @@ def run_student(job: Job) -> Measured:
     job.stage = "compress"
     seed = given(inputs["seed"])
     start = start_seed(seed, inputs["method"]["name"], given(inputs["params"]), "compress")
-    compressing = job.context(start)
     # The trainer gets the sweep's seed itself: all students of a seed see the same views in the same order.
     ctx = job.context(seed)
+
+    def make(start: int) -> Encoder:
+        if isinstance(method, Stack):
+            return method.finish(job.student(), data, job.context(start)).eval()
+        return make_student(method, teacher, data, job.context(start))
+
+    student = make(start)
     if isinstance(method, Stack):
-        student = method.finish(job.student(), data, compressing).eval()
         mark(student, method, given(inputs["variant"]), teacher)
         fidelity = _untrained(student, teacher, data, job, ctx, _parent_fidelity(job))
     else:
-        student = make_student(method, teacher, data, compressing)
         job.stage = "distill"
         budget = get_budget(job.spec["budget"])
         report = train(student, teacher, data, method=method, ctx=ctx, budget=budget)
         fidelity = cast(Fidelity, asdict(report)) if report else _untrained(student, teacher, data, job, ctx)
     job.stage = "save"
     _save(student, job)
-    return {"fidelity": fidelity}
+    job.stage = "compress"
+    return {"fidelity": {**fidelity, "seeded": _seeded(student, lambda: make(start ^ 1), job)}}
+
+
+def _seeded(student: Encoder, remake: Callable[[], Encoder], job: Job) -> bool:
+    """Whether another seed makes another student: training does, and without it weights of a second start tell.
+
+    All of a student is in its weights, for they are what is saved.
+    """
+    if job.inputs["variant"] != OFF_THE_SHELF:
+        return True
+    below = _parent_fidelity(job) if "student" in job.inputs else None
+    if below is not None and below.get("seeded", False):
+        return True
+    import torch
+
+    first, second = (made.state_dict() for made in (student, remake()))
+    return first.keys() != second.keys() or any(
+        not torch.equal(value.cpu(), second[name].cpu()) for name, value in first.items()
+    )
 
 
 def _untrained(

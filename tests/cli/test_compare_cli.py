@@ -32,6 +32,8 @@ def found(monkeypatch: pytest.MonkeyPatch) -> report.Comparison:
         ci_low=-0.12,
         ci_high=-0.08,
         p=1e-6,
+        unit="class-and-series clusters",
+        provisional=False,
         paired=True,
         equal=False,
         separable=True,

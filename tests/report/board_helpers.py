@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from foundry_bench.report.frame import COLUMNS
+from foundry_bench.variants import CLUSTERS
 
 
 def cells(
@@ -20,7 +21,7 @@ def cells(
     gmacs: float = 1.0,
     places: tuple[str, ...] = ("kicad", "furniture"),
     failed: tuple[str, ...] = (),
-    seeds: int = 1,
+    seeds: int = 3,
     noise: float = 0.01,
 ) -> list[dict[str, object]]:
     """Student, evaluate and profile cells of one row whose mean score is about ``level``."""
@@ -42,16 +43,22 @@ def cells(
             if place in failed:
                 rows.append({**cell, "status": "failed", "error_type": "ValueError", "message": "no"})
                 continue
-            outcomes = level + episodes(place, noise) + np.random.default_rng(seed + 9).normal(0, 0.001, 40)
+            outcomes = level + clusters(place, noise) + np.random.default_rng(seed + 9).normal(0, 0.001, 40)
             path = folder / f"{student}-{place}.npz"
             np.savez(path, acc=outcomes)
-            score = {"metric": "acc", "score": outcomes.mean(), "n": 40, "higher_is_better": True}
+            score = {
+                "metric": "acc",
+                "score": outcomes.mean(),
+                "n": 40,
+                "unit": CLUSTERS,
+                "higher_is_better": True,
+            }
             rows.append({**cell, **score, "outcomes": str(path)})
     return rows
 
 
-def episodes(place: str, noise: float) -> np.ndarray:
-    """Easy and hard episodes (40,), the same for every row: what makes the comparison a paired one."""
+def clusters(place: str, noise: float) -> np.ndarray:
+    """Easy and hard clusters (40,), the same for every row: what makes the comparison a paired one."""
     return np.random.default_rng(len(place)).normal(0, noise, 40)
 
 

@@ -53,7 +53,7 @@ def add_row(folder: Path, method: str = "foundry", score: Any = 0.7, seed: int =
         "teacher": {"name": told.get("teacher", "small"), "sha256": told.get("teacher", "small") * 8},
         "method": {"name": method, "version": "1", "code_sha256": told.get("code", "c") * 64},
         **{
-            "variant": "fmd",
+            "variant": told.get("variant", "off-the-shelf"),
             "params": told.get("params", {"s": 4}),
             "shown": told.get("shown", "s=4"),
             "seed": seed,
@@ -282,7 +282,7 @@ def test_costs_are_listed_beyond_their_threshold(
 def test_rows_of_one_side_are_listed(tmp_path: Path) -> None:
     add_row(tmp_path / "a", "old"), add_row(tmp_path / "b", "new")
     found = sides(tmp_path, {}, {})
-    assert (found.only_a, found.only_b) == (["old[s=4]+fmd"], ["new[s=4]+fmd"])
+    assert (found.only_a, found.only_b) == (["old[s=4]+off-the-shelf"], ["new[s=4]+off-the-shelf"])
 
 
 def test_a_parameter_that_was_added_later_does_not_part_rows(tmp_path: Path) -> None:
@@ -292,14 +292,14 @@ def test_a_parameter_that_was_added_later_does_not_part_rows(tmp_path: Path) -> 
 def test_a_default_that_was_changed_parts_rows(tmp_path: Path) -> None:
     add_row(tmp_path / "a", "tome"), add_row(tmp_path / "b", "tome")
     found = sides(tmp_path, {"params": {"s": 4, "tau": 1}}, {"params": {"s": 4, "tau": 2}})
-    assert found.only_a == found.only_b == ["foundry[s=4]+fmd"]
+    assert found.only_a == found.only_b == ["foundry[s=4]+off-the-shelf"]
 
 
 def test_a_cell_that_failed_on_one_side_is_named_with_its_error(tmp_path: Path) -> None:
     found = sides(tmp_path, {}, {"score": None})
     assert found.statuses.to_dict("records") == [
         {
-            "cell": "evaluate foundry[s=4]+fmd on fewshot:kicad",
+            "cell": "evaluate foundry[s=4]+off-the-shelf on fewshot:kicad",
             "a": "ok",
             "b": "failed",
             "message": "it broke",
@@ -316,7 +316,9 @@ def test_cells_without_a_student_are_not_named_beside_it(tmp_path: Path) -> None
         inputs = Store(tmp_path / "b").read(kind, cell)["inputs"]  # type: ignore[index]
         stage = "parent" if kind == "evaluate" else "distill"
         write(tmp_path / "b", kind, inputs, ENVIRONMENT, error="it broke", stage=stage)
-    assert list(compare(tmp_path / "a", tmp_path / "b").statuses["cell"]) == ["student foundry[s=4]+fmd"]
+    assert list(compare(tmp_path / "a", tmp_path / "b").statuses["cell"]) == [
+        "student foundry[s=4]+off-the-shelf"
+    ]
 
 
 def test_folders_that_cannot_be_compared_are_one_line(tmp_path: Path) -> None:
@@ -340,7 +342,7 @@ def test_the_page_begins_with_the_verdict_and_counts_what_is_equal(tmp_path: Pat
     page = to_markdown(found)
     assert page.startswith("1 of 2 rows changed their score separably, 1 got worse; ")
     assert "1 of 2 scores are exactly equal and not listed" in page
-    assert "| foundry[s=4]+fmd | fewshot:kicad |" in page
+    assert "| foundry[s=4]+off-the-shelf | fewshot:kicad |" in page
     assert "tome" not in page
     assert "tome" in to_markdown(found, everything=True)
 

@@ -17,9 +17,11 @@ from foundry_bench.report.tables import SHOWN, markdown, rank_texts, rich_table
 
 DESIGNED = [
     *("rank", "method", "variant", "params", "teacher"),
-    *("fewshot:furniture:acc", "fewshot:furniture:acc_ci95", "fewshot:kicad:acc", "fewshot:kicad:acc_ci95"),
+    *("fewshot:furniture:acc", "fewshot:furniture:acc_ci95", "fewshot:furniture:acc_unit"),
+    *("fewshot:kicad:acc", "fewshot:kicad:acc_ci95", "fewshot:kicad:acc_unit"),
     *(
         "mean_score",
+        "mean_score_ci95",
         "retained",
         "r2",
         "r2_linear",
@@ -30,7 +32,16 @@ DESIGNED = [
         "params_m",
         "latency_ms",
     ),
-    *("latency_ratio", "peak_mem_mb", "train_s", "seeds", "tasks_done", "tasks_total", "pareto"),
+    *(
+        "latency_ratio",
+        "peak_mem_mb",
+        "train_s",
+        "seeds",
+        "provisional",
+        "tasks_done",
+        "tasks_total",
+        "pareto",
+    ),
 ]
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 from foundry_bench.errors import UserError
 from foundry_bench.report.leaderboard import build, rows_of
 from foundry_bench.report.matched import against, at_matched_cost
-from foundry_bench.report.ranking import mean_difference
+from foundry_bench.report.statistics.paired import Sample, mean_difference
 
 
 def test_each_method_is_shown_once_at_each_cost_it_reaches(tmp_path: Path) -> None:
@@ -31,15 +31,15 @@ def test_each_method_is_shown_once_at_each_cost_it_reaches(tmp_path: Path) -> No
     assert found == [(0.60, "tome", "r=10"), (0.40, "kd", ""), (0.40, "tome", "r=32")]
 
 
-def test_the_interval_is_that_of_paired_episodes() -> None:
+def test_the_interval_is_that_of_paired_clusters() -> None:
     rng = np.random.default_rng(0)
     hard = rng.normal(0.7, 0.1, 50)
-    first, second = {"a": hard + rng.normal(0.02, 0.01, 50)}, {"a": hard}
-    mean, half, p = mean_difference(first, second)
-    difference = first["a"] - second["a"]
+    first, second = hard + rng.normal(0.02, 0.01, 50), hard
+    mean, half, p = mean_difference(Sample({"a": first}), Sample({"a": second}))
+    difference = first - second
     low, high = stats.t.interval(0.95, 49, difference.mean(), stats.sem(difference))
     assert (mean - half, mean + half) == pytest.approx((low, high))
-    assert p == pytest.approx(stats.ttest_rel(first["a"], second["a"]).pvalue)
+    assert p == pytest.approx(stats.ttest_rel(first, second).pvalue)
 
 
 def test_rows_are_told_apart_from_the_reference_by_what_they_share(tmp_path: Path) -> None:

@@ -38,9 +38,9 @@ def test_two_sweeps_in_one_folder_run_each_cell_once(plugins: Path, tmp_path: Pa
     ]
     said = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    made_and_loaded = [str(number) for number in range(1, 9) for _ in range(2)]
-    assert sorted(note.read_text().split()) == made_and_loaded, (
-        "a student is made once and rebuilt for its one task"
+    made_tried_loaded = [str(number) for number in range(1, 9) for _ in range(3)]
+    assert sorted(note.read_text().split()) == made_tried_loaded, (
+        "a student is made once, once more with another seed, and rebuilt for its one task"
     )
     records = [json.loads(p.read_text()) for p in (out / "cells").glob("*/*.json") if ".spec." not in p.name]
     assert {record["identity"]["status"] for record in records} == {"ok"}

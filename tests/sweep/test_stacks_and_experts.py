@@ -39,6 +39,20 @@ def test_a_stack_starts_from_the_trained_student_and_not_from_a_new_one(sweep: S
     assert notes.statuses.keys() >= {"evaluate distilled", "evaluate distilled+halving"}
 
 
+def test_a_record_says_whether_another_seed_makes_another_student(sweep: Sweep, tmp_path: Path) -> None:
+    sweep("teacher-copy,lucky,distilled,teacher-copy+halving,lucky+halving")
+    students = load_results(tmp_path / "out").query("kind == 'student'")
+    assert dict(zip(students["method"], students["seeded"], strict=True)) == {
+        **{"teacher-copy": False, "lucky": True, "distilled": True},
+        **{"teacher-copy+halving": False, "lucky+halving": True},
+    }
+    board = build(load_results(tmp_path / "out")).set_index("method")
+    assert board["provisional"].to_dict() == {
+        **{"teacher-copy": False, "lucky": True, "distilled": True},
+        **{"teacher-copy+halving": False, "lucky+halving": True},
+    }
+
+
 def test_a_stack_alone_brings_its_base_but_no_row_for_it(sweep: Sweep, tmp_path: Path) -> None:
     sweep("distilled+halving")
     board: pd.DataFrame = build(load_results(tmp_path / "out"))

@@ -7,14 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset, load_furniture, load_kicad
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.errors import UserError
 from foundry_bench.heads.classifier import Finetuning
+from foundry_bench.heads.probing import groups_of
+from foundry_bench.task import CLUSTERS, Score
 from foundry_bench.tasks import fewshot
-from foundry_bench.tasks.fewshot import SHOTS, Episode, FewShot, episode_accuracy
+from foundry_bench.tasks.fewshot import SHOTS, Episode, FewShot, episode_accuracy, scores_over_clusters
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.training.finetuning import Recipe
 
@@ -132,12 +135,59 @@ def test_scores_are_pure_above_chance_and_keep_their_outcomes(load, encoder: Poi
     data = load()
     scores, again = (TASK.evaluate(encoder, data, Context(seed=seed)) for seed in (0, 1))
     for score in scores.values:
-        outcomes = scores.outcomes[score.metric]
-        assert len(outcomes) == score.n == 12
+        outcomes, episodes = (scores.outcomes[f"{score.metric}{kept}"] for kept in ("", "/episodes"))
+        assert len(episodes) == 12 < len(outcomes) == score.n
+        assert score.value == episodes.mean()
         assert score.value == pytest.approx(outcomes.mean())
+        assert (score.unit, score.stderr) == (CLUSTERS, pytest.approx(stats.sem(outcomes)))
         assert score.ci_low < score.value < score.ci_high
         assert (outcomes == again.outcomes[score.metric]).all()
         assert score.value > {"acc_5w10s": 0.3, "acc_10w10s": 0.15}[score.metric]
+
+
+def test_the_interval_is_that_of_other_objects_not_of_more_episodes(kicad: PointCloudDataset) -> None:
+    """A classifier that is always right about some objects and always wrong about the others: how often it is asked about them
+    adds nothing. The standard error is that of the bootstrap that draws the clusters of each class again."""
+    task, rng = FewShot(episodes_per_way=120), np.random.default_rng(0)
+    names, clusters = np.unique(groups_of(kicad), return_inverse=True)
+    known = (rng.random(len(names)) < 0.8)[clusters]
+    episodes = task.episodes(kicad, 5)
+
+    def score(count: int) -> Score:
+        given = [np.where(known[e.query], e.query_labels, _other(e.query_labels)) for e in episodes[:count]]
+        problems = {"acc_5w10s": episodes[:count]}
+        return scores_over_clusters(FewShot.metrics[:1], problems, {"acc_5w10s": given}, clusters).values[0]
+
+    few, many = score(60), score(120)
+    assert few.stderr is not None
+    assert many.stderr == pytest.approx(few.stderr, rel=0.1), "sqrt(1/2) if episodes were independent"
+    rows, labels = (
+        np.concatenate([getattr(e, part) for e in episodes]) for part in ("query", "query_labels")
+    )
+    weights = np.concatenate([1 / np.bincount(e.query_labels)[e.query_labels] for e in episodes])
+    drawn = [_drawn(rng, known[rows], weights, labels, clusters[rows]) for _ in range(150)]
+    assert many.stderr == pytest.approx(np.std(drawn), rel=0.2)
+
+
+def _other(labels: np.ndarray) -> np.ndarray:
+    """For each query a class of its episode that is not its own."""
+    classes, index = np.unique(labels, return_inverse=True)
+    return np.roll(classes, 1)[index]
+
+
+def _drawn(
+    rng: np.random.Generator, right: np.ndarray, weights: np.ndarray, labels: np.ndarray, clusters: np.ndarray
+) -> float:
+    """The score with the clusters of each class drawn again, in as many copies as they are drawn."""
+    copies = np.zeros(len(right))
+    for label in np.unique(labels):
+        names, index = np.unique(clusters[labels == label], return_inverse=True)
+        times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
+        copies[labels == label] = times[index]
+    share = np.bincount(labels, weights) / weights.sum()
+    seen = np.bincount(labels, weights * copies)
+    means = np.bincount(labels, weights * copies * right) / np.where(seen > 0, seen, 1)
+    return float(share @ means)
 
 
 def test_drawn_episodes_have_no_other_metrics_than_before(kicad: PointCloudDataset) -> None:
@@ -165,7 +215,7 @@ def test_fine_tuning_scores_the_same_episodes(
     )
     task = FewShot(episodes_per_way=2, mode="finetune")
     scores = task.evaluate(encoder, kicad, Context())
-    assert [score.n for score in scores.values] == [2, 2]
+    assert [len(scores.outcomes[f"{score.metric}/episodes"]) for score in scores.values] == [2, 2]
     assert scores.values[0].value > 0.25
     with pytest.raises(UserError, match="unknown budget"):
         task.evaluate(encoder, kicad, Context(budget="slow"))
