@@ -9,7 +9,7 @@ contact or terminal by its category, and ``body`` is another thing in each, so a
 On each split 1, 3 and 10 objects of every category, of distinct series as far as there are such, come from the training side;
 every patch of every object with parts on the test side is asked for. The support depends on the data and the protocol, never on
 method or seed. Ten ranked objects make ten supports of one, three of three and one of ten; each is scored on all queries, and
-an object's accuracy is the mean over them. Two classifiers, the same for every encoder, nothing tuned: ridge regression in
+an object's accuracy is the mean over them. Two classifiers, the same for every encoder and not tuned: ridge regression in
 closed form on tokens standardised by the support (``foundry_bench/heads/ridge.py``), and the nearest support token by cosine.
 Clouds are turned about the up axis by an angle hashed from their path.
 
@@ -71,6 +71,10 @@ class PatchTable:
     rows: np.ndarray
     tokens: np.ndarray
     labels: np.ndarray
+
+    def shows_parts(self, rows: np.ndarray) -> bool:
+        """Whether any patch of the objects ``rows`` (m,) has a label."""
+        return bool((self.labels[np.searchsorted(self.rows, rows)] >= 0).any())
 
     def labelled(self, rows: np.ndarray) -> Labelled:
         """The patches with a label of the objects ``rows`` (m,)."""
@@ -141,10 +145,10 @@ class DenseFewShot(Task):
         table = self._embed(encoder, objects, problems, ctx)
         found = []
         for split, problem in problems.items():
-            if any((table.labels[np.searchsorted(table.rows, rows)] < 0).all() for rows in problem.support):
+            if not all(table.shows_parts(rows) for rows in (*problem.support, problem.query)):
                 raise UserError(
-                    f"split {split!r} of data set {data.name!r} has labelled objects without a patch that shows a part; "
-                    "choose a data set with larger parts"
+                    f"split {split!r} of data set {data.name!r} has labelled or tested objects without a patch that shows a "
+                    "part; choose a data set with larger parts"
                 )
             found.append(accuracies(problem, table, sum(objects.sizes)))
             ctx.progress("segment patches", len(found), len(problems))

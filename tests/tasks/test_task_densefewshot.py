@@ -146,8 +146,12 @@ def test_what_cannot_be_scored_is_said_in_one_line(data: PointCloudDataset) -> N
     with pytest.raises(UserError, match="choose a data set with parts"):
         task.evaluate(encoder, replace(data, parts=np.full_like(data.parts, -1)), Context())
     bare = replace(data, parts=np.where(np.arange(64) == 0, 0, -1).astype(np.int8) + 0 * data.parts)
-    with pytest.raises(UserError, match="without a patch that shows a part"):
-        task.evaluate(encoder, bare, Context())
+    untested = replace(
+        data, parts=np.where((data.splits["fold0"] == "test")[:, None], bare.parts, data.parts)
+    )
+    for unclear in (bare, untested):
+        with pytest.raises(UserError, match="without a patch that shows a part"):
+            task.evaluate(encoder, unclear, Context())
     with pytest.raises(UserError, match="not finite"):
         task.evaluate(Says(lambda patches: height(patches) / 0), data, Context())
 
