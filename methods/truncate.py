@@ -1,5 +1,7 @@
 """Truncation: the teacher's first k blocks on all tokens and Foundry's reconstruction for the rest.
 
+Without any block (k = 0) it is the control that sees every patch by itself, token and position.
+
 The baseline that any token reducer has to beat: two blocks on 64 tokens cost what eight cost on 16, a block being
 linear in its tokens but for the attention (``foundry_bench.cost.macs.closed_form_block_macs``).
 """
@@ -28,7 +30,10 @@ from foundry_bench.authoring import (
 
 
 class TruncatedStudent(TokenStudent):
-    """Blocks 0 to k - 1, then Foundry's CAU, ``Y = norm(x) + MLP(T + position + norm(x))``; off the shelf ``Y = norm(x)``."""
+    """Blocks 0 to k - 1, then Foundry's CAU, ``Y = norm(x) + MLP(T + position + norm(x))``; off the shelf ``Y = norm(x)``.
+
+    Without blocks ``x = T + position``.
+    """
 
     def __init__(self, teacher: PointTransformer, blocks: int, upsample: bool) -> None:
         super().__init__(teacher, list(range(blocks)))
@@ -37,8 +42,9 @@ class TruncatedStudent(TokenStudent):
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
         pos = self.positional_encoding(embedding.centers)
         base = embedding.tokens + pos
-        wanted = tuple(min(k, len(self.blocks) - 1) for k in self.config.level_blocks) if levels else ()
-        x, kept = self.run(embedding.tokens, pos, wanted)
+        last = len(self.blocks) - 1
+        wanted = tuple(min(k, last) for k in self.config.level_blocks) if levels else ()
+        x, kept = self.run(embedding.tokens, pos, wanted) if self.blocks else (base, [base] * levels)
         by_block = dict(zip(sorted(set(wanted)), kept, strict=True))
         if self.cau is None:
             return Tokens(self.norm(x), tuple(by_block[k] for k in wanted))
@@ -48,8 +54,8 @@ class TruncatedStudent(TokenStudent):
 
 @dataclass(frozen=True)
 class Truncate(Method):
-    """``blocks``: how many of the teacher's first blocks are kept. ``upsample``: distilled students have Foundry's CAU on
-    top."""
+    """``blocks``: how many of the teacher's first blocks are kept, 0 for none. ``upsample``: distilled students have Foundry's
+    CAU on top."""
 
     name: ClassVar[str] = "truncate"
     family: ClassVar[Family] = "prune"
@@ -57,7 +63,7 @@ class Truncate(Method):
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"blocks": (1, 3)}
 
-    blocks: Annotated[int, Bounds(at_least=1)] = 2
+    blocks: Annotated[int, Bounds(at_least=0)] = 2
     upsample: bool = True
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:

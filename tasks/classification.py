@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from foundry_bench.datasets.few import few_of_each_side
-from foundry_bench.errors import UserError
 from foundry_bench.heads.classifier import FinetunedClassifier, Finetuning, for_budget
 from foundry_bench.heads.probing import (
     clustered_score,
     embed_objects,
     groups_of,
     logistic_predictions,
-    require_classes,
+    probed_sides,
     split_sides,
     svm_predictions,
 )
@@ -129,13 +128,7 @@ class Classification(Task):
     def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
         """Score an encoder, which stays as it is, with one outcome per cluster. Raises UserError for a split with an empty test
         side or fewer than two classes to learn, and for a student that cannot be fine-tuned."""
-        sides = {name: split_sides(data, name) for name in data.splits}
-        for name, (train, test) in sides.items():
-            require_classes(data.labels[train], data.name)
-            if len(test) == 0:
-                raise UserError(
-                    f"split {name!r} of data set {data.name!r} has no test objects; choose another"
-                )
+        sides = probed_sides(data)
         predict = self._predictor(encoder, data, sides, ctx)
         predicted = np.concatenate([predict(name, *rows) for name, rows in sides.items()])
         tested = np.concatenate([test for _, test in sides.values()])

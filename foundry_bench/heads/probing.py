@@ -42,6 +42,16 @@ def split_sides(data: PointCloudDataset, name: str) -> tuple[np.ndarray, np.ndar
     return np.flatnonzero(np.isin(side, ("train", "val"))), np.flatnonzero(side == "test")
 
 
+def probed_sides(data: PointCloudDataset) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """:func:`split_sides` of every split. Raises UserError for an empty test side and for fewer than two classes to learn."""
+    sides = {name: split_sides(data, name) for name in data.splits}
+    for name, (train, test) in sides.items():
+        require_classes(data.labels[train], data.name)
+        if len(test) == 0:
+            raise UserError(f"split {name!r} of data set {data.name!r} has no test objects; choose another")
+    return sides
+
+
 def groups_of(data: PointCloudDataset) -> np.ndarray:
     """The cluster (N,) str of each object: class and series; an object without a series forms its own cluster."""
     pairs = enumerate(zip(np.asarray(data.labels), np.asarray(data.series), strict=True))

@@ -12,6 +12,7 @@ from foundry_bench.encoder import EncoderConfig
 from foundry_bench.methods.truncate import Truncate
 from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.testing import check_method
 
 ZERO = Truncate(blocks=3)
 
@@ -36,3 +37,17 @@ def test_more_blocks_than_the_teacher_has_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match="teacher's 3, got 4"):
         make_student(Truncate(blocks=4), tiny_teacher, clouds, Context())
+
+
+def test_without_blocks_a_patch_is_its_token_and_its_position(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset
+) -> None:
+    for variant in ("off-the-shelf", "fmd"):
+        method, ctx = Truncate(blocks=0), Context(variant=variant)
+        check_method(method, tiny_teacher, clouds, ctx)
+        student = make_student(method, tiny_teacher, clouds, ctx)
+        patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:2, :256]))
+        with torch.no_grad():
+            embedding = tiny_teacher.embed(patches)
+            alone = tiny_teacher.norm(embedding.tokens + tiny_teacher.positional_encoding(embedding.centers))
+            assert torch.allclose(student(patches).features, alone, atol=1e-5)
