@@ -178,16 +178,14 @@ def embed_corrupted(
     """Mean and max tokens (n, 2D) of ``rows`` for one corruption and severity after the other."""
     clouds, paths = posed(data, rows, encoder.config.points, rotate=True), np.asarray(data.paths)[rows]
     needed = max(encoder.config.groups, encoder.config.group_size)
-    number, total = 0, len(rows) * sum(map(len, CORRUPTIONS.values()))
-    for name, severities in CORRUPTIONS.items():
-        for corruption in severities:
+    every = [(name, severity) for name, severities in CORRUPTIONS.items() for severity in severities]
+    for number, (name, corruption) in enumerate(every):
 
-            def progress(what: str, done: int, of: int, start: int = number, name: str = name) -> None:
-                ctx.progress("embedding corrupted clouds", start + done, total)
+        def progress(what: str, done: int, total: int, before: int = number * len(rows)) -> None:
+            ctx.progress("embedding corrupted clouds", before + done, len(every) * len(rows))
 
-            spoilt = corrupted(clouds, paths, name, corruption, needed)
-            yield embed_clouds(encoder, spoilt, device=ctx.device, progress=progress)
-            number += len(rows)
+        spoilt = corrupted(clouds, paths, name, corruption, needed)
+        yield embed_clouds(encoder, spoilt, device=ctx.device, progress=progress)
 
 
 def corrupted(

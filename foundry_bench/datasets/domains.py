@@ -12,6 +12,7 @@ import numpy as np
 
 from foundry_bench.datasets.dataset import PointCloudDataset
 from foundry_bench.datasets.embedded_reader import EMBEDDED, load_embedded
+from foundry_bench.datasets.few import take
 
 MEMBERS = tuple(name for name in ("kicad", "furniture", "bricks") if name in EMBEDDED)
 """Labelled embedded data sets with classes that pre-training never saw."""
@@ -35,37 +36,29 @@ def composed(name: str, members: tuple[str, ...]) -> PointCloudDataset:
     Clouds have as many points as those of the member with the fewest. Parts and splits are left out. The hash is that of the
     members' hashes, the licence holds all of theirs. Raises UserError for an unknown or damaged member.
     """
-    parts = [load_embedded(member) for member in members]
-    kept = [_novel(part) for part in parts]
-    rows = [np.flatnonzero(np.isin(part.labels, labels)) for part, labels in zip(parts, kept, strict=True)]
-    classes = [
-        f"{p.name}/{p.classes[label]}" for p, labels in zip(parts, kept, strict=True) for label in labels
-    ]
-    number = {class_: index for index, class_ in enumerate(classes)}
-    named = [
-        f"{p.name}/{p.classes[p.labels[row]]}"
-        for p, chosen in zip(parts, rows, strict=True)
-        for row in chosen
-    ]
-    fewest = min(part.points.shape[1] for part in parts)
-    chosen = list(zip(parts, rows, strict=True))
+    whole = [load_embedded(member) for member in members]
+    kept = [_novel(data) for data in whole]
+    classes = [f"{data.name}/{class_}" for data in whole for class_ in data.novel_classes or data.classes]
+    named = [f"{data.name}/{data.classes[label]}" for data in kept for label in data.labels]
+    fewest = min(data.points.shape[1] for data in whole)
     return PointCloudDataset(
         name=name,
         version="1",
-        sha256=hashlib.sha256("\n".join(f"{p.name} {p.sha256}" for p in parts).encode()).hexdigest(),
+        sha256=hashlib.sha256("\n".join(f"{d.name} {d.sha256}" for d in whole).encode()).hexdigest(),
         classes=tuple(classes),
-        points=np.concatenate([part.points[picked, :fewest] for part, picked in chosen]),
-        labels=np.array([number[class_] for class_ in named], dtype=np.int64),
-        series=np.concatenate([part.series[picked] for part, picked in chosen]),
-        paths=np.concatenate([part.paths[picked] for part, picked in chosen]),
+        points=np.concatenate([data.points[:, :fewest] for data in kept]),
+        labels=np.array([classes.index(class_) for class_ in named], dtype=np.int64),
+        series=np.concatenate([data.series for data in kept]),
+        paths=np.concatenate([data.paths for data in kept]),
         splits={},
         parts=None,
         part_names={},
         novel_classes=tuple(classes),
-        licence=" AND ".join(dict.fromkeys(term for p in parts for term in p.licence.split(" AND "))),
+        licence=" AND ".join(dict.fromkeys(term for d in whole for term in d.licence.split(" AND "))),
     )
 
 
-def _novel(data: PointCloudDataset) -> list[int]:
-    """Labels of the novel classes, or of all if the data set names none."""
-    return [data.classes.index(name) for name in data.novel_classes or data.classes]
+def _novel(data: PointCloudDataset) -> PointCloudDataset:
+    """The objects of the novel classes, or of all classes if the data set names none."""
+    labels = [data.classes.index(name) for name in data.novel_classes or data.classes]
+    return take(data, np.flatnonzero(np.isin(data.labels, labels)))

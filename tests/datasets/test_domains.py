@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,8 +47,6 @@ def test_its_hash_and_licence_are_those_of_its_members() -> None:
 
 
 def test_another_member_is_another_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
     before = composed("domains", ("kicad", "furniture")).sha256
     composed.cache_clear()
     monkeypatch.setattr(domains, "load_embedded", lambda name: replace(load_embedded(name), sha256="other"))
