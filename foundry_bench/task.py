@@ -106,6 +106,9 @@ class Task(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     datasets: ClassVar[tuple[str, ...]]
     """Data sets evaluated when the user names none."""
+    default: ClassVar[bool] = False
+    """Whether ``run`` without ``--tasks`` runs it: the default tasks are those whose scores fall clearly when an encoder
+    loses its context. The others are run by name."""
     needs: ClassVar[tuple[str, ...]] = ("labels",)
     """Attributes a data set must have: ``labels``, ``parts``, ``splits``."""
 

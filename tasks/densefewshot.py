@@ -92,6 +92,7 @@ class DenseFewShot(Task):
     """
 
     name = "densefewshot"
+    default = True
     version = "1"
     metrics = (
         Metric("acc_3", primary=True),

@@ -39,6 +39,7 @@ class OnePatch(Task):
     """Class of the object from a single token by ridge regression: share of right patches, averaged over objects and splits."""
 
     name = "onepatch"
+    default = True
     version = "1"
     metrics = (Metric("acc", primary=True),)
     datasets = ("kicad",)

@@ -102,6 +102,7 @@ def describe(plugin: Any) -> Iterator[str]:
         ("inference-time parameters", "inference"),
         ("data sets", "datasets"),
         ("needs", "needs"),
+        ("run without --tasks", "default"),
     ):
         value = getattr(plugin, attribute, None)
         if value:

@@ -15,7 +15,14 @@ from foundry_bench.errors import unknown
 from foundry_bench.progress import console
 from foundry_bench.variants import FAMILIES
 
-METHODS = "methods"
+METHODS, TASKS = "methods", "tasks"
+EXTRA = {METHODS: "family", TASKS: "default"}
+"""What a kind tells besides names and abstracts."""
+COLUMNS: dict[str, tuple[str, ...]] = {
+    METHODS: ("method", "family", "what it does", "variants", "paper"),
+    TASKS: ("task", "default", "what it is"),
+}
+"""Of tables in Markdown, where a kind has its own."""
 
 
 @click.command(name="list")
@@ -40,14 +47,19 @@ def list_names(kind: str | None, markdown: bool) -> int:
 
 def _table(kind: str, descriptions: dict[str, Description]) -> Table:
     table = Table(title=kind, title_justify="left", header_style="bold")
-    for column in ("name", *(["family"] if kind == METHODS else []), "from", "what"):
+    for column in ("name", *([EXTRA[kind]] if kind in EXTRA else []), "from", "what"):
         table.add_column(column, overflow="fold")
     entries = registry.entries(kind)
     for name, about in ordered(descriptions).items():
         what = f"[red]broken:[/red] {escape(about.error)}" if about.error else escape(about.abstract)
-        family = [about.family or "-"] if kind == METHODS else []
-        table.add_row(escape(name), *family, escape(registry.distribution(entries[name])), what)
+        table.add_row(escape(name), *_extra(kind, about), escape(registry.distribution(entries[name])), what)
     return table
+
+
+def _extra(kind: str, about: Description) -> list[str]:
+    """The family of a method; whether ``run`` without ``--tasks`` runs a task."""
+    known = {METHODS: about.family or "-", TASKS: "yes" if about.default else "by name"}
+    return [known[kind]] if kind in known else []
 
 
 def ordered(descriptions: dict[str, Description]) -> dict[str, Description]:
@@ -65,13 +77,17 @@ def ordered(descriptions: dict[str, Description]) -> dict[str, Description]:
 def markdown_table(kind: str, descriptions: dict[str, Description]) -> Iterator[str]:
     """The lines of a table in Markdown; methods have a family, variants and a paper."""
     methods = kind == METHODS
-    columns = ("method", "family", "what it does", "variants", "paper") if methods else (kind, "what it is")
+    columns = COLUMNS.get(kind, (kind, "what it is"))
     yield _line(columns)
     yield "|" + "---|" * len(columns)
     for name, about in ordered(descriptions).items():
         what = f"broken: {about.error}" if about.error else about.abstract
         paper = f"[{about.paper.arxiv}](https://arxiv.org/abs/{about.paper.arxiv})" if about.paper else ""
-        known = (about.family or "", what, ", ".join(about.variants), paper) if methods else (what,)
+        known = (
+            (about.family or "", what, ", ".join(about.variants), paper)
+            if methods
+            else (*_extra(kind, about), what)
+        )
         yield _line((f"`{name}`", *known))
 
 

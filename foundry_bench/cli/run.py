@@ -28,7 +28,10 @@ INTERRUPTED = 130
 @click.option(
     "--methods", help="Selectors such as 'teacher,foundry[supertokens=1,4],tome+fmd', or all. [all]"
 )
-@click.option("--tasks", help="Such as 'fewshot,classification[mode=finetune]:modelnet40', or all. [all]")
+@click.option(
+    "--tasks",
+    help="Such as 'fewshot,classification[mode=finetune]:modelnet40', default or all. [default: see 'list tasks']",
+)
 @click.option("--teacher", help="Name of a teacher, or a file or folder with weights. [small]")
 @click.option("--dataset", help="Data sets to evaluate on, where a task names none. [each task's own]")
 @click.option("--distill-on", help="Unlabelled data set or folder that students are trained on. [pretrain]")

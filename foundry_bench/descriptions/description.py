@@ -10,12 +10,14 @@ from foundry_bench.variants import FAMILIES, Family, Paper
 
 @dataclass(frozen=True)
 class Description:
-    """``abstract`` in a line; ``family``, ``paper`` and ``variants`` of methods; ``error`` where it cannot be imported."""
+    """``abstract`` in a line; ``family``, ``paper`` and ``variants`` of methods; ``default`` where a task is run without being
+    named; ``error`` where it cannot be imported."""
 
     abstract: str = ""
     family: Family | None = None
     paper: Paper | None = None
     variants: tuple[str, ...] = ()
+    default: bool = False
     error: str | None = None
 
 
@@ -30,6 +32,7 @@ def description_of(plugin: Any) -> Description:
         family=family if family in FAMILIES else None,
         paper=paper if isinstance(paper, Paper) else None,
         variants=tuple(map(str, variants)) if isinstance(variants, tuple) else (),
+        default=getattr(plugin, "default", False) is True,
     )
 
 

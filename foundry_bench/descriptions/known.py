@@ -22,7 +22,7 @@ from foundry_bench.errors import UserError
 from foundry_bench.storage import CACHE_VARIABLE, write_atomic
 from foundry_bench.variants import Family
 
-FORM = 1
+FORM = 2
 """Raised when a description holds something new."""
 KEPT = 2000
 """Most descriptions that the file holds; the oldest go first."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from foundry_bench import registry, selectors
 from foundry_bench.errors import UserError
-from foundry_bench.sweep.config import SweepConfig, Table
+from foundry_bench.sweep.config import DEFAULT, SweepConfig, Table
 from foundry_bench.sweep.identity import code_sha256, identity, source_files
 from foundry_bench.sweep.record import BudgetInputs, Content, Inputs, Place, TaskInputs, given
 from foundry_bench.training.budget import get_budget
@@ -57,7 +57,7 @@ class Cell:
 class Plan:
     """The cells in an order in which every parent comes before its children.
 
-    ``config`` has ``all`` replaced by names. ``tables`` are the ids of each comparison's cells, by its name.
+    ``config`` has ``all`` and ``default`` replaced by names. ``tables`` are the ids of each comparison's cells, by its name.
     ``sources`` are the plugin files that the identities were hashed from.
     """
 
@@ -129,8 +129,8 @@ class _Planner:
         self.members: set[str] = set()
 
     def resolve(self) -> tuple[Table, ...]:
-        """The comparisons with ``all`` replaced by names, kept in :attr:`config`; names that nobody registered raise
-        before anything is loaded."""
+        """The comparisons with ``all`` and ``default`` replaced by names, kept in :attr:`config`; names that nobody
+        registered raise before anything is loaded."""
         found = tuple(
             replace(t, methods=self._names("methods", t.methods), tasks=self._names("tasks", t.tasks))
             for t in self.config.comparisons
@@ -281,12 +281,28 @@ class _Planner:
 
         return {"name": resolved(name), "sha256": dataset_sha256(name, Path(self.config.data_root))}
 
-    @staticmethod
-    def _names(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _names(self, kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
         if "all" not in names:
-            return tuple(dict.fromkeys(names))
+            meant = [
+                self._default_tasks() if (kind, name) == ("tasks", DEFAULT) else [name] for name in names
+            ]
+            return tuple(dict.fromkeys(name for several in meant for name in several))
         known = tuple(registry.entries(kind))
         return (*known, *_stacks(known)) if kind == "methods" else known
+
+    def _default_tasks(self) -> list[str]:
+        """The tasks that ``default`` stands for. A broken plugin is a warning: nobody asked for it by name."""
+        found = []
+        for name in registry.entries("tasks"):
+            try:
+                cls = registry.load("tasks", name)
+            except UserError as error:
+                self.warnings.append(str(error))
+                continue
+            self.sources.update(source_files([cls]))
+            if getattr(cls, "default", False):
+                found.append(name)
+        return found
 
 
 def _task_inputs(task: Task) -> TaskInputs:

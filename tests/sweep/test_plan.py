@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sweep_helpers import config_of
 
+from foundry_bench import registry
 from foundry_bench.errors import UserError
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.plan import EVALUATE, PROFILE, STUDENT, Plan, plan
@@ -63,6 +64,28 @@ def test_editing_the_source_of_a_method_makes_new_cells(
         file.write("\n# edited\n")
     after = plan(config_of("teacher-copy"))
     assert {cell.id for cell in before.cells}.isdisjoint(cell.id for cell in after.cells)
+
+
+def test_without_tasks_the_default_ones_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the task of this throw-away distribution and the built-in ones."""
+
+    def planned(tasks: str | None) -> set[str]:
+        options = {"methods": "teacher-copy", "tasks": tasks, "teacher": "tiny", "distill_on": "blobs"}
+        cells = plan(SweepConfig.from_sources(None, options)).cells
+        return {cell.inputs["task"]["name"] for cell in cells if cell.inputs["task"]}
+
+    built_in = {"robustness"}
+    assert built_in <= planned(None)
+    assert planned(None) == planned("default")
+    assert not planned(None) & {"classification", "fewshot", "partseg", "spread"}
+    assert planned("default,spread") == planned(None) | {"spread"}
+    assert planned("all") > planned(None) | {"classification", "fewshot", "partseg", "spread"}
+    monkeypatch.setattr(registry.load("tasks", "spread"), "default", True)
+    assert "spread" in planned(None)
+
+
+def test_a_sweep_of_default_tasks_is_called_so() -> None:
+    assert str(SweepConfig().default_out) == "results/default-quick"
 
 
 def test_jobs_engine_and_time_out_do_not_matter() -> None:
