@@ -208,7 +208,7 @@ def test_every_trained_part_gets_a_gradient_in_half_precision(
     "values", [{"keep": 0.0}, {"keep": 1.1}, {"trained_keep": ()}, {"trained_keep": (0.5, 2.0)}], ids=str
 )
 def test_impossible_shares_are_refused(values: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="keep must be in"):
+    with pytest.raises(ValueError, match=r"keep must be in|trained_keep takes a tuple"):
         EViT(**values)
 
 
