@@ -1,7 +1,7 @@
 """A ridge classifier in closed form: what it needs of its data are sums, so tokens can be streamed and sums be added up.
 
 One-hot targets are regressed on standardised features; the highest answer wins. The one free parameter is relative to the
-variance of the features and the same for every encoder.
+variance of the features, so that it can be the same for every encoder.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-STRENGTH = 0.1
-"""The ridge, as a share of the variance of a standardised feature: in the flat middle of what was tried for parts of patches
-from few labelled objects, on objects that no split tests."""
 CONSTANT = 1e-10
 """A feature whose variance is a smaller share of its mean square than this is constant but for rounding."""
 
@@ -57,8 +54,9 @@ class Linear:
         return (rows @ self.weight + self.bias).argmax(dim=-1)
 
 
-def ridge(moments: Moments, strength: float = STRENGTH) -> Linear:
-    """The ridge classifier of some rows; a class without any is never answered.
+def ridge(moments: Moments, strength: float) -> Linear:
+    """The ridge classifier of some rows, ``strength`` being a share of the variance of a standardised feature; a class without
+    any row is never answered.
 
     With standardised features Z (n, D) and one-hot targets Y: ``W = (Z'Z / n + strength I)^-1 Z'(Y - mean) / n``. Constant
     features do not count.

@@ -32,8 +32,8 @@ def test_it_is_the_ridge_regression_of_standardised_features(rows: tuple[torch.T
 
 def test_sums_of_pieces_are_the_sums_of_the_whole(rows: tuple[torch.Tensor, torch.Tensor]) -> None:
     x, y = rows
-    whole = ridge(Moments.of(x, y, 3))
-    pieces = ridge(Moments.zero(6, 3) + Moments.of(x[:50], y[:50], 3) + Moments.of(x[50:], y[50:], 3))
+    whole = ridge(Moments.of(x, y, 3), 0.1)
+    pieces = ridge(Moments.zero(6, 3) + Moments.of(x[:50], y[:50], 3) + Moments.of(x[50:], y[50:], 3), 0.1)
     assert torch.allclose(whole.weight, pieces.weight, rtol=1e-4)
 
 
@@ -41,13 +41,15 @@ def test_the_scale_of_features_does_not_matter_and_constant_ones_do_not_count(
     rows: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
     x, y = rows
-    plain = ridge(Moments.of(x, y, 3))
-    scaled = ridge(Moments.of(torch.cat([100 * x, torch.full((200, 2), 7.3)], dim=1), y, 3))
+    plain = ridge(Moments.of(x, y, 3), 0.1)
+    scaled = ridge(Moments.of(torch.cat([100 * x, torch.full((200, 2), 7.3)], dim=1), y, 3), 0.1)
     assert torch.allclose(plain.weight, 100 * scaled.weight[:6], rtol=1e-3, atol=1e-6)
     assert not scaled.weight[6:].any()
 
 
 def test_a_class_that_was_never_seen_is_never_answered(rows: tuple[torch.Tensor, torch.Tensor]) -> None:
     x, y = rows
-    answers = ridge(Moments.of(x, y, 5))(10 * torch.randn(500, 6, generator=torch.Generator().manual_seed(1)))
+    answers = ridge(Moments.of(x, y, 5), 0.1)(
+        10 * torch.randn(500, 6, generator=torch.Generator().manual_seed(1))
+    )
     assert set(answers.tolist()) <= {0, 1, 2}
