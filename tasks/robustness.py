@@ -128,7 +128,9 @@ class Robustness(Task):
         episode = np.repeat(np.arange(len(episodes)), [len(e.query) for e in episodes])
         clusters = groups_of(data)[query]
         scored = [
-            clustered_score(metric, right[:, columns(metric.name)].mean(1), clusters, episode, labels)
+            clustered_score(
+                metric, right[:, columns(metric.name)].mean(1), clusters, episode, labels, strata=labels
+            )
             for metric in self.metrics
         ]
         return Scores(tuple(s for s, _ in scored), {s.metric: outcomes for s, outcomes in scored})
