@@ -78,8 +78,7 @@ def scores_of(a: Side, b: Side, pairs: list[Pair]) -> pd.DataFrame:
     """Every score that both sides have (columns ``SCORES``), separable changes for the worse first."""
     add_starts([*a.rows, *b.rows])
     table = pd.DataFrame(list(_scores(a, b, pairs)), columns=list(SCORES))
-    tested = table["p"].notna()
-    table.loc[tested, "separable"] = holm(list(table.loc[tested, "p"]))
+    table["separable"] = holm(list(table["p"]))
     table = table.astype(dict.fromkeys(("provisional", "paired", "equal", "separable", "better"), bool))
     order = table.assign(
         late=~table["separable"], good=table["separable"] & table["better"], size=-table["difference"].abs()

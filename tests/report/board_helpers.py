@@ -23,8 +23,9 @@ def cells(
     failed: tuple[str, ...] = (),
     seeds: int = 3,
     noise: float = 0.01,
+    start: float = 0.0,
 ) -> list[dict[str, object]]:
-    """Student, evaluate and profile cells of one row whose mean score is about ``level``."""
+    """Student, evaluate and profile cells of one row whose mean score is about ``level``; every start adds ``start`` more."""
     rows: list[dict[str, object]] = []
     for seed in range(seeds):
         student = f"{method}-{params}-{variant}-{seed}"
@@ -43,7 +44,12 @@ def cells(
             if place in failed:
                 rows.append({**cell, "status": "failed", "error_type": "ValueError", "message": "no"})
                 continue
-            outcomes = level + clusters(place, noise) + np.random.default_rng(seed + 9).normal(0, 0.001, 40)
+            outcomes = (
+                level
+                + seed * start
+                + clusters(place, noise)
+                + np.random.default_rng(seed + 9).normal(0, 0.001, 40)
+            )
             path = folder / f"{student}-{place}.npz"
             np.savez(path, acc=outcomes)
             score = {

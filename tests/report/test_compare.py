@@ -196,6 +196,21 @@ def test_scores_are_paired_only_over_the_same_items(
     assert score["separable"] == paired, "0.02 is nothing beside the spread over episodes"
 
 
+def test_rows_with_one_start_are_provisional_until_their_family_has_several(tmp_path: Path) -> None:
+    trained = {"variant": "fmd"}
+    found = sides(tmp_path, trained, {"score": 0.68 + noise(1), **trained}).scores.iloc[0]
+    assert (found["provisional"], found["separable"], np.isnan(found["p"])) == (True, False, True)
+    assert "| one start |" in to_markdown(compare(tmp_path / "a", tmp_path / "b"))
+    for side in "ab":
+        for seed, level in enumerate((0.6, 0.8)):
+            add_row(tmp_path / side, score=level, seed=seed, params={"s": 9}, shown="s=9", **trained)
+    again = compare(tmp_path / "a", tmp_path / "b").scores.set_index("row")
+    score = again.loc["foundry[s=4]+fmd"]
+    assert not score["provisional"]
+    assert score["p"] > 0.5, "a start moves this family by 0.1"
+    assert score["ci_high"] - score["ci_low"] > 10 * (found["ci_high"] - found["ci_low"])
+
+
 def test_without_the_same_items_the_interval_is_that_of_welch(tmp_path: Path) -> None:
     score = sides(tmp_path, {}, {"score": 0.6 + noise(1, 0.2), "data_hash": "e"}).scores.iloc[0]
     test = stats.ttest_ind(0.6 + noise(1, 0.2) + EPISODES, 0.7 + EPISODES, equal_var=False)

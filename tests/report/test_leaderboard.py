@@ -11,9 +11,11 @@ from board_helpers import cells, frame
 from scipy import stats
 
 from foundry_bench.errors import UserError
+from foundry_bench.report import leaderboard
 from foundry_bench.report.frame import load_results
 from foundry_bench.report.leaderboard import build
 from foundry_bench.report.tables import SHOWN, markdown, rank_texts, rich_table
+from foundry_bench.variants import CLUSTERS, EPISODES
 
 DESIGNED = [
     *("rank", "method", "variant", "params", "teacher"),
@@ -83,7 +85,7 @@ def test_only_rows_with_every_task_are_ranked(tmp_path: Path) -> None:
     assert board["fewshot:kicad:acc"].iloc[1] == pytest.approx(0.9, abs=0.02)
 
 
-def test_seeds_are_averaged_before_the_interval_over_episodes(tmp_path: Path) -> None:
+def test_seeds_are_averaged_before_the_interval_over_clusters(tmp_path: Path) -> None:
     table = frame(cells("foundry", tmp_path, level=0.7, seeds=3))
     board = build(table)
     assert (len(board), board["seeds"].iloc[0]) == (1, 3)
@@ -92,6 +94,58 @@ def test_seeds_are_averaged_before_the_interval_over_episodes(tmp_path: Path) ->
     assert board["fewshot:kicad:acc"].iloc[0] == pytest.approx(mean.mean())
     expected = stats.t.ppf(0.975, 39) * stats.sem(mean)
     assert board["fewshot:kicad:acc_ci95"].iloc[0] == pytest.approx(expected)
+
+
+def test_the_interval_of_a_row_with_several_starts_is_over_clusters_and_starts(tmp_path: Path) -> None:
+    table = frame(cells("foundry", tmp_path, level=0.7, seeds=3, start=0.05))
+    board = build(table)
+    for place in ("kicad", "furniture"):
+        paths = table[(table["kind"] == "evaluate") & (table["dataset"] == place)]["outcomes"]
+        values = np.stack([np.load(path)["acc"] for path in paths])
+        rest = np.square(values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()).sum() / (
+            2 * 39
+        )
+        by_start = (values.mean(axis=1).var(ddof=1) - rest / 40) / 3
+        by_cluster = values.mean(axis=0).var(ddof=1) / 40
+        total = by_cluster + by_start
+        degrees = total**2 / (by_cluster**2 / 39 + by_start**2 / 2)
+        expected = stats.t.ppf(0.975, degrees) * total**0.5
+        assert board[f"fewshot:{place}:acc_ci95"].iloc[0] == pytest.approx(expected)
+    assert board["mean_score_ci95"].iloc[0] > stats.t.ppf(0.975, 40) * by_start**0.5, (
+        "the mean has the same starts"
+    )
+
+
+def test_a_row_with_one_start_is_widened_by_its_family_or_provisional(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"tome": "merge", "pitome": "merge", "fps": "drop"}
+    monkeypatch.setattr(leaderboard, "families", lambda methods: {name: known.get(name) for name in methods})
+    table = frame(
+        cells("tome", tmp_path, level=0.9, seeds=3, start=0.05),
+        cells("pitome", tmp_path, level=0.8, seeds=1),
+        cells("fps", tmp_path, level=0.5, seeds=1),
+        cells("teacher", tmp_path, level=0.3, seeds=1, variant="off-the-shelf"),
+    )
+    board = build(table).set_index("method")
+    assert board["provisional"].to_dict() == {"tome": False, "pitome": False, "fps": True, "teacher": False}
+    halves = board["fewshot:kicad:acc_ci95"]
+    assert halves["pitome"] > 0.1 > 0.01 > halves["fps"], (
+        "a start moves merging by 0.05, two degrees of freedom"
+    )
+    assert board["rank"].to_dict() == {"tome": 1, "pitome": 1, "fps": 1, "teacher": 3}
+    assert rank_texts(build(table)) == ["1=", "1=", "1=?", "3"]
+
+
+def test_headings_say_what_the_intervals_are_over(tmp_path: Path) -> None:
+    table = frame(cells("teacher", tmp_path, level=0.8), cells("old", tmp_path, level=0.8, seeds=1))
+    page = markdown(build(table), "sweep", table)
+    assert "| fewshot kicad ± clusters |" in page
+    assert "`?` is provisional" in page
+    table.loc[table["method"] == "old", "unit"] = EPISODES
+    board = build(table)
+    assert "| fewshot kicad ± clusters or episodes |" in markdown(board, "sweep", table)
+    assert set(board["fewshot:kicad:acc_unit"]) == {CLUSTERS, EPISODES}
 
 
 def test_rows_that_the_data_cannot_separate_share_a_rank_and_say_so(tmp_path: Path) -> None:

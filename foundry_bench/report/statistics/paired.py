@@ -57,17 +57,22 @@ def _half(clusters: list[tuple[float, float, int]], starts: list[StartVariance])
 def _variance(clusters: list[tuple[float, float, int]], starts: list[StartVariance]) -> tuple[float, float]:
     """Variance of a mean over places, and its degrees of freedom after Welch and Satterthwaite."""
     parts = [(variance / len(clusters) ** 2, float(freedom)) for _, variance, freedom in clusters]
-    parts += [(start.value, start.freedom) for start in _joined(starts)]
+    parts += [(start.value, start.freedom) for start in starts]
     total = sum(value for value, _ in parts)
-    squares = sum(value**2 / freedom for value, freedom in parts if value)
+    squares = sum(value**2 / freedom for value, freedom in parts if value) + _common_error(starts)
     return total, total**2 / squares if squares else math.inf
 
 
-def _joined(starts: list[StartVariance]) -> list[StartVariance]:
-    """One entry for two rows with one estimate, which errs in the same way for both."""
-    if len(starts) == 2 and starts[0].pool is not None and starts[0].pool == starts[1].pool:
-        return [StartVariance(starts[0].value + starts[1].value, starts[0].freedom)]
-    return starts
+def _common_error(starts: list[StartVariance]) -> float:
+    """What two estimates add to the sum for the degrees of freedom where one is in the other: twice their covariance."""
+    if len(starts) < 2 or starts[0].pool is None or starts[0].pool != starts[1].pool:
+        return 0.0
+    first, second = starts
+    return (
+        0.0
+        if first.own and second.own
+        else 2 * first.value * second.value / max(first.freedom, second.freedom)
+    )
 
 
 def mean_difference(first: Sample, second: Sample) -> tuple[float, float, float]:
@@ -138,11 +143,12 @@ def _comparable(rows: Sequence[Sample]) -> Iterator[np.ndarray]:
 @dataclass(frozen=True)
 class _Starts:
     """Start variances of R rows, each an array (R,): ``value`` with ``inverse`` 1 / degrees of freedom, ``pool`` the number
-    of a common estimate or -1, ``known`` false where provisional."""
+    of a common estimate or -1, ``own`` and ``known``, which is false where provisional, bool."""
 
     value: np.ndarray
     inverse: np.ndarray
     pool: np.ndarray
+    own: np.ndarray
     known: np.ndarray
 
     @classmethod
@@ -155,6 +161,7 @@ class _Starts:
             np.array([start.value for start in starts]),
             np.array([1 / start.freedom for start in starts]),
             np.array([number[start.pool] for start in starts]),
+            np.array([start.own for start in starts]),
             np.array([sample.start is not None for sample in samples]),
         )
 
@@ -167,8 +174,10 @@ class _Starts:
         own = self.value**2 * self.inverse
         squares += own[block, None] + own[:end]
         alike = (self.pool[block, None] == self.pool[:end]) & (self.pool[block, None] >= 0)
-        twice = 2 * (self.value * self.inverse)[block, None] * self.value[:end]
-        squares += np.where(alike, twice, 0.0)
+        alike &= ~(self.own[block, None] & self.own[:end])
+        if alike.any():
+            common = np.minimum(self.inverse[block, None], self.inverse[:end])
+            squares += np.where(alike, 2 * self.value[block, None] * self.value[:end] * common, 0.0)
 
 
 def _p_by_row(places: list[np.ndarray], starts: _Starts) -> Iterator[np.ndarray]:

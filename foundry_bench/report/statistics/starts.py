@@ -28,12 +28,16 @@ Runs = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class StartVariance:
-    """The part of a mean's variance that comes of random starts, with ``freedom`` degrees of freedom; ``pool`` names the rows
-    it was estimated from where they are not the row's own, so that two rows with one estimate are known."""
+    """The part of a mean's variance that comes of random starts, with ``freedom`` degrees of freedom.
+
+    ``pool`` names the rows whose estimates are pooled with it, ``own`` says that it is the row's own and not that of the pool:
+    two estimates of one pool err alike unless both are own.
+    """
 
     value: float
     freedom: float
     pool: Hashable = None
+    own: bool = False
 
     def of_mean(self, starts: int) -> StartVariance:
         """That of a mean over ``starts``; a negative estimate becomes zero."""
@@ -65,7 +69,7 @@ def start_variance(runs: Runs) -> StartVariance | None:
         return None
     means = np.mean([values.mean(axis=1) for values in runs.values()], axis=0)
     rest = sum(_rest(values) for values in runs.values()) / len(runs) ** 2
-    return StartVariance(float(means.var(ddof=1)) - rest, starts - 1)
+    return StartVariance(float(means.var(ddof=1)) - rest, starts - 1, own=True)
 
 
 def _rest(values: np.ndarray) -> float:
@@ -99,7 +103,7 @@ def _of_row(
     if not row.random:
         return NO_START
     if own is not None:
-        return own.of_mean(len(next(iter(row.runs.values()))))
+        return replace(own.of_mean(len(next(iter(row.runs.values())))), pool=_group(row))
     pool = pools.get(_group(row))
     return None if pool is None else pool.of_mean(1)
 
