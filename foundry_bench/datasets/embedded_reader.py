@@ -20,7 +20,7 @@ from foundry_bench.datasets.dataset import PointCloudDataset
 from foundry_bench.datasets.format import SCHEMA_VERSION, SPLIT_PREFIX, data_hash
 from foundry_bench.errors import UserError
 
-EMBEDDED = ("kicad", "furniture", "pretrain")
+EMBEDDED = ("kicad", "furniture", "pretrain", "bricks", "bricks-unlabelled")
 
 _REINSTALL = "reinstall foundry-bench"
 
@@ -38,6 +38,16 @@ def load_furniture() -> PointCloudDataset:
 def load_pretrain() -> PointCloudDataset:
     """The embedded unlabelled set for pretraining and distillation."""
     return load_embedded("pretrain")
+
+
+def load_bricks() -> PointCloudDataset:
+    """The embedded LDraw set: 31 classes in three series-wise folds, functional parts in eight categories."""
+    return load_embedded("bricks")
+
+
+def load_bricks_unlabelled() -> PointCloudDataset:
+    """The embedded unlabelled LDraw set: no object of ``bricks``, none of its classes and no near-twin."""
+    return load_embedded("bricks-unlabelled")
 
 
 @cache
