@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from foundry_bench.datasets.dataset import PointCloudDataset
     from foundry_bench.datasets.official.base import OfficialDataset
 
-NAMES = ("kicad", "furniture", "pretrain")
+NAMES = ("kicad", "furniture", "pretrain", "bricks", "bricks-unlabelled")
 
 #: Without a terminal, one line is printed per this share of the work.
 _LINE_EVERY = 0.05
@@ -90,6 +90,8 @@ def prepare(name: str, source: Path, out: Path | None, points: int, jobs: int) -
         "kicad": preparation.prepare_kicad,
         "furniture": preparation.prepare_furniture,
         "pretrain": preparation.prepare_pretrain,
+        "bricks": preparation.prepare_bricks,
+        "bricks-unlabelled": preparation.prepare_bricks_unlabelled,
     }
     with _progress(f"preparing {name}") as progress:
         folder = makers[name](source, out or Path("data") / name, points=points, jobs=jobs, progress=progress)

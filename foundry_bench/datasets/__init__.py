@@ -5,6 +5,8 @@ from __future__ import annotations
 from foundry_bench.datasets.dataset import CloudArray, Episode, PointCloudDataset
 from foundry_bench.datasets.embedded_reader import (
     EMBEDDED,
+    load_bricks,
+    load_bricks_unlabelled,
     load_embedded,
     load_furniture,
     load_kicad,
@@ -17,6 +19,8 @@ __all__ = [
     "CloudArray",
     "Episode",
     "PointCloudDataset",
+    "load_bricks",
+    "load_bricks_unlabelled",
     "load_embedded",
     "load_furniture",
     "load_kicad",

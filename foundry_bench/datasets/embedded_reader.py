@@ -17,12 +17,11 @@ import numpy as np
 
 from foundry_bench.datasets import codec
 from foundry_bench.datasets.dataset import PointCloudDataset
-from foundry_bench.datasets.format import SCHEMA_VERSION, data_hash
+from foundry_bench.datasets.format import SCHEMA_VERSION, SPLIT_PREFIX, data_hash
 from foundry_bench.errors import UserError
 
-EMBEDDED = ("kicad", "furniture", "pretrain")
+EMBEDDED = ("kicad", "furniture", "pretrain", "bricks", "bricks-unlabelled")
 
-_SPLIT_PREFIX = "split_"
 _REINSTALL = "reinstall foundry-bench"
 
 
@@ -39,6 +38,16 @@ def load_furniture() -> PointCloudDataset:
 def load_pretrain() -> PointCloudDataset:
     """The embedded unlabelled set for pretraining and distillation."""
     return load_embedded("pretrain")
+
+
+def load_bricks() -> PointCloudDataset:
+    """The embedded LDraw set: 31 classes in three series-wise folds, functional parts in eight categories."""
+    return load_embedded("bricks")
+
+
+def load_bricks_unlabelled() -> PointCloudDataset:
+    """The embedded unlabelled LDraw set: no object of ``bricks``, none of its classes and no near-twin."""
+    return load_embedded("bricks-unlabelled")
 
 
 @cache
@@ -157,6 +166,6 @@ def _read_points(content: bytes, path: Path, fix: str) -> tuple[np.ndarray, np.n
 
 def _splits(rows: Sequence[Mapping[str, str]]) -> dict[str, np.ndarray]:
     """Split name to side per object; splits in which no object has a side are left out."""
-    names = [column for column in rows[0] if column.startswith(_SPLIT_PREFIX)] if rows else []
-    splits = {name.removeprefix(_SPLIT_PREFIX): np.array([row[name] for row in rows]) for name in names}
+    names = [column for column in rows[0] if column.startswith(SPLIT_PREFIX)] if rows else []
+    splits = {name.removeprefix(SPLIT_PREFIX): np.array([row[name] for row in rows]) for name in names}
     return {name: sides for name, sides in splits.items() if (sides != "").any()}

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 SCHEMA_VERSION = 1
 
-#: Columns of ``index.csv``: one row an object, in the order of the clouds in the point files.
-INDEX_COLUMNS = (
-    "path",
-    "file",
-    "class",
-    "series",
-    "split_seed0",
-    "split_seed1",
-    "split_seed2",
-    "part_category",
-    "radius_mm",
-    "visible_fraction",
-    "licence",
-    "creator",
-    "title",
-    "link",
-)
+#: What the name of a split is preceded by in the head of ``index.csv``.
+SPLIT_PREFIX = "split_"
+
+_WHAT = ("path", "file", "class", "series")
+_ABOUT = ("part_category", "radius_mm", "visible_fraction", "licence", "creator", "title", "link")
+
+
+def index_columns(splits: Sequence[str]) -> tuple[str, ...]:
+    """Columns of ``index.csv``: one row an object, in the order of the clouds in the point files."""
+    return (*_WHAT, *(SPLIT_PREFIX + name for name in splits), *_ABOUT)
 
 
 def data_hash(sha256_by_file: Mapping[str, str]) -> str:

@@ -63,3 +63,14 @@ def test_every_rule_leads_to_a_part_of_its_category() -> None:
 def test_unknown_target_is_an_error() -> None:
     with pytest.raises(ValueError, match="not in tuple"):
         part_labels(PartRules(("a",), {"*": "b"}), ["X"], np.zeros(1))
+
+
+def test_an_object_without_the_parts_that_its_category_needs_is_not_labelled() -> None:
+    assert named("technic_gear", ["tooth", "body", "axle_hole", "stud"]) == [
+        "tooth",
+        "body",
+        "axle_hole",
+        "body",
+    ]
+    assert named("technic_gear", ["body", "axle_hole"]) == [None, None]
+    assert named("technic_axle_pin", ["body", "pin"]) == ["body", "pin"]

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
-from foundry_bench.datasets.preparation.prepare import prepare_furniture, prepare_kicad, prepare_pretrain
+from foundry_bench.datasets.preparation.prepare import (
+    prepare_bricks,
+    prepare_bricks_unlabelled,
+    prepare_furniture,
+    prepare_kicad,
+    prepare_pretrain,
+)
 
-__all__ = ["prepare_furniture", "prepare_kicad", "prepare_pretrain"]
+__all__ = [
+    "prepare_bricks",
+    "prepare_bricks_unlabelled",
+    "prepare_furniture",
+    "prepare_kicad",
+    "prepare_pretrain",
+]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from foundry_bench.datasets.preparation.pipeline import Cloud
+from foundry_bench.datasets.preparation.selection import spec_text
 
 _CHANGES = (
     "Modified by foundry-bench: sampled to points (visible surface only), centred, scaled to the unit sphere."
@@ -38,6 +39,18 @@ CC-BY-3.0-US  Creative Commons Attribution 3.0 United States  https://creativeco
 CC0-1.0       Creative Commons Zero 1.0                       https://creativecommons.org/publicdomain/zero/1.0/legalcode
 """
 
+_BRICKS_LICENCE = f"""Brick point clouds
+==================
+Licence: Creative Commons Attribution 4.0 International (CC-BY-4.0)
+https://creativecommons.org/licenses/by/4.0/legalcode
+
+LDraw Parts Library, https://library.ldraw.org, (c) LDraw.org and the part authors, CC BY 4.0, as packaged by Debian in
+ldraw-parts-free. {_CHANGES}
+
+LDraw is a trademark of the estate of James Jessiman. LEGO is a trademark of the LEGO Group; this data set is neither
+endorsed by nor affiliated with the LEGO Group.
+"""
+
 _BLENDSWAP = "authors as listed, from http://www.blendswap.com; cleaned and converted by Emmanuel Puybaret"
 
 #: Notices that the libraries ask for, by the first component of a path.
@@ -67,18 +80,47 @@ def pretrain_texts(kicad: Sequence[Cloud], furniture: Sequence[Cloud]) -> dict[s
     return {"LICENSE": licence, "CREDITS.md": credit + _furniture_credits(furniture)}
 
 
-def _kicad_credits(clouds: Sequence[Cloud]) -> str:
-    creators = Counter(cloud.source.creator for cloud in clouds)
+def bricks_texts(clouds: Sequence[Cloud]) -> dict[str, str]:
+    """``LICENSE`` and ``CREDITS.md`` of a set of brick clouds."""
+    return {"LICENSE": _BRICKS_LICENCE, "CREDITS.md": "# Credits\n\n" + _bricks_credits(clouds)}
+
+
+def _bricks_credits(clouds: Sequence[Cloud]) -> str:
     lines = [
-        "## KiCad packages3D",
+        "## LDraw Parts Library",
         "",
-        f"Licence CC-BY-SA-4.0, https://creativecommons.org/licenses/by-sa/4.0/legalcode. {_CHANGES}",
+        "LDraw Parts Library, https://library.ldraw.org, (c) LDraw.org and the part authors, CC BY 4.0,",
+        f"https://creativecommons.org/licenses/by/4.0/legalcode. {_CHANGES}",
+        "This data set is neither endorsed by nor affiliated with the LEGO Group.",
         "",
+        *_author_table(clouds),
+        "",
+        "Parts are made of sub-files and primitives, whose authors are among all of the library:",
+        "",
+        ", ".join(spec_text("ldraw_authors.txt").splitlines()) + ".",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _author_table(clouds: Sequence[Cloud]) -> list[str]:
+    """Lines of a table of authors with their numbers of models, and where each model's author stands."""
+    creators = Counter(cloud.source.creator for cloud in clouds)
+    return [
         "| author, as the model files name them | models |",
         "|---|---|",
         *(f"| {_cell(name)} | {number} |" for name, number in sorted(creators.items())),
         "",
         "The author of every single model is in the column `creator` of `index.csv`.",
+    ]
+
+
+def _kicad_credits(clouds: Sequence[Cloud]) -> str:
+    lines = [
+        "## KiCad packages3D",
+        "",
+        f"Licence CC-BY-SA-4.0, https://creativecommons.org/licenses/by-sa/4.0/legalcode. {_CHANGES}",
+        "",
+        *_author_table(clouds),
     ]
     return "\n".join(lines) + "\n"
 

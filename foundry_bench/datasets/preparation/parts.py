@@ -26,11 +26,14 @@ class PartRules:
         parts: part names; a label is an index into them.
         materials: material name to part name or rule; ``*`` stands for every other material.
         merge: intermediate name to part name, applied last.
+        needs: parts of which an object must show one, else it is not labelled; none if empty. A gear whose teeth were drawn
+            face by face has no face that is named a tooth: calling them body would be wrong.
     """
 
     parts: tuple[str, ...]
     materials: Mapping[str, str]
     merge: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
 
 
 def part_labels(rules: PartRules, point_material: Sequence[str], height: np.ndarray) -> np.ndarray:
@@ -43,7 +46,7 @@ def part_labels(rules: PartRules, point_material: Sequence[str], height: np.ndar
 
     Returns:
         ``(P,)`` int8 indices into ``rules.parts``; ``NO_PART`` where the category has no rule for the
-        material.
+        material, and everywhere if no part that it ``needs`` is there.
     """
     materials = np.asarray(point_material)
     present = set(materials.tolist())
@@ -63,7 +66,8 @@ def part_labels(rules: PartRules, point_material: Sequence[str], height: np.ndar
             labels[here] = _index(rules, yes if _has_glass(present) else no)
         else:
             labels[here] = _index(rules, rule)
-    return labels
+    needed = [rules.parts.index(name) for name in rules.needs]
+    return labels if not needed or np.isin(needed, labels).any() else np.full_like(labels, NO_PART)
 
 
 def _middle_height(height: np.ndarray, here: np.ndarray) -> float:

@@ -51,18 +51,20 @@ class Skipped:
     reason: str
 
 
-def find_sources(source: Path, below: Sequence[str], pattern: str, what: str, package: str) -> Path:
+def find_sources(
+    source: Path, below: Sequence[str], pattern: str, what: str, package: str, note: str = ""
+) -> Path:
     """The folder that holds what matches ``pattern``: ``source`` itself or, in an unpacked package, one ``below`` it.
 
     Raises:
-        UserError: there is none; the message says how to get ``package``.
+        UserError: there is none; the message says how to get ``package``, with a ``note`` where that is not all.
     """
     for folder in (source, *(source / name for name in below)):
         if next(folder.glob(pattern), None) is not None:
             return folder
     raise UserError(
         f"no {what} ({pattern}) under {source}: "
-        f"apt-get download {package} && dpkg -x {package}_*.deb DIR, then give DIR as the source"
+        f"apt-get download {package} && dpkg -x {package}_*.deb DIR, then give DIR as the source{note}"
     )
 
 

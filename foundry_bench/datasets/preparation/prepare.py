@@ -1,11 +1,16 @@
-"""The three data sets, from the unpacked packages to a data-set folder each."""
+"""The data sets, from the unpacked packages to a folder each."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from foundry_bench.datasets.preparation import furniture, kicad, selection
-from foundry_bench.datasets.preparation.credits import furniture_texts, kicad_texts, pretrain_texts
+from foundry_bench.datasets.preparation import brick_selection, bricks, furniture, kicad, selection
+from foundry_bench.datasets.preparation.credits import (
+    bricks_texts,
+    furniture_texts,
+    kicad_texts,
+    pretrain_texts,
+)
 from foundry_bench.datasets.preparation.pipeline import Cloud, Progress
 from foundry_bench.datasets.preparation.writer import Description, PointFile, write_dataset
 from foundry_bench.errors import UserError
@@ -13,6 +18,7 @@ from foundry_bench.errors import UserError
 VERSION = "1"
 KICAD_PACKAGE = f"{kicad.PACKAGE} 6.0.10"
 FURNITURE_PACKAGE = f"{furniture.PACKAGE} 1.8"
+BRICKS_PACKAGE = f"{bricks.PACKAGE} 2502+dfsg-2"
 FURNITURE_LICENCE = "CC-BY-3.0 AND CC-BY-3.0-US AND CC0-1.0"
 
 
@@ -92,17 +98,58 @@ def prepare_pretrain(
     return write_dataset(out, description, files, [*kicad_skipped, *furniture_skipped], texts)
 
 
+def prepare_bricks(
+    source: Path, out: Path, *, points: int = 2048, jobs: int = 2, progress: Progress | None = None
+) -> Path:
+    """Prepares ``bricks``: 31 classes in three series-wise folds, functional parts; arguments as for :func:`prepare_kicad`.
+
+    Every class is novel: none of their objects is in any unlabelled set.
+    """
+    known = selection.rules()
+    classes = brick_selection.brick_classes()
+    part_names = {name: known.part_rules[name].parts for name in known.brick_part_categories}
+    folds = brick_selection.FOLDS
+    about = Description("bricks", VERSION, classes, classes, part_names, _command("bricks", points), folds)
+    return _write_bricks(source, out, about, brick_selection.brick_sources(), points, jobs, progress)
+
+
+def prepare_bricks_unlabelled(
+    source: Path, out: Path, *, points: int = 2048, jobs: int = 2, progress: Progress | None = None
+) -> Path:
+    """Prepares ``bricks-unlabelled``: what is neither of a class of ``bricks`` nor a twin; see :func:`prepare_kicad`."""
+    name = "bricks-unlabelled"
+    about = Description(name, VERSION, (), brick_selection.brick_classes(), {}, _command(name, points), ())
+    sources = brick_selection.unlabelled_brick_sources()
+    return _write_bricks(source, out, about, sources, points, jobs, progress)
+
+
+def _write_bricks(
+    source: Path,
+    out: Path,
+    description: Description,
+    sources: list[selection.Source],
+    points: int,
+    jobs: int,
+    progress: Progress | None,
+) -> Path:
+    clouds, skipped = bricks.sample_bricks(source, sources, points, jobs, progress)
+    _require(clouds, source, BRICKS_PACKAGE)
+    files = [PointFile("points.npz", clouds, brick_selection.LICENCE, BRICKS_PACKAGE)]
+    return write_dataset(out, description, files, skipped, bricks_texts(clouds))
+
+
 def _part_of(progress: Progress | None, done_before: int, total: int) -> Progress | None:
     if progress is None:
         return None
     return lambda done, _, path: progress(done_before + done, total, path)
 
 
-def _require(clouds: list[Cloud], source: Path) -> None:
+def _require(
+    clouds: list[Cloud], source: Path, packages: str = f"{KICAD_PACKAGE} and {FURNITURE_PACKAGE}"
+) -> None:
     if not clouds:
         raise UserError(
-            f"none of the listed models could be read under {source}: "
-            f"unpack {KICAD_PACKAGE} and {FURNITURE_PACKAGE} there (dpkg -x)"
+            f"none of the listed models could be read under {source}: unpack {packages} there (dpkg -x)"
         )
 
 

@@ -36,7 +36,7 @@ class Source:
         path: identity inside its package; the sampling seed is the CRC-32 of it.
         label: class, empty if the model fits none.
         series: models that differ in a dimension only; a split never divides a series.
-        splits: side (``train``, ``test`` or empty) in each of ``SPLITS``.
+        splits: side (``train``, ``test`` or empty) in each split of the data set.
         licence: SPDX identifier.
         creator: author where the table knows one.
         title: human name where the table knows one.
@@ -47,7 +47,7 @@ class Source:
     path: str
     label: str
     series: str
-    splits: tuple[str, str, str] = _NO_SPLIT
+    splits: tuple[str, ...] = _NO_SPLIT
     licence: str = KICAD_LICENCE
     creator: str = ""
     title: str = ""
@@ -63,6 +63,9 @@ class Rules:
     kicad_novel_classes: tuple[str, ...]
     kicad_part_categories: tuple[str, ...]
     furniture_classes: tuple[str, ...]
+    brick_merged: dict[str, str]
+    brick_dropped: tuple[str, ...]
+    brick_part_categories: tuple[str, ...]
     part_rules: dict[str, PartRules]
     palette: dict[str, tuple[float, float, float]]
 
@@ -70,9 +73,11 @@ class Rules:
 @cache
 def rules() -> Rules:
     """Reads ``spec/rules.json`` once per process."""
-    raw = json.loads(_spec("rules.json"))
+    raw = json.loads(spec_text("rules.json"))
     part_rules = {
-        name: PartRules(tuple(entry["parts"]), entry["materials"], entry.get("merge", {}))
+        name: PartRules(
+            tuple(entry["parts"]), entry["materials"], entry.get("merge", {}), tuple(entry.get("needs", ()))
+        )
         for name, entry in raw["part_rules"].items()
     }
     return Rules(
@@ -80,6 +85,9 @@ def rules() -> Rules:
         kicad_novel_classes=tuple(raw["kicad_novel_classes"]),
         kicad_part_categories=tuple(raw["kicad_part_categories"]),
         furniture_classes=tuple(raw["furniture_classes"]),
+        brick_merged=raw["brick_merged"],
+        brick_dropped=tuple(raw["brick_dropped"]),
+        brick_part_categories=tuple(raw["brick_part_categories"]),
         part_rules=part_rules,
         palette={name: tuple(colour) for name, colour in raw["palette"].items()},
     )
@@ -166,20 +174,22 @@ def _sides(row: dict[str, str]) -> tuple[str, str, str]:
 
 
 def _kicad_rows() -> list[dict[str, str]]:
-    clean = [row for row in _table("kicad_files.csv.gz") if row["licence"] == KICAD_LICENCE]
+    clean = [row for row in table("kicad_files.csv.gz") if row["licence"] == KICAD_LICENCE]
     return sorted(clean, key=lambda row: row["path"])
 
 
 def _furniture_rows() -> list[dict[str, str]]:
-    clean = [row for row in _table("furniture_models.csv.gz") if row["licence"] in FURNITURE_LICENCES]
+    clean = [row for row in table("furniture_models.csv.gz") if row["licence"] in FURNITURE_LICENCES]
     return sorted(clean, key=lambda row: row["path"])
 
 
-def _table(name: str) -> list[dict[str, str]]:
+def table(name: str) -> list[dict[str, str]]:
+    """Rows of a compressed table in ``spec/``."""
     return list(csv.DictReader(io.StringIO(gzip.decompress(_spec_bytes(name)).decode("utf-8"))))
 
 
-def _spec(name: str) -> str:
+def spec_text(name: str) -> str:
+    """A file of ``spec/``."""
     return _spec_bytes(name).decode("utf-8")
 
 

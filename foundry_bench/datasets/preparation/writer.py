@@ -20,7 +20,7 @@ from zipfile import ZIP_LZMA, ZipFile, ZipInfo
 import numpy as np
 
 from foundry_bench.datasets import codec
-from foundry_bench.datasets.format import INDEX_COLUMNS, SCHEMA_VERSION, data_hash
+from foundry_bench.datasets.format import SCHEMA_VERSION, SPLIT_PREFIX, data_hash, index_columns
 from foundry_bench.datasets.preparation.parts import NO_PART
 from foundry_bench.datasets.preparation.pipeline import Cloud, Skipped
 from foundry_bench.datasets.preparation.selection import SPLITS
@@ -56,6 +56,7 @@ class Description:
         novel_classes: classes kept out of pretraining.
         part_names: part names of every part category.
         command: command line that made the folder.
+        splits: names of the splits, in the order of the sides of every source.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Description:
     novel_classes: tuple[str, ...]
     part_names: Mapping[str, tuple[str, ...]]
     command: str
+    splits: tuple[str, ...] = SPLITS
 
 
 def write_dataset(
@@ -87,7 +89,7 @@ def write_dataset(
     try:
         for point_file in point_files:
             (scratch / point_file.name).write_bytes(_npz(point_file.clouds))
-        _write_text(scratch / "index.csv", _index(point_files))
+        _write_text(scratch / "index.csv", _index(point_files, description.splits))
         for name, text in texts.items():
             _write_text(scratch / name, text)
         _write_text(scratch / "dataset.json", _dataset_json(scratch, description, point_files, skipped))
@@ -118,19 +120,19 @@ def _npz(clouds: Sequence[Cloud]) -> bytes:
     return stream.getvalue()
 
 
-def _index(point_files: Sequence[PointFile]) -> str:
+def _index(point_files: Sequence[PointFile], splits: Sequence[str]) -> str:
     stream = io.StringIO()
-    table = csv.DictWriter(stream, INDEX_COLUMNS, lineterminator="\n")
+    table = csv.DictWriter(stream, index_columns(splits), lineterminator="\n")
     table.writeheader()
     for point_file in point_files:
         for cloud in point_file.clouds:
-            table.writerow(_row(point_file.name, cloud))
+            table.writerow(_row(point_file.name, cloud, splits))
     return stream.getvalue()
 
 
-def _row(file_name: str, cloud: Cloud) -> dict[str, str]:
+def _row(file_name: str, cloud: Cloud, splits: Sequence[str]) -> dict[str, str]:
     source = cloud.source
-    sides = {f"split_{name}": side for name, side in zip(SPLITS, source.splits, strict=True)}
+    sides = {SPLIT_PREFIX + name: side for name, side in zip(splits, source.splits, strict=True)}
     return sides | {
         "path": source.path,
         "file": file_name,
