@@ -72,7 +72,7 @@ class Classification(Task):
     name = "classification"
     version = "1"
     metrics = (Metric("oa", primary=True), Metric("macc"))
-    datasets = ("kicad",)
+    datasets = ("kicad", "bricks")
     needs = ("labels", "splits")
 
     mode: Literal["svm", "logistic", "finetune"] = "svm"

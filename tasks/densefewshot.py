@@ -102,7 +102,7 @@ class DenseFewShot(Task):
         *(Metric(f"acc_{shots}") for shots in (1, 10)),
         *(Metric(f"nn_{shots}") for shots in SHOTS),
     )
-    datasets = ("kicad",)
+    datasets = ("kicad", "bricks")
     needs = ("labels", "parts", "splits")
 
     label: Literal["pair", "name"] = "pair"

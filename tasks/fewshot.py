@@ -84,7 +84,7 @@ class FewShot(Task):
         Metric("acc_5w20s"),
         Metric("acc_10w20s"),
     )
-    datasets = ("kicad", "furniture")
+    datasets = ("kicad", "furniture", "bricks")
 
     queries: Annotated[int, Bounds(at_least=1)] = 20
     min_queries: Annotated[int, Bounds(at_least=1)] = 10

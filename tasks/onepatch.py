@@ -46,7 +46,7 @@ class OnePatch(Task):
     default = True
     version = "1"
     metrics = (Metric("acc", primary=True),)
-    datasets = ("kicad",)
+    datasets = ("kicad", "bricks")
     needs = ("labels", "splits")
 
     @property
