@@ -3,9 +3,9 @@
     python benchmarks/calibration.py A B
     python benchmarks/calibration.py A
 
-A and B are results folders of one sweep with other starts; A alone, run with an even number of seeds such as ``--seeds 6``, is
-halved by seeds. Every row is compared with itself at every place. Between 2 and 8 % of at least 200 comparisons should be
-separated.
+A and B are results folders of one sweep with other starts; A alone, run with an even number of seeds such as ``--seeds 4``, is
+halved by seeds in every way. Every row is compared with itself at every place, by every metric. Between 2 and 8 % of at least
+200 comparisons should be separated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scipy import stats
 
-from foundry_bench.report.calibration import LEVEL, Calibration, calibrate, halves
+from foundry_bench.report.calibration import LEVEL, Calibration, by_metric, calibrate, halves
 from foundry_bench.report.frame import load_results
 
 
@@ -29,8 +29,11 @@ def main() -> None:
     parser.add_argument("b", type=Path, nargs="?")
     asked = parser.parse_args()
     a = load_results(asked.a)
-    first, second = halves(a) if asked.b is None else (a, load_results(asked.b))
-    sys.stdout.write(report(calibrate(first, second)))
+    if asked.b is None:
+        pairs = [pair for table in by_metric(a) for pair in halves(table)]
+    else:
+        pairs = list(zip(by_metric(a), by_metric(load_results(asked.b)), strict=True))
+    sys.stdout.write(report(calibrate(pairs)))
 
 
 def report(found: Calibration) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -40,24 +41,54 @@ class Calibration:
         return self.separated / len(self.p) if len(self.p) else float("nan")
 
 
-def halves(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A sweep of an even number of seeds as two, the lower seeds and the upper. Raises UserError for another number."""
+def halves(frame: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """A sweep of an even number of seeds as two, in every way that its seeds can be halved.
+
+    Raises UserError for another number of seeds.
+    """
     seeds = sorted(frame["seed"].dropna().unique())
     if len(seeds) < 2 or len(seeds) % 2:
         raise UserError(
             f"{len(seeds)} seeds cannot be halved; run the sweep with an even number, such as --seeds 6"
         )
-    lower = frame["seed"].isin(seeds[: len(seeds) // 2])
-    return frame[lower], frame[~lower]
+    chosen = [(seeds[0], *rest) for rest in combinations(seeds[1:], len(seeds) // 2 - 1)]
+    lower = [frame["seed"].isin(half) for half in chosen]
+    return [(frame[half], frame[~half]) for half in lower]
 
 
-def calibrate(a: pd.DataFrame, b: pd.DataFrame) -> Calibration:
-    """Compare every row of one sweep with itself in another, at every place. Raises UserError where nothing is in common."""
-    pairs = list(_pairs(rows_of(a), rows_of(b)))
-    if not pairs:
-        raise UserError("the two have no row in common; run one sweep twice, with other seeds")
-    add_starts([row for pair in pairs for row in pair])
-    return _calibration([found for pair in pairs for found in _comparisons(*pair)])
+def by_metric(frame: pd.DataFrame) -> list[pd.DataFrame]:
+    """A table of cells once for each metric of its tasks, the primary ones first; a task with fewer metrics than another is
+    missing from the last tables."""
+    kept = {path: _metrics(path) for path in frame["outcomes"].dropna().unique()}
+    evaluated = frame["kind"] == "evaluate"
+    found = []
+    for number in range(max(map(len, kept.values()), default=0)):
+        names = {path: names[number] for path, names in kept.items() if number < len(names)}
+        table = frame[~evaluated | frame["outcomes"].isin(names)].copy()
+        table["metric"] = table["outcomes"].map(names)
+        found.append(table)
+    return found
+
+
+def _metrics(path: str) -> list[str]:
+    """Metrics whose outcomes a file holds, as a task lists them."""
+    with np.load(path) as arrays:
+        return [name for name in arrays.files if "/" not in name]
+
+
+def calibrate(pairs: Iterable[tuple[pd.DataFrame, pd.DataFrame]]) -> Calibration:
+    """Compare every row of one sweep with itself in another, at every place, for some pairs of sweeps.
+
+    Raises UserError where nothing is in common.
+    """
+    found: list[tuple[float, float, bool]] = []
+    for a, b in pairs:
+        rows = list(_pairs(rows_of(a), rows_of(b)))
+        if not rows:
+            raise UserError("the two have no row in common; run one sweep twice, with other seeds")
+        add_starts([row for pair in rows for row in pair])
+        found += [one for pair in rows for one in _comparisons(*pair)]
+    return _calibration(found)
 
 
 def _pairs(a: Iterable[Row], b: Iterable[Row]) -> Iterator[tuple[Row, Row]]:

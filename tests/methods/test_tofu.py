@@ -176,7 +176,7 @@ def test_training_draws_r_and_survives_bfloat16(
     "values", [{"r": -1}, {"trained_r": ()}, {"trained_r": (-1,)}, {"pruned": 1.5}, {"pruned": -0.1}]
 )
 def test_impossible_parameters_are_refused(values: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="must|trained_r takes a tuple"):
+    with pytest.raises(ValueError, match=r"must|trained_r takes a tuple"):
         ToFu(**values)
 
 

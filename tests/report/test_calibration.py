@@ -10,7 +10,7 @@ import pytest
 from board_helpers import frame
 
 from foundry_bench.errors import UserError
-from foundry_bench.report.calibration import calibrate, halves
+from foundry_bench.report.calibration import by_metric, calibrate, halves
 from foundry_bench.report.frame import COLUMNS
 from foundry_bench.report.leaderboard import build, rows_of
 from foundry_bench.report.matched import matched_pairs, separable
@@ -54,7 +54,7 @@ def sweep(folder: Path, seeds: int, settings: int = 20, start: float = 0.02) -> 
 
 
 def test_the_halves_of_a_sweep_are_told_apart_as_often_as_they_should(tmp_path: Path) -> None:
-    found = calibrate(*halves(sweep(tmp_path, 6, settings=110)))
+    found = calibrate(halves(sweep(tmp_path, 6, settings=110))[:1])
     assert len(found.p) == 220
     assert (found.provisional, found.equal) == (0, 0)
     assert 0.02 <= found.share <= 0.08
@@ -63,12 +63,26 @@ def test_the_halves_of_a_sweep_are_told_apart_as_often_as_they_should(tmp_path: 
 
 def test_single_starts_are_provisional_and_equal_outcomes_no_comparison(tmp_path: Path) -> None:
     table = sweep(tmp_path, 2, settings=4)
-    found = calibrate(*halves(table))
+    found = calibrate(halves(table))
     assert (len(found.p), found.provisional, found.equal) == (0, 8, 0)
     assert np.isnan(found.share)
-    assert calibrate(table, table).equal == 8
+    assert calibrate([(table, table)]).equal == 8
     with pytest.raises(UserError, match="1 seeds cannot be halved"):
         halves(table[table["seed"] == 0])
+
+
+def test_seeds_are_halved_in_every_way_and_every_metric_counts(tmp_path: Path) -> None:
+    table = sweep(tmp_path, 4, settings=2)
+    split = [set(lower["seed"]) for lower, _ in halves(table)]
+    assert split == [{0, 1}, {0, 2}, {0, 3}]
+    for path in table["outcomes"].dropna():
+        with np.load(path) as kept:
+            np.savez(path, **kept, macc=kept["acc"] - 0.1)
+    tables = by_metric(table)
+    assert [set(some["metric"].dropna()) for some in tables] == [{"acc"}, {"macc"}]
+    once, twice = (calibrate(halves(some)) for some in tables)
+    assert len(once.p) == len(twice.p) == 3 * 2 * len(PLACES)
+    assert np.allclose(once.p, twice.p)
 
 
 def test_pairs_at_one_cost_are_counted_by_what_chance_is_taken_to_be(tmp_path: Path) -> None:
