@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from foundry_bench.method import Method
     from foundry_bench.task import Task
 
-PIPELINE_VERSION = 4
+PIPELINE_VERSION = 5
 """Part of every cell's identity. Raise it when code outside methods and tasks changes numbers: the trainer,
 the grouping, the cost counter."""
 

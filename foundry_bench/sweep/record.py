@@ -344,7 +344,7 @@ class Environment(Machine, _Ran):
     ``gpu``: model of the device, null on a processor; absent in records of pipeline 2 and before.
     ``threads``: of torch and BLAS; in every record, and not yet in what a sweep describes before its cells run.
     ``device``: as torch names it; in records of cells that ended by themselves, since pipeline 3.
-    ``precision``: of training on this device, ``bfloat16`` or ``float32``; beside ``device``, since pipeline 4.
+    ``precision``: of training on this device, ``bfloat16`` or ``float32``; beside ``device``, since pipeline 5.
     ``start``: in UTC, ISO 8601, null where the process was lost; in every record.
     ``end``: in UTC, ISO 8601; in every record.
     ``seconds``: wall-clock time, null where the process was lost; in every record.
