@@ -1,11 +1,12 @@
-"""Which tasks tell which encoders from their teacher? Every row of a finished sweep against the teacher, task by task.
+"""Which tasks tell which encoders from their teacher? Every row of finished sweeps against the teacher, task by task.
 
     foundry-bench run --methods 'teacher,untrained,truncate[blocks=0,1,2,4]+off-the-shelf' --tasks all --out results/resolution
-    python benchmarks/resolution.py results/resolution
+    foundry-bench run --methods 'foundry[supertokens=0,16]' --tasks all --seeds 3 --out results/starts
+    python benchmarks/resolution.py results/resolution results/starts
 
-``truncate[blocks=0]`` is token and position of each patch, without any block. Add students to ``--methods``, and ``--seeds 3``:
-z is over a task's outcomes (clusters of objects, or episodes) and, for rows with several starts, over these. A row without
-context far below the teacher (z >= 4) says that a task asks for context.
+``truncate[blocks=0]`` is token and position of each patch, without any block. Rows that draw no start need one seed and a
+folder of their own. z is over a task's outcomes (clusters of objects, or folds) and, for rows with several starts, over
+these. A row without context far below the teacher (z >= 4) says that a task asks for context.
 """
 
 from __future__ import annotations
@@ -120,9 +121,9 @@ def _cell(found: Measured | None, reference: Measured) -> str:
 
 
 def main() -> None:
-    """Print the table of the results folder named on the command line."""
+    """Print the table of the results folders named on the command line."""
     try:
-        rows = measured(load_results(sys.argv[1]))
+        rows = measured(pd.concat(load_results(folder) for folder in sys.argv[1:]))
         sys.stdout.write("\n".join(lines(rows)) + "\n")
     except UserError as error:
         raise SystemExit(str(error)) from error
