@@ -80,7 +80,6 @@ class Robustness(Task):
 
     name = "robustness"
     version = "1"
-    default = True
     metrics = (Metric("mean", primary=True), *map(Metric, CORRUPTIONS), Metric("clean"))
     datasets = ("kicad", "furniture")
 

@@ -87,14 +87,14 @@ def test_the_readme_shows_the_table_of_the_built_in_methods() -> None:
 
 
 def test_tasks_say_whether_they_are_run_without_being_named(capsys: pytest.CaptureFixture[str]) -> None:
-    tasks = described("tasks", ["robustness", "classification"])
+    tasks = described("tasks", ["onepatch", "classification"])
     assert [task.default for task in tasks.values()] == [True, False]
     rows = list(markdown_table("tasks", tasks))
     assert rows[0] == "| task | default | what it is |"
     assert any(row.startswith("| `classification` | by name | ") for row in rows)
-    assert any(row.startswith("| `robustness` | yes | ") for row in rows)
+    assert any(row.startswith("| `onepatch` | yes | ") for row in rows)
     with pytest.raises(SystemExit):
-        main(["info", "robustness"])
+        main(["info", "onepatch"])
     assert "run without --tasks: True" in capsys.readouterr().out
 
 

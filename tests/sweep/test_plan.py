@@ -74,10 +74,10 @@ def test_without_tasks_the_default_ones_are_planned(monkeypatch: pytest.MonkeyPa
         cells = plan(SweepConfig.from_sources(None, options)).cells
         return {cell.inputs["task"]["name"] for cell in cells if cell.inputs["task"]}
 
-    built_in = {"robustness"}
+    built_in = {"densefewshot", "onepatch"}
     assert built_in <= planned(None)
     assert planned(None) == planned("default")
-    assert not planned(None) & {"classification", "fewshot", "partseg", "spread"}
+    assert not planned(None) & {"classification", "fewshot", "partseg", "robustness", "spread"}
     assert planned("default,spread") == planned(None) | {"spread"}
     assert planned("all") > planned(None) | {"classification", "fewshot", "partseg", "spread"}
     monkeypatch.setattr(registry.load("tasks", "spread"), "default", True)
