@@ -33,20 +33,23 @@ def few_of_each_side(
 ) -> PointCloudDataset:
     """The first split only, and of its ``classes`` largest classes some ``objects`` for each side, spread over series.
 
-    ``of`` (N,) marks the objects to choose from. For tasks that train on one side of a split and test on the other.
+    ``of`` (N,) marks the objects to choose from. For tasks that train on one side of a split, ``val`` included, and test on
+    the other. Classes without objects on both are left out; where there are no others, all objects are kept.
     """
     name = next(iter(data.splits))
     sides = np.asarray(data.splits[name])
+    masks = np.isin(sides, ("train", "val")), sides == "test"
     labels = np.where(of, data.labels, -1)
     smaller = {
-        int(label): min(np.sum((labels == label) & (sides == side)) for side in ("train", "test"))
+        int(label): min(np.sum((labels == label) & mask) for mask in masks)
         for label in np.unique(labels[labels >= 0])
     }
-    largest = sorted(smaller, key=lambda label: (-smaller[label], label))[:classes]
+    both = [label for label, count in smaller.items() if count > 0]
+    largest = sorted(both, key=lambda label: (-smaller[label], label))[:classes]
     rows = []
     for label in largest:
-        for side in ("train", "test"):
-            found = np.flatnonzero((labels == label) & (sides == side))
+        for mask in masks:
+            found = np.flatnonzero((labels == label) & mask)
             rows.append(found[np.unique(np.linspace(0, len(found) - 1, objects).round().astype(int))])
-    piece = take(data, np.sort(np.concatenate(rows)))
+    piece = take(data, np.sort(np.concatenate(rows))) if rows else data
     return replace(piece, splits={name: piece.splits[name]})
