@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import cast
 
 import numpy as np
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.transform import Rotation
 
 CLIP = 2.0
@@ -72,12 +72,16 @@ def visible(cloud: np.ndarray, eye: np.ndarray, flip: float = FLIP) -> np.ndarra
 
     Katz, Tal and Basri, Direct Visibility of Point Sets, SIGGRAPH 2007: points are flipped to the other side of a large
     sphere around the eye; those on the convex hull of the flipped points and the eye are visible. ``eye`` lies outside.
+    A cloud without extent, such as copies of one point, hides nothing: all of it is visible.
     """
     towards = cloud.astype(np.float64) - eye
     distance = np.linalg.norm(towards, axis=1, keepdims=True)
     radius = distance.max() * 10.0**flip
     flipped = towards + 2 * (radius - distance) * towards / distance
-    hull = ConvexHull(np.concatenate([flipped, np.zeros((1, 3))])).vertices
+    try:
+        hull = ConvexHull(np.concatenate([flipped, np.zeros((1, 3))])).vertices
+    except QhullError:
+        return np.arange(len(cloud))
     return np.sort(hull[hull < len(cloud)])
 
 

@@ -92,6 +92,11 @@ def test_a_wall_hides_what_stands_behind_it() -> None:
     assert np.mean(seen < len(front)) > 0.95
 
 
+@pytest.mark.parametrize("count", [1, 3, 64])
+def test_a_cloud_without_extent_hides_nothing(count: int) -> None:
+    assert visible(np.zeros((count, 3)), np.array([0.0, 0.0, 3.0])).tolist() == list(range(count))
+
+
 def test_two_views_show_more_than_the_one_that_they_begin_with(sphere: np.ndarray) -> None:
     one, two = (set(rows(look(sphere, rng(), views), sphere)) for views in (1, 2))
     assert one < two
