@@ -215,12 +215,25 @@ class PartObjects:
             )
         return train, test
 
+    def _hold(self, highest: np.ndarray, categories: np.ndarray) -> None:
+        """Raise UserError unless the ``highest`` part (B,) of each object is one of its category's."""
+        for part, category in zip(highest.tolist(), categories.tolist(), strict=True):
+            if part >= self.sizes[category]:
+                raise UserError(
+                    f"data set {self.data.name!r} has a point of part {part} in {self.names[category]!r}, which has "
+                    f"{self.sizes[category]} part_names; name all of its parts"
+                )
+
     def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """Clouds (B, P, 3) in their pose, parts (B, P) int64 and categories (B,) int64; the rows must have parts."""
+        """Clouds (B, P, 3) in their pose, parts (B, P) int64 and categories (B,) int64; the rows must have parts.
+
+        Raises UserError for a part that its category does not have.
+        """
         assert self.data.parts is not None
         points = torch.from_numpy(np.asarray(self.data.points[rows], dtype=np.float32))
         turned = rotate_about_up(points, torch.from_numpy(self.angles[rows]).float())
         first = np.array([self.parts_of(category).start for category in self.category[rows]])
         own = self.data.parts[rows].astype(np.int64)
+        self._hold(own.max(axis=1), self.category[rows])
         labels = np.where(own < 0, NO_PART, own + first[:, None])
         return turned, torch.from_numpy(labels), torch.from_numpy(self.category[rows].astype(np.int64))

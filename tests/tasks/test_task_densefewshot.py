@@ -152,6 +152,8 @@ def test_what_cannot_be_scored_is_said_in_one_line(data: PointCloudDataset) -> N
     for unclear in (bare, untested):
         with pytest.raises(UserError, match="without a patch that shows a part"):
             task.evaluate(encoder, unclear, Context())
+    with pytest.raises(UserError, match="point of part 2 in 'a', which has 2 part_names"):
+        task.evaluate(encoder, replace(data, parts=np.full_like(data.parts, 2)), Context())
     with pytest.raises(UserError, match="not finite"):
         task.evaluate(Says(lambda patches: height(patches) / 0), data, Context())
 
