@@ -12,6 +12,7 @@ import torch
 
 from foundry_bench.context import Progress, derive_seed, no_progress
 from foundry_bench.encoder import Encoder, pool
+from foundry_bench.errors import UserError
 
 
 def turn_angles(paths: Iterable[str], seed: int = 0) -> np.ndarray:
@@ -34,6 +35,13 @@ def turned(points: np.ndarray, paths: Iterable[str], seed: int = 0) -> np.ndarra
     return rotate_about_up(torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32)), angles).numpy()
 
 
+def finite(tokens: torch.Tensor) -> torch.Tensor:
+    """The tokens as they are. Raises UserError where one is not finite."""
+    if not torch.isfinite(tokens).all():
+        raise UserError("the encoder's tokens are not finite; train it again, at a lower rate")
+    return tokens
+
+
 def embed_clouds(
     encoder: Encoder,
     points: np.ndarray,
@@ -46,7 +54,7 @@ def embed_clouds(
 
     The first ``encoder.config.points`` points of each cloud are used. The encoder runs in float32 and in
     eval mode, and goes back to the mode it was in. Raises :class:`~foundry_bench.errors.UserError` for
-    clouds it cannot group.
+    clouds it cannot group and for tokens that are not finite.
     """
     training = encoder.training
     encoder.eval().to(device)
@@ -58,7 +66,8 @@ def embed_clouds(
                 batch = torch.from_numpy(
                     np.ascontiguousarray(used[start : start + batch_size], dtype=np.float32)
                 )
-                rows.append(pool(encoder(encoder.tokenize(batch.to(device))).features).float().cpu().numpy())
+                tokens = finite(encoder(encoder.tokenize(batch.to(device))).features)
+                rows.append(pool(tokens).float().cpu().numpy())
                 progress("embedding clouds", min(start + batch_size, len(used)), len(used))
     finally:
         encoder.train(training)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foundry_bench.encoder import Encoder
-from foundry_bench.errors import UserError
+from foundry_bench.heads.features import finite
 from foundry_bench.points.sampling import gather, nearest_neighbors
 
 BATCH = 64
@@ -38,10 +38,8 @@ def frozen(encoder: Encoder, device: torch.device | str = "cpu") -> Iterator[Emb
     def embed(clouds: Tensor) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
             patches = encoder.tokenize(clouds[:, : encoder.config.points].to(device))
-            tokens = encoder(patches).features.float().cpu()
-        if not torch.isfinite(tokens).all():
-            raise UserError("the encoder's tokens are not finite; train it again, at a lower rate")
-        return tokens, patches.centers.cpu()
+            tokens = finite(encoder(patches).features)
+        return tokens.float().cpu(), patches.centers.cpu()
 
     try:
         yield embed

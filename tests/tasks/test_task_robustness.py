@@ -117,6 +117,15 @@ def test_progress_counts_every_corrupted_cloud_once(
     assert told[-1] == (10 * len(rows), 10 * len(rows))
 
 
+def test_an_encoder_that_diverged_is_said_in_one_line(
+    kicad: PointCloudDataset, tiny_teacher: PointTransformer
+) -> None:
+    for weight in tiny_teacher.parameters():
+        weight.data.fill_(float("nan"))
+    with pytest.raises(UserError, match="tokens are not finite"):
+        SMALL.evaluate(tiny_teacher, kicad, Context())
+
+
 def test_too_few_classes_is_an_error(tiny_teacher: PointTransformer) -> None:
     furniture = load_furniture()
     with pytest.raises(UserError, match="too few classes"):
