@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from foundry_bench.report.statistics.paired import Sample, mean_difference
+from foundry_bench.report.statistics.paired import Sample, all_paired_p, mean_difference
+from foundry_bench.report.statistics.ranks import holm
 from foundry_bench.report.statistics.starts import (
     NO_START,
     Runs,
@@ -86,12 +87,14 @@ def test_a_row_with_one_start_has_the_variance_of_its_family() -> None:
     untrained = Started(runs(rng, 1, hard, start=0.0), "drop", random=False)
     found = start_variances([*several, single, alone, untrained])
     own = [start_variance(row.runs) for row in several]
-    assert found[0] is not None
-    assert (found[0].value, found[0].freedom) == (max(own[0].value, 0) / 3, 2)  # type: ignore[union-attr]
     pool = found[2]
     assert pool is not None
     assert pool.freedom == 2 + 3
     assert pool.value == pytest.approx((2 * own[0].value + 3 * own[1].value) / 5)  # type: ignore[union-attr]
+    assert found[0] is not None
+    assert found[0].freedom == pool.freedom, "no more than all rows have"
+    assert found[0].value == pytest.approx((2 * own[0].value + 4 * pool.value) / 6 / 3)  # type: ignore[union-attr]
+    assert start_variances([several[0]])[0].freedom == 2, "alone, its own"  # type: ignore[union-attr]
     assert found[3] is None, "provisional: no row of its family has several starts"
     assert found[4] == NO_START
 
@@ -126,6 +129,21 @@ def separated(count: int, starts: int, reference: int, *, effect: float = 0.0, s
 @pytest.mark.parametrize("starts", [1, 3])
 def test_under_the_null_two_to_eight_percent_are_separated(starts: int) -> None:
     assert 0.02 <= separated(150, starts, 3) <= 0.08
+
+
+def test_rows_that_are_alike_share_a_rank_in_nineteen_tables_of_twenty() -> None:
+    """Holm's level holds for all pairs together only if no row's variance is small by chance alone."""
+    rng = np.random.default_rng(0)
+    torn = []
+    for _ in range(150):
+        hard = rng.normal(0, 0.3, CLUSTERS)
+        rows = [Started(runs(rng, 3, hard, start=0.02, rest=0.15), "merge") for _ in range(8)]
+        samples = [
+            Sample({"a": row.runs["a"].mean(axis=0)}, s)
+            for row, s in zip(rows, start_variances(rows), strict=True)
+        ]
+        torn.append(any(holm(all_paired_p(samples).tolist())))
+    assert np.mean(torn) < 0.1
 
 
 @pytest.mark.parametrize("starts", [1, 3])
