@@ -55,11 +55,16 @@ def _separable(frame: pd.DataFrame, board: pd.DataFrame) -> str:
     )
 
 
+def _percent(share: float | None) -> str:
+    """A share in percent; nothing where the teacher is not in the folder."""
+    return "" if share is None else f"{100 * share:.1f}"
+
+
 def _line(row: dict, scores: list[str], spread: pd.Series) -> str:
     iqr = spread.loc[[(row["method"], row["variant"], row["params"])]].mean()
     values = " | ".join(f"{100 * row[name]:.1f} ± {100 * row[f'{name}_ci95']:.1f}" for name in scores)
     cost = f"{row['gmacs_ratio']:.2f} | {row['latency_ratio']:.2f} ({iqr:.2f})"
-    return f"| `{selector(row)}` | {cost} | {values} | {100 * row['retained']:.1f} | {row['r2']:.3f} |\n"
+    return f"| `{selector(row)}` | {cost} | {values} | {_percent(row['retained'])} | {row['r2']:.3f} |\n"
 
 
 if __name__ == "__main__":
