@@ -71,11 +71,9 @@ def list_datasets(root: Path | None) -> None:
     help="Folder in which the Debian packages were unpacked (dpkg -x PACKAGE.deb DIR).",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write.  [default: data/NAME]")
-@click.option(
-    "--points", default=2048, show_default=True, type=click.IntRange(min=16), help="Points an object."
-)
+@click.option("--points", type=click.IntRange(min=16), help="Points an object.  [default: as in the package]")
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(min=1), help="Processes.")
-def prepare(name: str, source: Path, out: Path | None, points: int, jobs: int) -> None:
+def prepare(name: str, source: Path, out: Path | None, points: int | None, jobs: int) -> None:
     """Make the data set NAME from the original models, with the same bytes on every run.
 
     \b
@@ -84,8 +82,9 @@ def prepare(name: str, source: Path, out: Path | None, points: int, jobs: int) -
       foundry-bench data prepare kicad --source models --out data/kicad
     """
     from foundry_bench.datasets import preparation
-    from foundry_bench.datasets.embedded_reader import read_description
+    from foundry_bench.datasets.embedded_reader import embedded_folder, read_description
 
+    shipped: int = read_description(embedded_folder(name), "reinstall foundry-bench")["points"]
     makers = {
         "kicad": preparation.prepare_kicad,
         "furniture": preparation.prepare_furniture,
@@ -94,7 +93,9 @@ def prepare(name: str, source: Path, out: Path | None, points: int, jobs: int) -
         "bricks-unlabelled": preparation.prepare_bricks_unlabelled,
     }
     with _progress(f"preparing {name}") as progress:
-        folder = makers[name](source, out or Path("data") / name, points=points, jobs=jobs, progress=progress)
+        folder = makers[name](
+            source, out or Path("data") / name, points=points or shipped, jobs=jobs, progress=progress
+        )
     about = read_description(folder, "")
     for item in about["skipped"][:_SKIPPED_SHOWN]:
         click.echo(f"skipped {item['path']}: {item['reason']}", err=True)

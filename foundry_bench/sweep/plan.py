@@ -282,6 +282,11 @@ class _Planner:
         return {"name": resolved(name), "sha256": dataset_sha256(name, Path(self.config.data_root))}
 
     def _names(self, kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if kind == "tasks" and name.split(":")[0] in ("all", DEFAULT) and ":" in name:
+                raise UserError(
+                    f"{name}: {name.split(':')[0]} takes no data set; name the tasks, or use --dataset"
+                )
         if "all" not in names:
             meant = [
                 self._default_tasks() if (kind, name) == ("tasks", DEFAULT) else [name] for name in names

@@ -64,6 +64,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (["run", "--tasks", "fewshoot"], "unknown task 'fewshoot'; did you mean 'fewshot'?"),
         (["run", "--dataset", "kikad"], "unknown dataset 'kikad'; did you mean 'kicad'?"),
         (["run", "--engine", "lokal"], "unknown engine 'lokal'; did you mean 'local'?"),
+        (["run", "--tasks", "default:kicad"], "default takes no data set"),
         (["run", "--seeds", "0"], "seeds must be a whole number of at least 1"),
         (["run", "--config", "nowhere.yaml"], "cannot read nowhere.yaml"),
         (["list", "method"], "unknown kind 'method'; did you mean 'methods'?"),

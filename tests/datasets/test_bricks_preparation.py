@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from ldraw_files import ldraw_tree, write
 
-from foundry_bench.datasets import load_prepared
+from foundry_bench.cli.data import data
+from foundry_bench.datasets import load_embedded, load_prepared
 from foundry_bench.datasets.embedded_reader import embedded_folder
 from foundry_bench.datasets.format import index_columns
 from foundry_bench.datasets.preparation import (
@@ -97,6 +99,24 @@ def test_unlabelled_bricks_have_no_labels_splits_or_parts(tree: Path, tmp_path: 
     assert rest.labels.tolist() == [-1] * 3
     assert rest.splits == {}
     assert rest.parts is None
+
+
+def test_the_command_gives_as_many_points_as_the_package_has(tree: Path, tmp_path: Path) -> None:
+    asked = [
+        "prepare",
+        "bricks-unlabelled",
+        "--source",
+        str(tree),
+        "--out",
+        str(tmp_path / "out"),
+        "--jobs",
+        "1",
+    ]
+    done = CliRunner().invoke(data, asked)
+    assert done.exit_code == 0, done.output
+    assert (
+        load_prepared(tmp_path / "out").points.shape[1] == load_embedded("bricks-unlabelled").points.shape[1]
+    )
 
 
 def test_a_broken_part_is_skipped_with_its_reason(tmp_path: Path) -> None:
