@@ -94,7 +94,7 @@ def test_a_dry_run_prints_the_cells_and_writes_nothing(
     code, out, _ = call([*arguments, "--out", str(tmp_path / "out")], capsys)
     assert code == 0
     assert "student foundry[supertokens=4]+fmd" in out
-    assert "4 cells to run, 0 reused, about" in out
+    assert "5 cells to run, 0 reused, about" in out
     assert "a guess from the budget" in out
     assert not (tmp_path / "out").exists()
 
