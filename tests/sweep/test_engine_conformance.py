@@ -98,7 +98,7 @@ def test_all_engines_leave_the_same_records(plugins: Path, tmp_path: Path, engin
 
 def test_a_cell_that_leaves_processes_behind_takes_them_along(sweep: Sweep, tmp_path: Path) -> None:
     note = tmp_path / "pid"
-    sweep(f"littering[note={note}]", engine="local", timeout=4.0)
+    sweep(f"littering[note={note}]", engine="local", timeout=10.0)
     started = int(note.read_text())
     assert not psutil.pid_exists(started) or psutil.Process(started).status() == psutil.STATUS_ZOMBIE
 
