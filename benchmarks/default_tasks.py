@@ -12,8 +12,8 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-import numpy as np
 import torch
+from scipy import stats
 
 from foundry_bench import registry
 from foundry_bench.context import Context
@@ -44,10 +44,9 @@ def main() -> None:
         scores = [registry.load("tasks", name)().evaluate(row.eval(), data, Context()) for row in rows]
         metric = next(value.metric for value in scores[0].values if value.primary)
         first, second = (found.outcomes[metric] for found in scores)
-        gap = first - second
-        z = gap.mean() / (gap.std(ddof=1) / np.sqrt(len(gap)))
-        shown = (*(100 * x.mean() for x in (first, second, gap)), z)
-        sys.stdout.write(f"| {name} | {metric} | {' | '.join(f'{x:.1f}' for x in shown)} | {len(gap)} |\n")
+        z = stats.ttest_rel(first, second).statistic
+        shown = (*(100 * x.mean() for x in (first, second, first - second)), z)
+        sys.stdout.write(f"| {name} | {metric} | {' | '.join(f'{x:.1f}' for x in shown)} | {len(first)} |\n")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import pandas as pd
 from foundry_bench.errors import UserError
 from foundry_bench.report.frame import load_results
 from foundry_bench.report.leaderboard import BASELINE
+from foundry_bench.report.statistics.starts import start_variance
 from foundry_bench.report.tables import selector
 
 Place = tuple[str, str]
@@ -43,17 +44,14 @@ class Measured:
 def difference(row: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
     """Mean of ``row`` (S, n) minus ``reference`` (1, n), paired over outcomes, and its standard error.
 
-    With crossed random effects of outcomes, starts and their interaction; what the starts' variance estimates includes a share
-    of the interaction, which the outcomes' has already, and is taken off. Of one start nothing is known, and nothing added.
+    The variance over outcomes and that of the starts, :func:`~foundry_bench.report.statistics.starts.start_variance`; of one
+    start nothing is known, and nothing added.
     """
     gaps = row - reference
-    starts, count = gaps.shape
-    by_outcome, by_start = gaps.mean(axis=0), gaps.mean(axis=1)
-    variance = by_outcome.var(ddof=1) / count
-    if starts > 1:
-        rest = gaps - by_outcome - by_start[:, None] + gaps.mean()
-        shared = np.square(rest).sum() / ((starts - 1) * (count - 1) * count)
-        variance += max(by_start.var(ddof=1) - shared, 0.0) / starts
+    variance = gaps.mean(axis=0).var(ddof=1) / gaps.shape[1]
+    start = start_variance({"": gaps})
+    if start is not None:
+        variance += start.of_mean(len(gaps)).value
     return float(gaps.mean()), float(np.sqrt(variance))
 
 
