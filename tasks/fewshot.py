@@ -31,7 +31,7 @@ from foundry_bench.context import derive_seed
 from foundry_bench.datasets.dataset import Episode
 from foundry_bench.errors import UserError
 from foundry_bench.heads.classifier import FinetunedClassifier, Finetuning, for_budget
-from foundry_bench.heads.episodes import COST, rows_of, support_svm
+from foundry_bench.heads.episodes import COST, queries_of, rows_of, support_svm
 from foundry_bench.heads.probing import clustered_score, embed_objects, groups_of
 from foundry_bench.parameters.types import Bounds
 from foundry_bench.task import FOLDS, Metric, Score, Scores, Supervision, Task, score_from_outcomes
@@ -282,7 +282,7 @@ def scores_over_clusters(
     for metric in metrics:
         episodes, given = problems[metric.name], answers[metric.name]
         scores = np.array(list(map(balanced_accuracy, episodes, given)))
-        rows, labels, number = _queries(episodes)
+        rows, labels, number = queries_of(episodes)
         right = (labels == np.concatenate(given)).astype(np.float64)
         score, outcomes[metric.name] = clustered_score(
             metric, right, clusters[rows], number, labels, strata=labels
@@ -290,15 +290,6 @@ def scores_over_clusters(
         values.append(replace(score, value=float(scores.mean())))
         outcomes[f"{metric.name}/episodes"] = scores
     return Scores(tuple(values), outcomes)
-
-
-def _queries(episodes: Sequence[Episode]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, labels and episode numbers (n,) of the queries of all episodes."""
-    sizes = [len(episode.query) for episode in episodes]
-    rows, labels = (
-        np.concatenate([getattr(e, name) for e in episodes]) for name in ("query", "query_labels")
-    )
-    return rows, labels, np.repeat(np.arange(len(episodes)), sizes)
 
 
 def balanced_accuracy(episode: Episode, answers: np.ndarray) -> float:

@@ -35,7 +35,7 @@ import torch
 
 from foundry_bench.context import derive_seed
 from foundry_bench.errors import UserError
-from foundry_bench.heads.episodes import COST, rows_of, support_svm
+from foundry_bench.heads.episodes import COST, queries_of, rows_of, support_svm
 from foundry_bench.heads.features import embed_clouds
 from foundry_bench.heads.probing import clustered_score, groups_of, posed
 from foundry_bench.parameters.types import Bounds
@@ -123,8 +123,7 @@ class Robustness(Task):
         right = np.concatenate(
             [_right(e, clean, versions[:, np.searchsorted(asked, e.query)]) for e in episodes]
         )
-        query, labels = (np.concatenate([getattr(e, f) for e in episodes]) for f in ("query", "query_labels"))
-        episode = np.repeat(np.arange(len(episodes)), [len(e.query) for e in episodes])
+        query, labels, episode = queries_of(episodes)
         clusters = groups_of(data)[query]
         scored = [
             clustered_score(m, right[:, columns(m.name)].mean(1), clusters, episode, labels, strata=labels)

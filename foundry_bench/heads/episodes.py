@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+
+from foundry_bench.datasets.dataset import Episode
 
 COST = 10.0
 """The SVM's C, fixed in advance for every method; the kernel is scaled so that a typical k(x, x) is 1."""
@@ -29,3 +31,12 @@ def support_svm(support: np.ndarray, labels: np.ndarray, query: np.ndarray) -> n
 def rows_of(parts: Iterable[np.ndarray]) -> np.ndarray:
     """All rows of some arrays, sorted, each once."""
     return np.unique(np.concatenate(list(parts)))
+
+
+def queries_of(episodes: Sequence[Episode]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, labels and episode numbers (n,) of the queries of all episodes."""
+    sizes = [len(episode.query) for episode in episodes]
+    rows, labels = (
+        np.concatenate([getattr(e, name) for e in episodes]) for name in ("query", "query_labels")
+    )
+    return rows, labels, np.repeat(np.arange(len(episodes)), sizes)
