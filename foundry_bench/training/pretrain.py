@@ -45,6 +45,7 @@ class PretrainConfig:
     views: int = 12
     crop: float = 0.7
     keep: tuple[float, float] = (0.3, 0.6)
+    stretch: tuple[float, float] = (0.8, 1.2)
     lr: float = 1e-3
     weight_decay: float = 0.05
     warmup: int = 60
@@ -59,6 +60,7 @@ class PretrainConfig:
             "encoder": EncoderConfig.from_dict,
             "weights": lambda v: LossWeights(**v),
             "keep": tuple,
+            "stretch": tuple,
         }
         try:
             return cls(**{k: nested[k](v) if k in nested else v for k, v in values.items()})
@@ -108,7 +110,11 @@ class _State:
             ) from error
         before, now = json.loads(saved["config"]), json.loads(json.dumps(asdict(config)))
         before.pop("autocast", None)  # a setting once
-        before["weights"].setdefault("complete", 0.0)  # written before this term was known
+        for name, value in asdict(LossWeights()).items():
+            before["weights"].setdefault(
+                name, 0.0 if name in ("complete", "detail") else value
+            )  # once not known
+        before.setdefault("stretch", [0.8, 1.2])
         steps = before.pop("steps"), now.pop("steps")
         if before != now:
             raise UserError(
@@ -180,7 +186,7 @@ def pretrain(
 def _start(config: PretrainConfig, code_dim: int, ctx: Context) -> _State:
     torch.manual_seed(derive_seed(config.seed, "weights"))
     model = PointTransformer(config.encoder).to(ctx.device)
-    heads = Heads(config.encoder, code_dim, complete=bool(config.weights.complete)).to(ctx.device)
+    heads = Heads(config.encoder, code_dim, config.weights).to(ctx.device)
     for module in (model, heads):
         set_fused_attention(module, ctx.device.type != "cpu")
     parameters = [*model.parameters(), *heads.parameters()]
@@ -197,7 +203,7 @@ def _train_once(
         weights, config.batch_size, replacement=config.batch_size > len(weights), generator=generator
     )
     pair = torch.randint(0, config.views // 2, (config.batch_size,), generator=generator) * 2
-    views = (turn(bank.draw(index, pair), generator), turn(bank.draw(index, pair + 1), generator))
+    views = tuple(turn(bank.draw(index, pair + i), generator, config.stretch) for i in (0, 1))
     low, high = config.keep
     share = low + (high - low) * float(torch.rand((), generator=generator))
     state.model.train()
