@@ -84,8 +84,8 @@ def own_supertokens(keys: Tensor, count: int) -> Tensor:
     """SuperTokens (B, s, D) of each cloud's own instead of one codebook: the first s = min(``count``, T) of its ``keys``
     (B, T, D), at the length sqrt(D).
 
-    The tokenizer emits patches in farthest-point order, so these are spread over the cloud and each has at least a token that
-    it is most like: itself. Slots that compete for the tokens of one input by a softmax over slots are Slot Attention's
+    The tokenizer emits patches in farthest-point order, so these are spread over the cloud, and before W_q has learned anything
+    each has a token that it is most like: itself. Slots that compete for the tokens of one input by a softmax over slots are Slot Attention's
     (Locatello et al., arXiv 2006.15055); it starts them at random and repeats the assignment, which is left out here.
     """
     return F.normalize(keys[:, :count], dim=-1) * math.sqrt(keys.shape[-1])
