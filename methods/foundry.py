@@ -85,8 +85,9 @@ def own_supertokens(keys: Tensor, count: int) -> Tensor:
     (B, T, D), at the length sqrt(D).
 
     The tokenizer emits patches in farthest-point order, so these are spread over the cloud, and before W_q has learned anything
-    each has a token that it is most like: itself. Slots that compete for the tokens of one input by a softmax over slots are Slot Attention's
-    (Locatello et al., arXiv 2006.15055); it starts them at random and repeats the assignment, which is left out here.
+    each has a token that it is most like: itself. Slots that compete for the tokens of one input by a softmax over slots are
+    Slot Attention's (Locatello et al., arXiv 2006.15055); it starts them at random and repeats the assignment, which is left
+    out here.
     """
     return F.normalize(keys[:, :count], dim=-1) * math.sqrt(keys.shape[-1])
 
