@@ -123,9 +123,10 @@ def seed_supertokens(dso: DSO, tokens: Tensor, sharpness: float, seed: int) -> N
     """
     mean, std = tokens.mean(dim=0), tokens.std(dim=0) + 1e-4
     unit = F.normalize((tokens - mean) / std, dim=-1)
-    count, dim = dso.supertokens.shape
+    dim = dso.supertokens.shape[1]
+    count = min(len(dso.supertokens), len(unit))  # those that no token is left for stay random
     centers = KMeans(count, n_init=1, random_state=seed).fit(unit.double().cpu().numpy()).cluster_centers_
-    dso.supertokens.copy_(F.normalize(torch.from_numpy(centers).to(tokens), dim=-1) * dim**0.5)
+    dso.supertokens[:count].copy_(F.normalize(torch.from_numpy(centers).to(tokens), dim=-1) * dim**0.5)
     nn.init.eye_(dso.q.weight)
     nn.init.zeros_(dso.q.bias)
     scale = sharpness / dim**0.5
@@ -181,7 +182,7 @@ class FoundryStudent(TokenStudent):
 
 def reconstruction(dim: int, foundry: Foundry) -> CAU:
     """The CAU of width ``dim`` with the hidden width and the skip that ``foundry`` asks for."""
-    return CAU(dim, round(dim * foundry.hidden_ratio), foundry.cau_skip)
+    return CAU(dim, max(1, round(dim * foundry.hidden_ratio)), foundry.cau_skip)
 
 
 def known_of_patches(tokens: Tensor, pos: Tensor, foundry: Foundry) -> Tensor | float:
@@ -268,11 +269,11 @@ class Foundry(Method):
     )
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (0, 1, 4, 9, 16, 27)}
 
-    supertokens: Annotated[int, Bounds(at_least=0)] = 16
-    tau: Annotated[float, Bounds(above=0)] = 1.0
-    hidden_ratio: Annotated[float, Bounds(above=0)] = 1.0
+    supertokens: Annotated[int, Bounds(at_least=0, at_most=1024)] = 16
+    tau: Annotated[float, Bounds(at_least=1e-3, at_most=1e3)] = 1.0
+    hidden_ratio: Annotated[float, Bounds(above=0, at_most=64)] = 1.0
     position: bool = True
-    sharpness: Annotated[float, Bounds(at_least=0)] = 20.0
+    sharpness: Annotated[float, Bounds(at_least=0, at_most=1e3)] = 20.0
     assignment: Literal["hard", "soft", "random"] = "hard"
     encoder: Literal["teacher", "random", "frozen"] = "teacher"
     residual: bool = True

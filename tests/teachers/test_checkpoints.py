@@ -549,7 +549,7 @@ def test_the_recipe_in_the_refusal_makes_a_file_that_loads(
     python, option, code, *files = shlex.split(command)
     assert (python, option) == ("python", "-c")
     monkeypatch.setattr(sys, "argv", ["-c", *files])
-    exec(code)
+    exec(code, {})
     with torch.no_grad():
         close(load_teacher(f"{out}{SIZES}")(patches).features, model(patches).features)
 
