@@ -33,8 +33,10 @@ from foundry_bench.selectors import (
 from foundry_bench.stack import Stack
 from foundry_bench.students.files import load_student, make_student, save_student
 from foundry_bench.sweep.config import SweepConfig
+from foundry_bench.sweep.engines.base import Engine
 from foundry_bench.sweep.identity import identity
 from foundry_bench.sweep.plan import plan
+from foundry_bench.trackers.base import Tracker
 
 
 @pytest.mark.parametrize(
@@ -371,15 +373,15 @@ def test_the_name_of_a_cell_can_be_selected() -> None:
 def test_engines_are_held_to_the_same(text: str, answer: str) -> None:
     pytest.importorskip("ray")
     with pytest.raises(UserError) as caught:
-        instance("engines", text)
+        instance("engines", text, Engine)
     assert str(caught.value) == f"{text}: {answer}"
 
 
 def test_trackers_are_held_to_the_same() -> None:
     with pytest.raises(UserError, match="folder takes text, such as"):
-        instance("trackers", "tensorboard[folder=1]")
-    assert instance("trackers", "tensorboard[folder='1']").folder == "1"
-    assert instance("trackers", "mlflow[uri=http://host:1/a?b=c]").uri == "http://host:1/a?b=c"
+        instance("trackers", "tensorboard[folder=1]", Tracker)
+    assert instance("trackers", "tensorboard[folder='1']", Tracker).folder == "1"
+    assert instance("trackers", "mlflow[uri=http://host:1/a?b=c]", Tracker).uri == "http://host:1/a?b=c"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from foundry_bench import registry, selectors
+from foundry_bench.border import expected
 from foundry_bench.context import Context
 from foundry_bench.encoder import Encoder, EncoderConfig, Origin
 from foundry_bench.errors import UserError, unknown
@@ -53,7 +54,7 @@ def make_student(
         data = registry.load("datasets", "pretrain")()
     ctx = ctx or Context(variant=default_variant(method))
     torch.manual_seed(ctx.for_component("init").seed)
-    student = method.compress(teacher, data, ctx)
+    student = expected(method.compress(teacher, data, ctx), Encoder, f"the student of method {method.name!r}")
     method.configure(student)
     return mark(student, method, ctx.variant, teacher).eval()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
+from foundry_bench.border import message_of, plain
 from foundry_bench.errors import UserError
 
 LARGEST_CARD = 1 << 24
@@ -25,19 +26,14 @@ SHOWN = 120
 
 def shown(text: object) -> str:
     """A text from a file as part of an error: short, on one line and without control characters."""
-    plain = str(text)
-    plain = plain if len(plain) <= SHOWN else f"{plain[:SHOWN]}..."
-    return plain if plain.isprintable() else ascii(plain)
+    whole = str(text)
+    return plain(whole if len(whole) <= SHOWN else f"{whole[:SHOWN]}...")
 
 
 def first_line(error: BaseException) -> str:
     """What another library's exception says, as part of an error: its first line, or its name where it says nothing."""
-    try:
-        lines = str(error).strip().splitlines()
-    except Exception:  # a foreign __str__ may raise anything
-        lines = []
-    line = lines[0] if lines else type(error).__name__
-    return "".join(c if c.isprintable() else " " for c in line[:200])
+    lines = message_of(error).strip().splitlines()
+    return shown(lines[0] if lines else type(error).__name__)
 
 
 def check_file(path: Path, largest: int, fix: str) -> None:

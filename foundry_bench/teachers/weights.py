@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundry_bench import registry
+from foundry_bench.border import StrangerError, expected
 from foundry_bench.errors import UserError, unknown
 from foundry_bench.storage import atomic_path
 from foundry_bench.teachers.cards import LARGEST_WEIGHTS, check_file, check_format, of_card, read_card, shown
@@ -48,7 +49,14 @@ def _locate(name_or_path: str | Path) -> tuple[Path, Options]:
     if there and path.is_dir():
         return path, options
     if name in registry.entries("teachers"):
-        return Path(registry.load("teachers", name)()), options
+        folder = registry.load("teachers", name)
+        with registry.guard("teachers", name, "cannot be found"):
+            place = folder()
+        what = f"what {registry.called('teachers', name)} gives"
+        path = Path(expected(place, (str, Path), what))
+        if not path.exists():
+            raise StrangerError(f"{what}, {path}, does not exist; reinstall or uninstall it")
+        return path, options
     if there:
         return path, options
     if len(path.parts) > 1 or path.suffix:

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pytest
 import torch
-from conftest import subset
 
 from foundry_bench import registry
 from foundry_bench.context import Context
@@ -28,7 +27,10 @@ from foundry_bench.teachers import load_teacher
 from foundry_bench.teachers.transformer import PointTransformer
 
 NAMES = list(registry.entries("methods"))
-DEAR = ("lowrank", "int8", "prune-structured", "kmeans", "wanda", "3dlst", "foundry", "foundry-gate")
+DEAR = (
+    *("lowrank", "int8", "prune-structured", "prune-magnitude", "kmeans", "wanda", "patchmerger"),
+    *("3dlst", "foundry", "foundry-gate", "dynamicvit", "evit"),
+)
 """Methods whose students of the shipped teacher take seconds each."""
 
 
@@ -69,6 +71,16 @@ def at_the_edges(cls: type[Method]) -> Iterator[Method]:
             yield replace(cheap, **{name: value})
 
 
+def few(clouds: PointCloudDataset) -> PointCloudDataset:
+    """Every fourth cloud: calibration on more takes longer and is none of these tests' business."""
+    fields = ("points", "labels", "series", "paths")
+    return replace(
+        clouds,
+        **{name: getattr(clouds, name)[::4] for name in fields},
+        splits={name: rows[::4] for name, rows in clouds.splits.items()},
+    )
+
+
 def check(cls: type[Method], teacher: PointTransformer, clouds: PointCloudDataset) -> None:
     patches = teacher.tokenize(torch.from_numpy(clouds.points[:3, : teacher.config.points]))
     for method in at_the_edges(cls):
@@ -76,7 +88,8 @@ def check(cls: type[Method], teacher: PointTransformer, clouds: PointCloudDatase
             try:
                 student = make_student(method, teacher, clouds, Context(variant=variant))
             except UserError as error:
-                assert "teacher's" in str(error), error
+                if "teacher's" not in str(error):
+                    raise
                 continue
             for batch in (patches[:0], patches[:1], patches):
                 with torch.no_grad():
@@ -89,14 +102,14 @@ def check(cls: type[Method], teacher: PointTransformer, clouds: PointCloudDatase
 def test_inside_its_ranges_every_method_gives_finite_tokens(
     name: str, tiny_teacher: PointTransformer, clouds: PointCloudDataset
 ) -> None:
-    check(registry.load("methods", name), tiny_teacher, subset(clouds, 12))
+    check(registry.load("methods", name), tiny_teacher, few(clouds))
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow if n in DEAR else ()) for n in NAMES]
 )
 def test_the_same_holds_with_the_shipped_teacher(name: str, clouds: PointCloudDataset) -> None:
-    check(registry.load("methods", name), load_teacher("small"), subset(clouds, 12))
+    check(registry.load("methods", name), load_teacher("small"), few(clouds))
 
 
 @pytest.mark.parametrize("name", NAMES)
