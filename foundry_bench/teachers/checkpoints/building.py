@@ -117,7 +117,7 @@ def sizes(
         return state[name].shape[0] if state[name].dim() else 1
 
     dim = size("norm.weight")
-    _check_positions(state, hyper)
+    _check_positions(state, hyper, dim)
     pointnet = "tokenizer.pointnet" if "tokenizer.reduce.weight" in state else "tokenizer"
     layers = [f"{pointnet}.{layer}.weight" for layer in ("first_conv.0", "first_conv.3", "second_conv.0")]
     widths = [size(name) for name in layers]
@@ -164,10 +164,10 @@ def _untold(
     return told, tuple(notes)
 
 
-def _check_positions(state: dict[str, Tensor], hyper: dict[str, Any]) -> None:
+def _check_positions(state: dict[str, Tensor], hyper: dict[str, Any], dim: int) -> None:
     """Raise UserError where positions or groups enter in a way that no encoder here has."""
     weight = state.get("positional_encoding.0.weight")
-    if weight is not None and weight.dim() and weight.shape[-1] == len(state["norm.weight"]) != 3:
+    if weight is not None and weight.dim() and weight.shape[-1] == dim != 3:
         raise UserError(SINUSOIDAL)
     if hyper.get("encoder_add_pos_at_every_layer") is False:
         raise UserError(
