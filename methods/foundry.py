@@ -155,9 +155,10 @@ def seed_supertokens(dso: DSO, tokens: Tensor, sharpness: float, seed: int) -> N
     unit = F.normalize((tokens - mean) / std, dim=-1)
     dim = tokens.shape[-1]
     if dso.supertokens is not None:
-        found = KMeans(dso.count, n_init=1, random_state=seed).fit(unit.double().cpu().numpy())
+        count = min(dso.count, len(unit))  # those that no token is left for stay random
+        found = KMeans(count, n_init=1, random_state=seed).fit(unit.double().cpu().numpy())
         centers = torch.from_numpy(found.cluster_centers_).to(tokens)
-        dso.supertokens.copy_(F.normalize(centers, dim=-1) * dim**0.5)
+        dso.supertokens[:count].copy_(F.normalize(centers, dim=-1) * dim**0.5)
     nn.init.eye_(dso.q.weight)
     nn.init.zeros_(dso.q.bias)
     scale = sharpness / dim**0.5
@@ -217,7 +218,7 @@ class FoundryStudent(TokenStudent):
 
 def reconstruction(dim: int, foundry: Foundry) -> CAU:
     """The CAU of width ``dim`` with the hidden width and the skip that ``foundry`` asks for."""
-    return CAU(dim, round(dim * foundry.hidden_ratio), foundry.cau_skip)
+    return CAU(dim, max(1, round(dim * foundry.hidden_ratio)), foundry.cau_skip)
 
 
 def known_of_patches(tokens: Tensor, pos: Tensor, foundry: Foundry) -> Tensor | float:
@@ -317,19 +318,19 @@ class Foundry(Method):
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (0, 1, 4, 9, 16, 27)}
     also: ClassVar[tuple[dict[str, Any], ...]] = ({"supertokens": 16, "published": True},)
 
-    supertokens: Annotated[int, Bounds(at_least=0)] = 16
+    supertokens: Annotated[int, Bounds(at_least=0, at_most=1024)] = 16
     published: bool = False
-    tau: Annotated[float, Bounds(above=0)] = 1.0
-    hidden_ratio: Annotated[float, Bounds(above=0)] = 1.0
+    tau: Annotated[float, Bounds(at_least=1e-3, at_most=1e3)] = 1.0
+    hidden_ratio: Annotated[float, Bounds(above=0, at_most=64)] = 1.0
     position: bool = True
-    sharpness: Annotated[float, Bounds(at_least=0)] = 20.0
+    sharpness: Annotated[float, Bounds(at_least=0, at_most=1e3)] = 20.0
     assignment: Literal["hard", "soft", "slots", "random"] = None  # type: ignore[assignment]  # until __post_init__
     encoder: Literal["teacher", "random", "frozen"] = "teacher"
     residual: bool = True
     located: bool = False
     mean_position: bool = True
     cau_skip: bool = None  # type: ignore[assignment]  # until __post_init__
-    balance: Annotated[float, Bounds(at_least=0)] = 0.0
+    balance: Annotated[float, Bounds(at_least=0, at_most=1e6)] = 0.0
 
     def __post_init__(self) -> None:
         """Let the form fill in what was left open, so that one student has one set of parameters."""

@@ -39,7 +39,7 @@ def pack(keep: Tensor) -> tuple[Tensor, Tensor]:
     ``keep`` (B, N) is boolean. Work after packing is proportional to M, so a cloud that keeps little costs little.
     """
     index = keep.int().argsort(dim=1, descending=True, stable=True)
-    longest = int(keep.sum(dim=1).max())
+    longest = int(keep.sum(dim=1).max()) if len(keep) else keep.shape[1]
     index = index[:, :longest]
     return index, keep.gather(1, index)
 
@@ -116,11 +116,11 @@ class FoundryGate(Method):
     inference: ClassVar[tuple[str, ...]] = ("r",)
 
     r: Annotated[float, Bounds(at_least=0)] | Literal["auto"] = "auto"
-    supertokens: Annotated[int, Bounds(at_least=1)] = 16
+    supertokens: Annotated[int, Bounds(at_least=1, at_most=1024)] = 16
     published: bool = False
-    tau: Annotated[float, Bounds(above=0)] = 1.0
-    sharpness: Annotated[float, Bounds(at_least=0)] = 20.0
-    weight: Annotated[float, Bounds(at_least=0)] = 1.0
+    tau: Annotated[float, Bounds(at_least=1e-3, at_most=1e3)] = 1.0
+    sharpness: Annotated[float, Bounds(at_least=0, at_most=1e3)] = 20.0
+    weight: Annotated[float, Bounds(at_least=0, at_most=1e6)] = 1.0
     target: Annotated[float, Bounds(at_least=0, at_most=1)] = 0.25
 
     def classes(self) -> tuple[type, ...]:

@@ -44,9 +44,9 @@ class ThreeDLST(Expert):
     variants: ClassVar[tuple[str, ...]] = (EXPERT,)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (9,)}
 
-    supertokens: Annotated[int, Bounds(at_least=1)] = 16
-    tau: Annotated[float, Bounds(above=0)] = 1.0
-    sharpness: Annotated[float, Bounds(at_least=0)] = 20.0
+    supertokens: Annotated[int, Bounds(at_least=1, at_most=1024)] = 16
+    tau: Annotated[float, Bounds(at_least=1e-3, at_most=1e3)] = 1.0
+    sharpness: Annotated[float, Bounds(at_least=0, at_most=1e3)] = 20.0
 
     def classes(self) -> tuple[type, ...]:
         return (type(self), Foundry)

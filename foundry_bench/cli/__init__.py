@@ -5,13 +5,18 @@ click.
 from __future__ import annotations
 
 import difflib
+import io
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 import click
 
 from foundry_bench import __version__
+from foundry_bench.border import one_line
 from foundry_bench.errors import UserError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -71,27 +76,58 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0, 1 (failed cells), 2 (a mistake the user can mend), 130
-    (interrupted).
+    """Run the command line and exit: 0, 1 (failed cells), 2 (a mistake the user can mend), 70 (an error of this package),
+    130 (interrupted).
     """
+    _encode_anything()
+    try:
+        code = _run(arguments)
+    except BaseException as error:  # whatever escapes: a person gets one line in any case
+        from foundry_bench.cli.last_resort import last_resort
+
+        code = last_resort(error)
+    if arguments is None:  # this process is ours: a second Ctrl-C finds nothing left to say
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(code))
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """The exit code of a command."""
     try:
         code = cli.main(arguments, prog_name="foundry-bench", standalone_mode=False)
+        sys.stdout.flush()
     except UserError as error:
-        code = _fail(str(error))
+        return fail(str(error))
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
-        code = 0
+        return 0
     except click.ClickException as error:
-        code = _fail(error.format_message())
+        return fail(error.format_message())
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
-        code = 130
+        return 130
     except BrokenPipeError:  # the reader, such as `head`, has gone
-        sys.stderr.close()
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        _write_nowhere()
+        return 0
+    return code if isinstance(code, int) else 0
 
 
-def _fail(message: str) -> int:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
-    return 2
+def fail(message: str, code: int = 2) -> int:
+    """Print the one line of an error and return the exit code."""
+    click.echo(f"error: {one_line(message)}", err=True)
+    return code
+
+
+def _encode_anything() -> None:
+    """What a terminal cannot encode is written as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _write_nowhere() -> None:
+    """Let the interpreter write what is still to be written to nobody, so that its end is quiet."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            os.dup2(nowhere, stream.fileno())

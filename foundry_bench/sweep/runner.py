@@ -32,7 +32,7 @@ GIGABYTE = 10**9
 
 def prepare(config: SweepConfig, store: Store, reporter: Reporter, *, retry: bool = False) -> Outcome:
     """Plan and compare with what is on disk; nothing runs and nothing is written but the index."""
-    registry.check_known("engines", config.engine.partition("[")[0])
+    registry.check_known("engines", engine_name(config))
     store.check(config)
     planned = snapshot.load(store, config) or plan(config)
     for line in planned.warnings:
@@ -45,6 +45,11 @@ def prepare(config: SweepConfig, store: Store, reporter: Reporter, *, retry: boo
         reporter.note(line)
     tried = {c.id: recorded[c.id]["identity"]["attempt"] for c in todo if c.id in recorded}
     return Outcome(planned, todo, tried)
+
+
+def engine_name(config: SweepConfig) -> str:
+    """``ray`` of ``ray[address=auto]``."""
+    return config.engine.partition("[")[0].strip()
 
 
 def unfinished(
@@ -108,6 +113,7 @@ def _run_cells(
     outcome: Outcome, store: Store, reporter: Reporter, rehearse: bool, listener: Listener | None
 ) -> None:
     from foundry_bench.sweep import preflight
+    from foundry_bench.sweep.engines.base import Engine
     from foundry_bench.sweep.schedule import Schedule, Settings
 
     config = outcome.plan.config
@@ -115,6 +121,7 @@ def _run_cells(
     engine = selectors.instance(
         "engines",
         config.engine,
+        Engine,
         **{"jobs": config.jobs, "timeout": config.timeout, "threads": config.threads},
         **{"device": config.device, "memory": memory},
     )
@@ -128,7 +135,8 @@ def _run_cells(
 
     schedule = partial(Schedule, started=reporter.started, done=done)
     try:
-        with termination_interrupts(), _opened(engine, store):
+        failing = registry.guard("engines", engine_name(config), "failed")
+        with termination_interrupts(), failing, _opened(engine, store):
             if rehearse:
                 todo, cells = outcome.todo, outcome.plan.cells
                 preflight.rehearse(todo, cells, store, described, settings, engine, reporter)
