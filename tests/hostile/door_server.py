@@ -14,6 +14,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -141,6 +142,7 @@ def _settle(request: dict[str, Any], room: Path) -> None:
     wanted = {**request["environment"], **own}
     os.environ.clear()
     os.environ.update({name: value for name, value in wanted.items() if value is not None})
+    tempfile.tempdir = None  # the server's
     os.chdir(request["cwd"])
     sys.path[:] = request["path"]
     sys.dont_write_bytecode = True
