@@ -84,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _encode_anything()
     try:
         code = _run(arguments)
+    except KeyboardInterrupt:  # a second one, on the way out
+        code = INTERRUPTED
     except BaseException as error:  # whatever escapes: a person gets one line in any case
         code = last_resort(error)
     if arguments is None:  # this process is ours: a second Ctrl-C finds nothing left to say

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -34,7 +35,7 @@ def info(name: str, context: bool) -> int:
     foundry-bench info 'point_jepa.ckpt?branch=ema' --context
     """
     found = [kind for kind in registry.KINDS if name in registry.entries(kind)]
-    if not found and not Path(split_name(name)[0]).exists():
+    if not found and not os.path.exists(split_name(name)[0]):
         raise unknown("name", name, [n for kind in registry.KINDS for n in registry.entries(kind)])
     if context and found and "teachers" not in found:
         raise UserError(f"{name} is none of teachers; --context measures a teacher, a file or a folder")
