@@ -26,7 +26,7 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(ADOPT, 1, 0, 0, 0)
 
 
-def end_descendants(pid: int, keep: Container[int] = ()) -> None:
+def end_descendants(pid: int, keep: Container[int | None] = ()) -> None:
     """Kill what ``pid`` has started, and what that has, without ``pid`` itself; children in ``keep`` and below are left."""
     for _ in range(ROUNDS):
         found = _below(pid, keep)
@@ -40,7 +40,7 @@ def end_descendants(pid: int, keep: Container[int] = ()) -> None:
             _reap(found)
 
 
-def _below(pid: int, keep: Container[int]) -> list[psutil.Process]:
+def _below(pid: int, keep: Container[int | None]) -> list[psutil.Process]:
     """Living descendants, ancestors first."""
     with suppress(psutil.Error):
         first = [child for child in psutil.Process(pid).children() if child.pid not in keep]
