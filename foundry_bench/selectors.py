@@ -123,8 +123,10 @@ def expand(selector: Selector, *, use_grid: bool = True) -> list[tuple[Method, s
 
 def _variants(method: Method, name: str) -> tuple[str, ...]:
     """The variants that a method declares. Raises UserError where they are none."""
-    declared = expected(method.variants, tuple, f"variants of {called('methods', name)}")
-    if not declared or not set(declared) <= set(VARIANTS):
+    with guard("methods", name, UNUSABLE):
+        declared = expected(method.variants, tuple, f"variants of {called('methods', name)}")
+        known_ones = bool(declared) and set(declared) <= set(VARIANTS)
+    if not known_ones:
         raise StrangerError(
             f"{called('methods', name)} has the variants {declared!r}; they are among {', '.join(VARIANTS)}"
         )

@@ -16,9 +16,11 @@ from importlib import import_module
 import click
 
 from foundry_bench import __version__
-from foundry_bench.border import one_line
+from foundry_bench.cli.last_resort import last_resort, told
 from foundry_bench.errors import UserError
 
+MISTAKE, INTERRUPTED = 2, 130
+"""Exit codes."""
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run:run", "Compare methods on tasks; run again to complete or widen a sweep."),
     "list": ("listing:list_names", "List methods, tasks, teachers, data sets and engines."),
@@ -82,9 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _encode_anything()
     try:
         code = _run(arguments)
+    except KeyboardInterrupt:  # a second one, on the way out
+        code = INTERRUPTED
     except BaseException as error:  # whatever escapes: a person gets one line in any case
-        from foundry_bench.cli.last_resort import last_resort
-
         code = last_resort(error)
     if arguments is None:  # this process is ours: a second Ctrl-C finds nothing left to say
         signal.signal(signal.SIGINT, lambda number, frame: os._exit(code))
@@ -97,25 +99,19 @@ def _run(arguments: Sequence[str] | None) -> int:
         code = cli.main(arguments, prog_name="foundry-bench", standalone_mode=False)
         sys.stdout.flush()
     except UserError as error:
-        return fail(str(error))
+        return told(str(error), MISTAKE)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
         return 0
     except click.ClickException as error:
-        return fail(error.format_message())
+        return told(error.format_message(), MISTAKE)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has gone
         _write_nowhere()
         return 0
     return code if isinstance(code, int) else 0
-
-
-def fail(message: str, code: int = 2) -> int:
-    """Print the one line of an error and return the exit code."""
-    click.echo(f"error: {one_line(message)}", err=True)
-    return code
 
 
 def _encode_anything() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from foundry_bench import registry
+from foundry_bench.border import plain
 from foundry_bench.errors import UserError, unknown
 from foundry_bench.teachers.cards import read_card
 from foundry_bench.teachers.checkpoints.names import exists, split_name
@@ -40,9 +41,12 @@ def info(name: str, context: bool) -> int:
         raise UserError(f"{name} is none of teachers; --context measures a teacher, a file or a folder")
     for kind in found:
         entry = registry.entries(kind)[name]
-        click.echo(f"{name} ({kind.rstrip('s')}) from {registry.distribution(entry)}, {entry.value}\n")
-        for line in describe(registry.load(kind, name)):
-            click.echo(line)
+        plugin = registry.load(kind, name)
+        with registry.guard(kind, name, "cannot be described"):
+            lines = list(describe(plugin))
+        origin = f"{name} ({kind.rstrip('s')}) from {registry.distribution(entry)}, {entry.value}"
+        for line in [origin, "", *lines]:
+            click.echo("\n".join(map(plain, line.splitlines())))
     if not found or "teachers" in found:
         for line in describe_weights(name, context):
             click.echo(line)

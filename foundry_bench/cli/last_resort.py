@@ -19,16 +19,12 @@ def last_resort(error: BaseException) -> int:
     """Print one line that says what has happened and which file holds the traceback, and return the exit code: 2 where the
     error comes from a plugin's code, 74 where the output cannot be written, else 70."""
     if isinstance(error, OSError) and not _writable():
-        return _told(
-            f"the output cannot be written ({said(error)}); free some space or send it elsewhere", 74
-        )
+        return told(f"the output cannot be written ({said(error)}); free some space or send it elsewhere", 74)
     where = _kept(error)
     plugin = _plugin(error)
     if plugin is not None:
-        return _told(f"{plugin} failed ({said(error)}); tell its authors, {where}", 2)
-    return _told(
-        f"foundry-bench met an error of its own ({said(error)}); please report it, {where}", SOFTWARE
-    )
+        return told(f"{plugin} failed ({said(error)}); tell its authors, {where}", 2)
+    return told(f"foundry-bench met an error of its own ({said(error)}); please report it, {where}", SOFTWARE)
 
 
 def _writable() -> bool:
@@ -68,8 +64,8 @@ def _kept(error: BaseException) -> str:
     return f"the traceback is in {path}"
 
 
-def _told(message: str, code: int) -> int:
-    """Print a line whatever a plugin has done to the streams."""
+def told(message: str, code: int) -> int:
+    """Print the one line of an error, whatever a plugin has done to the streams, and return the exit code."""
     line = f"error: {one_line(message)}\n"
     try:
         sys.stderr.write(line)
