@@ -98,6 +98,7 @@ def evaluate(
 
     ``budget`` is for tasks that train a head. Raises UserError for unknown names and for data that lacks what the task needs.
     """
+    get_budget(budget)
     if isinstance(task, str):
         (protocol, named), *more = selectors.expand_task(task)
         if more:
@@ -132,6 +133,7 @@ def run_sweep(
     *,
     retry: bool = False,
     rehearse: bool = True,
+    yes: bool = False,
     **options: Any,
 ) -> pd.DataFrame:
     """Run the missing cells of a sweep in the folder ``out``, write its reports and return the leaderboard.
@@ -139,16 +141,19 @@ def run_sweep(
     ``config`` is a YAML file or the name of one that comes with the package (``embedded``, ``paper``); ``options`` are the
     keys of a sweep and take precedence over it: ``methods="teacher,foundry[supertokens=4]"``, ``tasks="fewshot"``,
     ``budget="quick"``. ``retry`` runs failed cells again; ``rehearse`` first tries every method and task on a few small
-    clouds.
+    clouds; ``yes`` plans more than 20,000 cells, for which a UserError is raised otherwise.
     """
     from foundry_bench.display import SweepDisplay
     from foundry_bench.report.writer import write_reports
     from foundry_bench.sweep import runner
     from foundry_bench.sweep.config import SweepConfig
+    from foundry_bench.sweep.count import MOST
 
     settings = SweepConfig.from_sources(Path(config) if config else None, dict(options))
     with SweepDisplay() as display:
-        runner.run_sweep(settings, Path(out), display, retry=retry, rehearse=rehearse)
+        runner.run_sweep(
+            settings, Path(out), display, retry=retry, rehearse=rehearse, most=None if yes else MOST
+        )
     return write_reports(Path(out))
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from foundry_bench.checks import check_device, check_seed
 from foundry_bench.variants import FMD
 
 if TYPE_CHECKING:
@@ -62,15 +63,19 @@ def working_context(
     variant: str = FMD,
     device: str | torch.device = "cpu",
 ) -> Iterator[Context]:
-    """A context for work outside a sweep: it shows its progress, and its scratch folder is removed at the end."""
+    """A context for work outside a sweep: it shows its progress, and its scratch folder is removed at the end.
+
+    Raises UserError for a seed or a device that cannot be used here.
+    """
+    checked = check_device(device), check_seed(seed)
     import torch
 
     from foundry_bench.context import Context
 
     with TemporaryDirectory(prefix="foundry-bench-") as scratch, long_work() as (progress, log):
         yield Context(
-            device=torch.device(device),
-            seed=seed,
+            device=torch.device(checked[0]),
+            seed=checked[1],
             variant=variant,
             budget=budget,
             data_root=Path(data_root),

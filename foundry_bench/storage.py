@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from foundry_bench.border import message_of
 
@@ -42,6 +45,37 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write ``content`` to ``path``, completely or not at all."""
     with atomic_path(path, durable=durable) as temporary:
         temporary.write_bytes(content)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file. Raises OSError, or ValueError for what is not a file or not JSON, however it is not."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a file")
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
+
+
+_SEAL = b'{"sha256":"%s","content":'
+
+
+def sealed(content: object) -> bytes:
+    """JSON with the hash of its text in front, for a file that can be made again: :func:`read_sealed` takes it only whole and
+    as it was written, so that nobody has to check its parts."""
+    text = json.dumps(content, separators=(",", ":")).encode()
+    return _SEAL % hashlib.sha256(text).hexdigest().encode() + text + b"}"
+
+
+def read_sealed(path: Path) -> Any:
+    """The content of a file that :func:`sealed` made. Raises OSError, or ValueError where it is not as it was written."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a file")
+    written = path.read_bytes()
+    text = written[len(_SEAL) - len(b"%s") + 64 : -1]
+    if not written.startswith(_SEAL % hashlib.sha256(text).hexdigest().encode()):
+        raise ValueError(f"{path} is not as it was written")
+    return json.loads(text)
 
 
 def disk_is_full(error: BaseException) -> bool:

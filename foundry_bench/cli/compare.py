@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from foundry_bench.checks import check_file
 from foundry_bench.errors import UserError
 from foundry_bench.progress import console
 from foundry_bench.storage import write_atomic
@@ -36,6 +37,8 @@ def compare(a: Path, b: Path, output: Path | None, everything: bool) -> int:
     """
     if output is not None and output.suffix not in FORMATS:
         raise UserError(f"cannot write {output}; name a file that ends in {' or '.join(FORMATS)}")
+    if output is not None:
+        check_file(output, "--output")
     from foundry_bench.report import compare as report
     from foundry_bench.report import compare_text as text_of
 

@@ -81,9 +81,12 @@ def prepare(name: str, source: Path, out: Path | None, points: int | None, jobs:
       apt-get download kicad-packages3d && dpkg -x kicad-packages3d_*.deb models
       foundry-bench data prepare kicad --source models --out data/kicad
     """
+    from foundry_bench.checks import check_folder
     from foundry_bench.datasets import preparation
     from foundry_bench.datasets.embedded_reader import embedded_folder, read_description
 
+    out = out or Path("data") / name
+    check_folder(out, "--out")
     shipped: int = read_description(embedded_folder(name), "reinstall foundry-bench")["points"]
     makers = {
         "kicad": preparation.prepare_kicad,
@@ -93,9 +96,7 @@ def prepare(name: str, source: Path, out: Path | None, points: int | None, jobs:
         "bricks-unlabelled": preparation.prepare_bricks_unlabelled,
     }
     with _progress(f"preparing {name}") as progress:
-        folder = makers[name](
-            source, out or Path("data") / name, points=points or shipped, jobs=jobs, progress=progress
-        )
+        folder = makers[name](source, out, points=points or shipped, jobs=jobs, progress=progress)
     about = read_description(folder, "")
     for item in about["skipped"][:_SKIPPED_SHOWN]:
         click.echo(f"skipped {item['path']}: {item['reason']}", err=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from foundry_bench.checks import check_device, check_folder, check_seed
 from foundry_bench.cli.options import data_root_option, one_method, teacher_option
 from foundry_bench.errors import UserError
 from foundry_bench.progress import working_context
@@ -46,8 +47,9 @@ def distill(
     from foundry_bench.training.finished import finished_student
     from foundry_bench.variants import FMD, OFF_THE_SHELF
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is not an empty folder; choose another --out")
+    check_folder(out, "--out", empty=True)
+    check_seed(seed)
+    check_device(device)
     method, variant = one_method(selector, FMD)
     if variant == OFF_THE_SHELF:
         raise UserError(f"{method.name} has nothing to train: it is used off the shelf")

@@ -33,10 +33,13 @@ def evaluate(student: str, task: str, dataset: str | None, budget: str, data_roo
     """
     from foundry_bench.datasets.catalog import load_dataset, resolved
     from foundry_bench.teachers import load_teacher
+    from foundry_bench.training.budget import get_budget
 
+    tasks = selectors.expand_task(task)
+    get_budget(budget)
     with working_context(budget=budget, data_root=data_root) as ctx:
         encoder = student_of(student, load_teacher(teacher), ctx)
-        for protocol, asked in selectors.expand_task(task):
+        for protocol, asked in tasks:
             label = selectors.selector_text(protocol.name, selectors.shown_fields(protocol), None)
             names = (asked,) if asked else (dataset,) if dataset else protocol.datasets
             for name in map(resolved, names):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from foundry_bench.checks import check_file
 from foundry_bench.progress import console
 from foundry_bench.storage import write_atomic
 
@@ -19,6 +20,8 @@ def leaderboard(results: tuple[Path, ...], output: Path | None) -> int:
     \b
     foundry-bench leaderboard results/a results/b -o leaderboard.csv
     """
+    if output is not None:
+        check_file(output, "--output")
     import pandas as pd
 
     from foundry_bench.report.frame import load_results

@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
+from foundry_bench.checks import check_device, check_folder
 from foundry_bench.cli.options import data_root_option
+from foundry_bench.configuration import read_yaml
 from foundry_bench.errors import UserError
 
 
@@ -19,7 +21,7 @@ from foundry_bench.errors import UserError
 @click.option("--data", help="Unlabelled data sets, or folders, joined by commas.  [default: pretrain]")
 @click.option(
     "--config",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="YAML with other settings, and data: a name, a list, or names with their shares of a batch.",
 )
 @data_root_option
@@ -55,7 +57,9 @@ def pretrain(
     from foundry_bench.training.pretrain import mixed_weights
     from foundry_bench.training.pretrain import pretrain as train
 
-    values = _values(config)
+    check_folder(out, "--out")
+    check_device(device)
+    values = read_yaml(config, "steps: 1500") if config else {}
     shares = _shares(values.pop("data", "pretrain") if data is None else data)
     values.pop("data", None)
     settings = _settings(values, steps)
@@ -73,18 +77,6 @@ def pretrain(
     return 0
 
 
-def _values(config: Path | None) -> dict[str, Any]:
-    import yaml
-
-    try:
-        values = (yaml.safe_load(config.read_text()) or {}) if config else {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{config} is no YAML file: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{config} must hold keys and values such as 'steps: 1500'")
-    return dict(values)
-
-
 def _settings(values: dict[str, Any], steps: int | None) -> Any:
     from foundry_bench.training.pretrain import PretrainConfig
 
@@ -97,7 +89,9 @@ def _shares(data: Any) -> dict[str, float]:
 
     names = split(data, ",") if isinstance(data, str) else data
     if isinstance(names, dict):
-        if names and all(isinstance(n, str) and type(v) in (int, float) and v > 0 for n, v in names.items()):
+        if names and all(
+            isinstance(n, str) and type(v) in (int, float) and 0 < v < float("inf") for n, v in names.items()
+        ):
             return {name: float(share) for name, share in names.items()}
         raise UserError(
             "data: every data set needs a share above 0, such as {pretrain: 0.5, procedural: 0.5}"

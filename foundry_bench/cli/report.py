@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from foundry_bench.checks import check_folder
 from foundry_bench.progress import console
 from foundry_bench.report import writer
 
@@ -18,6 +19,8 @@ def report(results: Path) -> int:
     \b
     foundry-bench report results/fewshot-quick
     """
+    if results.is_dir():
+        check_folder(results, "folder")
     board = writer.write_reports(results)
     from foundry_bench.report.tables import rich_table
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,8 @@ import click
 from foundry_bench.display import SweepDisplay
 from foundry_bench.report import writer
 from foundry_bench.sweep import index
-from foundry_bench.sweep.config import SweepConfig
+from foundry_bench.sweep.config import SweepConfig, json_schema
+from foundry_bench.sweep.count import MOST, LargePlanError
 from foundry_bench.sweep.estimate import Estimate, human_time
 from foundry_bench.sweep.record import Record
 from foundry_bench.sweep.reporting import InterruptedSweepError, Outcome
@@ -22,6 +25,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 INTERRUPTED = 130
+
+
+def _print_schema(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    if asked:
+        click.echo(json.dumps(json_schema(), indent=2))
+        context.exit()
 
 
 @click.command()
@@ -59,12 +68,22 @@ INTERRUPTED = 130
 )
 @click.option("--retry", is_flag=True, help="Run cells again that failed, were killed or took too long.")
 @click.option("--no-rehearsal", is_flag=True, help="Start without trying every method and task in small.")
+@click.option("--yes", is_flag=True, help=f"Plan more than {MOST:,} cells without being asked.")
+@click.option(
+    "--schema",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_schema,
+    help="Print the JSON schema of --config, for editors.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the cells, which are reused, and the estimated time.")
 def run(
     out: Path | None,
     config_file: Path | None,
     retry: bool,
     no_rehearsal: bool,
+    yes: bool,
     dry_run: bool,
     **options: Any,
 ) -> int:
@@ -83,13 +102,31 @@ def run(
     """
     config = SweepConfig.from_sources(config_file, options)
     folder = out or config.default_out
+    try:
+        return _run(config, folder, retry, no_rehearsal, dry_run, None if yes else MOST)
+    except LargePlanError as large:
+        if not sys.stdin.isatty() or not click.confirm(f"{large}; plan them all?", err=True):
+            raise
+    return _run(config, folder, retry, no_rehearsal, dry_run, None)
+
+
+def _run(
+    config: SweepConfig, folder: Path, retry: bool, no_rehearsal: bool, dry_run: bool, most: int | None
+) -> int:
+    """Run or dry-run one sweep and return the exit code."""
     with SweepDisplay() as display, Trackers(select(config.track), display.warn) as trackers:
         if dry_run:
-            _dry_run(prepare(config, Store(folder), display, retry=retry), folder, display)
+            _dry_run(prepare(config, Store(folder), display, retry=retry, most=most), folder, display)
             return 0
         try:
             outcome = run_sweep(
-                config, folder, display, retry=retry, rehearse=not no_rehearsal, listener=trackers
+                config,
+                folder,
+                display,
+                retry=retry,
+                rehearse=not no_rehearsal,
+                listener=trackers,
+                most=most,
             )
         except InterruptedSweepError as interruption:
             click.echo(str(interruption), err=True)

@@ -31,7 +31,8 @@ def status(results: Path) -> int:
     store = Store(results)
     content = snapshot.read(store)
     if content is None:
-        raise UserError(f"{results} holds no sweep; start one with 'foundry-bench run --out {results}'")
+        how = f" --config {store.sweep_file}" if store.sweep_file.is_file() else ""
+        raise UserError(f"{results} holds no sweep; start one with 'foundry-bench run{how} --out {results}'")
     cells, recorded = snapshot.cells_of(content), index.load(store)
     alive = {name: notice for name in store.marks.names() if (notice := store.marks.alive(name))}
     drivers = [notice for notice in alive.values() if notice.kind == SWEEP]

@@ -33,7 +33,7 @@ def parse_part(text: str) -> Part:
 
 def _values(text: str, body: str) -> dict[str, tuple[Any, ...]]:
     """What stands between the brackets of the part ``text``: the values of each parameter, in their order."""
-    values: dict[str, tuple[Any, ...]] = {}
+    values: dict[str, list[Any]] = {}
     key = ""
     for item in split(body, ","):
         named, value = keyed(item)
@@ -45,10 +45,10 @@ def _values(text: str, body: str) -> dict[str, tuple[Any, ...]]:
                 f"cannot read selector {text!r}; {item!r} belongs to no parameter, write param={item.lstrip('=')}"
             )
         try:
-            values[key] = (*values.get(key, ()), read_text(value))
+            values.setdefault(key, []).append(read_text(value))
         except ValueError as error:
             raise UserError(f"cannot read selector {text!r}; {value.strip()!r} of {key}: {error}") from error
-    return values
+    return {key: tuple(several) for key, several in values.items()}
 
 
 def unreadable(text: str) -> UserError:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import yaml
+from annotated_types import Ge, Le, MinLen
 
+from foundry_bench.checks import LARGEST_SEED
+from foundry_bench.configuration import STRICT, read_yaml, schema, shown, validated
 from foundry_bench.datasets.catalog import resolved
 from foundry_bench.errors import UserError, unknown
 from foundry_bench.selectors import split_selectors
@@ -28,20 +31,19 @@ HOW = ("engine", "jobs", "threads", "memory", "timeout", "track")
 class Table:
     """One comparison of a sweep that makes several: its rows and columns. ``about`` says what it shows."""
 
+    __pydantic_config__: ClassVar[Any] = STRICT
+
     name: str
-    methods: tuple[str, ...]
-    tasks: tuple[str, ...]
+    methods: Annotated[tuple[str, ...], MinLen(1)]
+    tasks: Annotated[tuple[str, ...], MinLen(1)]
     about: str = ""
 
 
-NUMBERS: dict[str, tuple[Any, float]] = {
-    "seeds": (int, 1),
-    "jobs": (int, 1),
-    "threads": (int, 1),
-    "memory": (int | float, 0.1),
-    "timeout": (int | float, 1e-3),
-}
-"""Key of a sweep -> its type and the least that it may be."""
+LISTS = ("methods", "tasks", "dataset", "track")
+"""Keys that hold several names."""
+EXAMPLE = "tasks: [fewshot]"
+Text = Annotated[str, MinLen(1)]
+Count = Annotated[int, Ge(1), Le(10**6)]
 
 
 @dataclass(frozen=True)
@@ -56,60 +58,55 @@ class SweepConfig:
     ``memory`` in GB and ``timeout`` in seconds are per cell. ``track`` are trackers that hear of every cell.
     """
 
-    methods: tuple[str, ...] = ("all",)
-    tasks: tuple[str, ...] = (DEFAULT,)
-    teacher: str = "small"
-    dataset: tuple[str, ...] = ()
-    budget: str = "quick"
-    seeds: int = 1
-    distill_on: str = "pretrain"
-    data_root: str = "data"
-    device: str = "cpu"
-    engine: str = "local"
-    jobs: int | None = None
-    threads: int | None = None
-    memory: float | None = None
-    timeout: float = 6 * 3600.0
-    track: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
+    __pydantic_config__: ClassVar[Any] = STRICT
 
-    def __post_init__(self) -> None:
-        for key, (kind, least) in NUMBERS.items():
-            value = getattr(self, key)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, kind) or value < least:
-                what = "a whole number" if kind is int else "a number"
-                raise UserError(f"{key} must be {what} of at least {least:g}, got {value!r}")
+    methods: Annotated[tuple[Text, ...], MinLen(1)] = ("all",)
+    tasks: Annotated[tuple[Text, ...], MinLen(1)] = (DEFAULT,)
+    teacher: Text = "small"
+    dataset: tuple[Text, ...] = ()
+    budget: Text = "quick"
+    seeds: Annotated[int, Ge(1), Le(LARGEST_SEED)] = 1
+    distill_on: Text = "pretrain"
+    data_root: Text = "data"
+    device: Text = "cpu"
+    engine: Text = "local"
+    jobs: Count | None = None
+    threads: Count | None = None
+    memory: Annotated[float, Ge(0.1), Le(1e9)] | None = None
+    timeout: Annotated[float, Ge(1e-3), Le(1e9)] = 6 * 3600.0
+    track: tuple[Text, ...] = ()
+    tables: tuple[Table, ...] = ()
 
     @classmethod
     def from_sources(cls, file: Path | None, options: dict[str, Any]) -> SweepConfig:
         """Merge ``options`` (None: not given) over the YAML ``file``. Raises UserError for keys nobody
         knows.
         """
-        values = read_yaml(packaged(file)) if file is not None else {}
+        values = read_yaml(packaged(file), EXAMPLE) if file is not None else {}
         chosen = options.pop("tables", None)
         for key in ("methods", "tasks"):
             if values.get("tables") and options.get(key) is not None:
                 raise UserError(f"{file} makes several tables; choose some with --tables instead of --{key}")
-        known = [f.name for f in fields(cls)]
-        for key in values:
-            if key not in known:
-                raise unknown(f"key in {file}", key, known)
-        values.update({k: v for k, v in options.items() if v is not None})
-        config = cls.from_plain(values)
-        return config if chosen is None else replace(config, tables=_chosen(config.tables, _items(chosen)))
+        cls.from_plain(values, f"in {file}")  # what the file says wrongly is told with its name
+        config = cls.from_plain(values | {k: v for k, v in options.items() if v is not None})
+        if chosen is None:
+            return config
+        if not isinstance(chosen, str):
+            raise UserError(f"tables must be names of tables joined by commas, got {shown(chosen)}")
+        return replace(config, tables=_chosen(config.tables, tuple(split_selectors(chosen))))
 
     @classmethod
-    def from_plain(cls, values: dict[str, Any]) -> SweepConfig:
-        """Build from YAML or JSON values, in which a list of names may also be written as one text."""
-        lists = ("methods", "tasks", "dataset", "track")
-        made = {k: _items(v) if k in lists else v for k, v in values.items()}
+    def from_plain(cls, values: dict[str, Any], where: str = "") -> SweepConfig:
+        """Build from YAML or JSON values, in which a list of names may also be written as one text.
+
+        Raises UserError for a key or a value that a sweep does not take; ``where`` tells its reader where it stands.
+        """
+        made = {k: _items(v) if k in LISTS else v for k, v in values.items()}
         if "tables" in values:
-            made["tables"] = _tables(values["tables"])
+            made["tables"] = _tables(values["tables"], where)
         if isinstance(distill_on := values.get("distill_on"), str):
             made["distill_on"] = resolved(distill_on)
-        return cls(**made)  # type: ignore[arg-type]
+        return validated(cls, made, where)
 
     def to_yaml(self) -> str:
         """The text of ``sweep.yaml``."""
@@ -150,7 +147,23 @@ def packaged(file: Path) -> Path:
     return ready if not file.exists() and len(file.parts) == 1 and ready.exists() else file
 
 
-def _tables(content: object) -> tuple[Table, ...]:
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a sweep file, in which a list of names may be one text and tables stand by their names."""
+    described = schema(SweepConfig)
+    keys = described["properties"]
+    for name in LISTS:
+        keys[name]["anyOf"] = [{"type": "string"}, {"type": "array", "items": keys[name].pop("items")}]
+        del keys[name]["type"]
+    table = described["$defs"]["Table"]
+    del table["properties"]["name"]
+    table["required"].remove("name")
+    for name in table["required"]:
+        table["properties"][name] = {"anyOf": keys[name]["anyOf"]}
+    keys["tables"] = {"type": "object", "additionalProperties": {"$ref": "#/$defs/Table"}}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
+
+
+def _tables(content: object, where: str) -> tuple[Table, ...]:
     """The tables of a sweep file: name -> methods, tasks and about."""
     wanted = {"methods", "tasks"}
     if not isinstance(content, dict) or not all(
@@ -158,7 +171,7 @@ def _tables(content: object) -> tuple[Table, ...]:
     ):
         raise UserError("tables must map names to methods, tasks and, if you like, about")
     return tuple(
-        Table(str(name), _items(t["methods"]), _items(t["tasks"]), str(t.get("about", "")))
+        validated(Table, {"name": name, **{k: _items(v) if k in wanted else v for k, v in t.items()}}, where)
         for name, t in content.items()
     )
 
@@ -171,22 +184,10 @@ def _chosen(tables: tuple[Table, ...], names: tuple[str, ...]) -> tuple[Table, .
     return tuple(known[name] for name in dict.fromkeys(names))
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
-    """A YAML mapping. Raises UserError when the file cannot be read or is no mapping."""
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read {file}: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{file} must hold keys and values such as 'tasks: [fewshot]'")
-    return values
-
-
-def _items(value: object) -> tuple[str, ...]:
+def _items(value: object) -> object:
+    """Names as a tuple: those of one text, those of a list, none of null. Anything else is left to be refused."""
     if isinstance(value, str):
         return tuple(split_selectors(value))
-    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+    if isinstance(value, list):
         return tuple(value)
-    if value is None:
-        return ()
-    raise UserError(f"expected a name or a list of names, got {value!r}")
+    return () if value is None else value

@@ -7,17 +7,16 @@ index that is missing, damaged or of another folder costs time and nothing else.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import cast
 
-from foundry_bench.storage import write_atomic
+from foundry_bench.storage import read_sealed, sealed, write_atomic
 from foundry_bench.sweep.plan import title
 from foundry_bench.sweep.record import Entry, Fidelity, Record, ScoresBlock
 from foundry_bench.sweep.store import KINDS, Store
 
-VERSION = 1
+VERSION = 2
 Entries = dict[str, Entry]
 """Cell id -> short record."""
 Known = dict[str, tuple[list[int], Entry]]
@@ -42,7 +41,11 @@ def load(store: Store) -> Entries:
                 record = store.read(kind, cell_id)
                 if record is None:
                     continue
-                entry = (key, shorten(record))
+                try:
+                    entry = (key, shorten(record))
+                except (KeyError, TypeError, AttributeError, ValueError):
+                    store.ignore(store.record_path(kind, cell_id), "is of a shape that no cell leaves")
+                    continue
             current[cell_id] = entry
     if changed or len(current) != len(known):
         _save(store, current)
@@ -85,14 +88,16 @@ def _stamps(folder: Path) -> dict[str, list[int]]:
     """Name -> time, size and inode of the files that records consist of."""
     try:
         entries = list(os.scandir(folder))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     found = {}
     for entry in entries:
         if entry.name.endswith((".json", ".npz")):
             try:
                 info = entry.stat()
-            except FileNotFoundError:  # another process has just replaced or removed it
+            except (
+                OSError
+            ):  # another process has just replaced or removed it, or it is a link that leads nowhere
                 continue
             found[entry.name] = [info.st_mtime_ns, info.st_size, info.st_ino]
     return found
@@ -104,17 +109,15 @@ def _path(store: Store) -> Path:
 
 def _known(store: Store) -> Known:
     try:
-        content = json.loads(_path(store).read_bytes())
+        content = read_sealed(_path(store))
     except (OSError, ValueError):
         return {}
-    current = isinstance(content, dict) and content.get("version") == VERSION
-    return cast(Known, content["entries"]) if current else {}
+    return cast(Known, content["entries"]) if content["version"] == VERSION else {}
 
 
 def _save(store: Store, entries: Known) -> None:
     """Keep the index where that is possible: whoever may only read a folder can still ask it."""
-    text = json.dumps({"version": VERSION, "entries": entries}, separators=(",", ":"))
     try:
-        write_atomic(_path(store), text.encode())
+        write_atomic(_path(store), sealed({"version": VERSION, "entries": entries}))
     except OSError:
         return

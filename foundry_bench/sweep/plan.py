@@ -11,6 +11,7 @@ from foundry_bench import registry, selectors
 from foundry_bench.border import StrangerError, expected
 from foundry_bench.errors import UserError
 from foundry_bench.sweep.config import DEFAULT, SweepConfig, Table
+from foundry_bench.sweep.count import check_size
 from foundry_bench.sweep.identity import code_sha256, identity, source_files
 from foundry_bench.sweep.record import BudgetInputs, Content, Inputs, Place, TaskInputs, given
 from foundry_bench.training.budget import get_budget
@@ -100,12 +101,15 @@ def task_text(task: TaskInputs) -> str:
     return selectors.bracketed(task["name"], task.get("shown", ""))
 
 
-def plan(config: SweepConfig) -> Plan:
+def plan(config: SweepConfig, most: int | None = None) -> Plan:
     """All cells of a sweep. Raises UserError for anything in ``config`` that is unknown or does not fit
-    together.
+    together, LargePlanError for more than ``most`` cells; these are counted before one is made.
     """
     planner = _Planner(config)
-    tables = {table.name: planner.add_table(table) for table in planner.resolve()}
+    resolved = planner.resolve()
+    check_size(config, resolved, most)
+    planner.open()
+    tables = {table.name: planner.add_table(table) for table in resolved}
     if not planner.cells:
         raise UserError("nothing to run: no method is selected; see 'foundry-bench list methods'")
     cells = sorted(planner.cells.values(), key=lambda cell: (STUDENT, EVALUATE, PROFILE).index(cell.kind))
@@ -117,19 +121,23 @@ class _Planner:
     """Collects cells by id, so that two selectors that overlap cost nothing twice."""
 
     def __init__(self, config: SweepConfig) -> None:
-        from foundry_bench.teachers import teacher_sha256
-
         self.cells: dict[str, Cell] = {}
         self.warnings: list[str] = []
         self.sources: set[Path] = set()
         self.budget = cast(BudgetInputs, asdict(get_budget(config.budget)))
-        self.teacher: Content = {"name": config.teacher, "sha256": teacher_sha256(config.teacher)}
         self.config = config
         self.every_task = any("all" in table.tasks for table in config.comparisons)
-        self.unlabelled = self._dataset(config.distill_on)
         self.clouds: Content | None = None
         self.places: list[Place] = []
         self.members: set[str] = set()
+
+    def open(self) -> None:
+        """Hash the teacher and the data that students are trained on."""
+        from foundry_bench.teachers import teacher_sha256
+
+        name = self.config.teacher
+        self.teacher: Content = {"name": name, "sha256": teacher_sha256(name)}
+        self.unlabelled = self._dataset(self.config.distill_on)
 
     def resolve(self) -> tuple[Table, ...]:
         """The comparisons with ``all`` and ``default`` replaced by names, kept in :attr:`config`; names that nobody

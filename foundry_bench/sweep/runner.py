@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foundry_bench import registry, selectors
+from foundry_bench.checks import check_device, check_folder
 from foundry_bench.errors import UserError
 from foundry_bench.storage import FULL
 from foundry_bench.sweep import environment, index, reasons, snapshot
 from foundry_bench.sweep.config import SweepConfig
+from foundry_bench.sweep.count import MOST
 from foundry_bench.sweep.estimate import Estimate
 from foundry_bench.sweep.interrupts import termination_interrupts
 from foundry_bench.sweep.marks import SWEEP, Notice
@@ -30,11 +32,30 @@ READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 GIGABYTE = 10**9
 
 
-def prepare(config: SweepConfig, store: Store, reporter: Reporter, *, retry: bool = False) -> Outcome:
-    """Plan and compare with what is on disk; nothing runs and nothing is written but the index."""
-    registry.check_known("engines", engine_name(config))
+def prepare(
+    config: SweepConfig,
+    store: Store,
+    reporter: Reporter,
+    *,
+    retry: bool = False,
+    most: int | None = MOST,
+) -> Outcome:
+    """Plan and compare with what is on disk; nothing runs and nothing is written but the index.
+
+    Engine, device and folder are tried first. Raises UserError for what cannot be used, LargePlanError for a new plan of more
+    than ``most`` cells.
+    """
+    from foundry_bench.sweep.engines.base import Engine
+
+    name = engine_name(config)
+    registry.check_known("engines", name)
+    if config.device != "cpu" and not registry.load("engines", name, Engine).elsewhere:
+        check_device(config.device)
+    if name != config.engine:
+        selectors.instance("engines", config.engine, Engine)
+    check_folder(store.folder, "--out")
     store.check(config)
-    planned = snapshot.load(store, config) or plan(config)
+    planned = snapshot.load(store, config) or plan(config, most)
     for line in planned.warnings:
         reporter.warn(line)
     recorded = index.load(store)
@@ -85,13 +106,16 @@ def run_sweep(
     retry: bool = False,
     rehearse: bool = True,
     listener: Listener | None = None,
+    most: int | None = MOST,
 ) -> Outcome:
-    """Run what is missing. Raises UserError before anything runs or when the disk is full, InterruptedSweepError when it
-    was stopped; both lose nothing that was finished.
+    """Run what is missing; ``most`` as in :func:`prepare`.
+
+    Raises UserError before anything runs or when the disk is full, InterruptedSweepError when it was stopped; both lose nothing
+    that was finished.
     """
     store = Store(folder)
     with _disk_errors(store):
-        outcome = prepare(config, store, reporter, retry=retry)
+        outcome = prepare(config, store, reporter, retry=retry, most=most)
         store.claim(outcome.plan.config)
         with _driving(store, outcome):
             snapshot.save(store, config, outcome.plan)

@@ -17,7 +17,7 @@ from typing import Any, TypedDict, cast
 
 from foundry_bench import registry
 from foundry_bench.datasets.embedded_reader import EMBEDDED
-from foundry_bench.storage import write_atomic
+from foundry_bench.storage import read_sealed, sealed, write_atomic
 from foundry_bench.sweep.config import HOW, SweepConfig
 from foundry_bench.sweep.plan import Cell, Plan
 from foundry_bench.sweep.record import Inputs, given
@@ -64,8 +64,8 @@ def save(store: Store, asked: SweepConfig, plan: Plan) -> None:
         "tables": plan.tables,
         "cells": cells,
     }
-    text = json.dumps(content).encode()
-    if not store.plan_file.exists() or store.plan_file.read_bytes() != text:
+    text = sealed(content)
+    if not store.plan_file.is_file() or store.plan_file.read_bytes() != text:
         write_atomic(store.plan_file, text)
 
 
@@ -85,12 +85,11 @@ def load(store: Store, asked: SweepConfig) -> Plan | None:
 
 
 def read(store: Store) -> PlanFile | None:
-    """The content of ``plan.json``, None where there is none that can be read."""
+    """The content of ``plan.json``, None where there is none, or one that is not as it was written: it is then made again."""
     try:
-        content = json.loads(store.plan_file.read_bytes())
+        return cast(PlanFile, read_sealed(store.plan_file))
     except (OSError, ValueError):
         return None
-    return cast(PlanFile, content) if isinstance(content, dict) and "cells" in content else None
 
 
 def cells_of(content: PlanFile) -> list[Cell]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from foundry_bench.errors import UserError
-from foundry_bench.storage import write_atomic
+from foundry_bench.storage import read_json, write_atomic
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.marks import Marks
 from foundry_bench.sweep.record import SCHEMA_VERSION, Record
@@ -108,14 +108,14 @@ class Store:
         """
         path = self.record_path(kind, cell_id)
         try:
-            record = json.loads(path.read_bytes())
+            record = read_json(path)
             problem = self._problem(record, path)
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             problem = f"cannot be read ({type(error).__name__})"
         if problem is not None:
-            self._ignore(path, problem)
+            self.ignore(path, problem)
             return None
         return cast(Record, record)
 
@@ -177,7 +177,8 @@ class Store:
             return f"has outcomes {file} that are not as they were written"
         return None
 
-    def _ignore(self, path: Path, reason: str) -> None:
+    def ignore(self, path: Path, reason: str) -> None:
+        """Remember a line about a record that counts as missing."""
         line = f"{path} {reason}; the cell counts as missing"
         if line not in self.warnings:
             self.warnings.append(line)

@@ -42,8 +42,8 @@ PAPER_EPOCHS = 150
 
 def get_budget(name: str) -> Budget:
     """A named budget. Raises UserError for an unknown name."""
-    if name not in BUDGETS:
-        raise unknown("budget", name, BUDGETS)
+    if not isinstance(name, str) or name not in BUDGETS:
+        raise unknown("budget", str(name), BUDGETS)
     return BUDGETS[name]
 
 

@@ -16,29 +16,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor, nn
 
+from foundry_bench.configuration import STRICT
 from foundry_bench.datasets.dataset import CloudArray
 from foundry_bench.datasets.lazy import BLOCK
 from foundry_bench.encoder import EncoderConfig, pool
 from foundry_bench.points.patches import Patches
 from foundry_bench.teachers.transformer import PointTransformer, make_blocks, positional_mlp, run_blocks
 
+Weight = Annotated[float, Ge(0)]
+
 
 @dataclass(frozen=True)
 class LossWeights:
     """Weight of each term."""
 
-    reconstruct: float = 1.0
-    contrast: float = 1.0
-    recognize: float = 0.5
-    canonical: float = 0.5
-    complete: float = 0.0
-    detail: float = 0.0
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    reconstruct: Weight = 1.0
+    contrast: Weight = 1.0
+    recognize: Weight = 0.5
+    canonical: Weight = 0.5
+    complete: Weight = 0.0
+    detail: Weight = 0.0
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
+from foundry_bench.checks import LARGEST_SEED
+from foundry_bench.configuration import STRICT, validated
 from foundry_bench.context import Context, derive_seed
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.errors import UserError
@@ -35,40 +38,46 @@ SMALL = EncoderConfig(
 """Sizes of the shipped teacher."""
 
 
+Count = Annotated[int, Ge(1)]
+Share = Annotated[float, Ge(0), Le(1)]
+Factor = Annotated[float, Gt(0)]
+
+
 @dataclass(frozen=True)
 class PretrainConfig:
     """Everything that determines a pre-training besides the data. ``steps`` counts training steps; ``init`` is the teacher
     that it starts from, a name or a folder, of the sizes that ``encoder`` says; by default it starts at random."""
 
+    __pydantic_config__: ClassVar[Any] = STRICT
+
     encoder: EncoderConfig = SMALL
     init: str | None = None
     weights: LossWeights = field(default_factory=LossWeights)
-    steps: int = 1500
-    batch_size: int = 128
-    views: int = 12
-    crop: float = 0.7
-    keep: tuple[float, float] = (0.3, 0.6)
-    stretch: tuple[float, float] = (0.8, 1.2)
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: int = 60
-    ema: float = 0.995
-    probe_every: int = 150
-    seed: int = 0
+    steps: Count = 1500
+    batch_size: Count = 128
+    views: Annotated[int, Ge(2), Le(10**6)] = 12
+    crop: Annotated[float, Gt(0), Le(1)] = 0.7
+    keep: tuple[Share, Share] = (0.3, 0.6)
+    stretch: tuple[Factor, Factor] = (0.8, 1.2)
+    lr: Annotated[float, Gt(0)] = 1e-3
+    weight_decay: Annotated[float, Ge(0)] = 0.05
+    warmup: Annotated[int, Ge(0)] = 60
+    ema: Share = 0.995
+    probe_every: Count = 150
+    seed: Annotated[int, Ge(0), Le(LARGEST_SEED)] = 0
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PretrainConfig:
-        """Build from a parsed YAML or JSON object."""
-        nested: dict[str, Callable[[Any], Any]] = {
-            "encoder": EncoderConfig.from_dict,
-            "weights": lambda v: LossWeights(**v),
-            "keep": tuple,
-            "stretch": tuple,
-        }
+        """Build from a parsed YAML or JSON object. Raises UserError for keys and values that it does not take."""
+        made = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         try:
-            return cls(**{k: nested[k](v) if k in nested else v for k, v in values.items()})
-        except TypeError as error:
-            raise UserError(f"pre-training configuration: {error}") from error
+            if isinstance(encoder := values.get("encoder"), dict):
+                made["encoder"] = EncoderConfig.from_dict(encoder)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"encoder: {error}") from error
+        if isinstance(weights := values.get("weights"), dict):
+            made["weights"] = validated(LossWeights, weights, "in weights")
+        return validated(cls, made)
 
 
 FINAL_RATE = 0.01

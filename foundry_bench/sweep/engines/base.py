@@ -70,6 +70,9 @@ class Engine(ABC):
     queues = False
     """Whether a cell may wait after it was launched; then its time counts from its mark on disk, not from the launch."""
 
+    elsewhere = False
+    """Whether cells may run on other machines, so that a device need not be on this one."""
+
     in_process = False
     """Whether a cell runs within ``launch``, which then may be interrupted."""
 

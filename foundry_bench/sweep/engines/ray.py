@@ -47,6 +47,7 @@ class RayEngine(Engine):
     start_timeout: float = 60.0
 
     queues = True
+    elsewhere = True
 
     def __post_init__(self) -> None:
         self._session: Session | None = None

@@ -1,0 +1,55 @@
+"""How many cells a sweep would have, counted before any of them is made."""
+
+from __future__ import annotations
+
+import math
+
+from foundry_bench import registry, selectors
+from foundry_bench.errors import UserError
+from foundry_bench.parameters.named import parse_part
+from foundry_bench.sweep.config import SweepConfig, Table
+
+MOST = 20_000
+"""Cells of a sweep above which a person is asked: planning takes minutes, and running them months."""
+
+
+class LargePlanError(UserError):
+    """A sweep of more cells than anybody runs by intention."""
+
+
+def check_size(config: SweepConfig, tables: tuple[Table, ...], most: int | None) -> None:
+    """Raise LargePlanError where ``tables``, with names in place of ``all`` and ``default``, make more than ``most`` cells.
+
+    Cells that several selectors share are counted for each of them.
+    """
+    if most is None:
+        return
+    students = [sum(map(_students, table.methods)) * config.seeds for table in tables]
+    places = [sum(_places(text, config) for text in table.tasks) for table in tables]
+    cells = sum(n * (2 + p) for n, p in zip(students, places, strict=True))
+    if cells > most:
+        raise LargePlanError(
+            f"this sweep has about {cells:,} cells ({sum(students):,} students, {config.seeds:,} seeds); "
+            f"ask for fewer, or add --yes to plan more than {most:,}"
+        )
+
+
+def _students(text: str) -> int:
+    """Students of one selector and one seed; a plugin that cannot be used counts as one, the cell that says so."""
+    selector = selectors.parse_selector(text)
+    try:
+        classes = [registry.load("methods", part.name) for part in selector.parts]
+        grid = {**classes[0].grid, **selector.parts[0].values} if len(classes) == 1 else {}
+        variants = 1 if selector.variant else len(classes[0].variants)
+    except (UserError, TypeError, AttributeError):
+        return 1
+    if grid:
+        return math.prod(map(len, grid.values())) * variants
+    return math.prod(len(v) for part in selector.parts for v in part.values.values()) * variants
+
+
+def _places(text: str, config: SweepConfig) -> int:
+    """Evaluations of one student that one task's selector stands for."""
+    pieces = selectors.split_selectors(text, ":")
+    tasks = math.prod(len(v) for v in parse_part(pieces[0]).values.values()) if pieces else 0
+    return tasks * (1 if len(pieces) > 1 else max(len(config.dataset), 1))
