@@ -90,7 +90,7 @@ def table_layout(content: bytes) -> Layout:
     start, declared = 0, None
     before: list[str] = []
     lines = content[:_HEAD_BYTES].splitlines(keepends=True)[: _HEAD_LINES + 1]
-    texts = [line.decode("utf-8", "replace").lstrip("\ufeff").strip() for line in lines]
+    texts = [line.decode("utf-8", "replace").lstrip("\ufeff").strip(" \r\n") for line in lines]
     for number, text in enumerate(texts[:_HEAD_LINES]):
         separator = _separator(text)
         cells = _split(text, separator)
@@ -98,7 +98,7 @@ def table_layout(content: bytes) -> Layout:
         if not text.startswith(_COMMENTS) and not _numbers_columns(texts[number : number + 2], separator):
             columns = _named_columns(before, separator, len(cells))
             chosen = columns or (0, 1, 2)
-            if _is_point(cells, chosen, separator, decimal):
+            if _is_point(cells, chosen, separator, decimal, named=columns is not None):
                 if columns is None:
                     _refuse_unknown(before, separator, len(cells))
                 return Layout(start, separator, decimal, chosen, columns is not None, len(cells), declared)
@@ -117,13 +117,16 @@ def _is_comment(line: str) -> bool:
     return line.startswith(_COMMENTS)
 
 
-def _is_point(cells: Sequence[str], columns: Columns, separator: str | None, decimal: str) -> bool:
-    """Whether the chosen cells are numbers; one that is empty between separators is a number that is missing."""
+def _is_point(
+    cells: Sequence[str], columns: Columns, separator: str | None, decimal: str, *, named: bool
+) -> bool:
+    """Whether the chosen cells are numbers; one that is empty between separators is a number that is missing, all of them
+    only under names."""
     if len(cells) <= max(columns):
         return False
     chosen = [cells[column].replace(decimal, ".") for column in columns]
     filled = [cell for cell in chosen if cell or separator is None]
-    return bool(filled) and all(_is_number(cell) for cell in filled)
+    return bool(named or filled) and all(_is_number(cell) for cell in filled)
 
 
 def _numbers_columns(texts: Sequence[str], separator: str | None) -> bool:
