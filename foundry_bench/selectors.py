@@ -109,7 +109,10 @@ def expand(selector: Selector, *, use_grid: bool = True) -> list[tuple[Method, s
     methods = choices[0] if alone else [Stack(parts) for parts in itertools.product(*choices)]
     declared = methods[0].variants
     if selector.variant is not None and selector.variant not in declared:
-        raise unknown(f"variant of {selector.name}", selector.variant, declared)
+        raise UserError(
+            f"{selector.name} has no variant {selector.variant}; it has {', '.join(declared)}, as in "
+            f"{selector.name}+{declared[0]}"
+        )
     variants = (selector.variant,) if selector.variant else declared
     return [(method, variant) for method in methods for variant in variants]
 
@@ -156,8 +159,8 @@ def _product(cls: Any, name: str, values: dict[str, tuple[Any, ...]]) -> list[An
 def _instances(part: Part, use_grid: bool) -> list[Method]:
     cls = load("methods", part.name)
     grid = {k: v for k, v in cls.grid.items() if k not in part.values} if use_grid else {}
-    grid.update(part.values)
-    return _product(cls, part.name, grid)
+    also = cls.also if use_grid and not part.values else ()
+    return [*_product(cls, part.name, grid | part.values), *(build(cls, part.name, row) for row in also)]
 
 
 def instance(kind: str, text: str, **common: Any) -> Any:

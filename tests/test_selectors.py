@@ -67,7 +67,11 @@ def test_commas_inside_brackets_do_not_split() -> None:
 
 
 def test_expansion_fills_the_grid_and_the_variants() -> None:
-    assert [m.supertokens for m, _ in expand(parse_selector("foundry"))] == [0, 1, 4, 9, 16, 27]
+    found = [(m.supertokens, m.published) for m, _ in expand(parse_selector("foundry"))]
+    assert found == [*((s, False) for s in (0, 1, 4, 9, 16, 27)), (16, True)]
+    assert [m.tau for m, _ in expand(parse_selector("foundry[tau=0.5,supertokens=4]"))] == [0.5], (
+        "no further row"
+    )
     pairs = expand(parse_selector("tome[r=2,proportional=false]"))
     assert [(m.r, variant) for m, variant in pairs] == [(2, "off-the-shelf"), (2, "fmd")]
 
@@ -116,7 +120,7 @@ WRONG = {
     "foundry[supertokens={a: 1}]": "supertokens takes a whole number of at least 0, such as foundry[supertokens=16]",
     "foundry[tau=nan]": "tau takes a number above 0, such as foundry[tau=1.0]",
     "foundry[tau=.inf]": "tau takes a number above 0, such as foundry[tau=1.0]",
-    "foundry[assignment=firm]": "assignment must be one of hard, soft, random, such as foundry[assignment=hard]",
+    "foundry[assignment=firm]": "assignment must be one of hard, soft, slots, random, such as foundry[assignment=hard]",
     "foundry[position=1]": "position takes true or false, such as foundry[position=True]",
     "foundry-gate[r=often]": "r must be a number of at least 0 or auto, such as foundry-gate[r=auto]",
     "kd[depth=1.5]": "depth takes a whole number of at least 1, such as kd[depth=2]",
@@ -226,7 +230,8 @@ def test_every_parameter_refuses_other_types_in_one_line_that_names_it(
 ) -> None:
     cls = registry.load(kind, name)
     assert hints(cls)[key] is not Any
-    for text in wrong(hints(cls)[key]):
+    default = known(cls)[key].default
+    for text in (text for text in wrong(hints(cls)[key]) if read_text(text) is not default):
         with pytest.raises(UserError) as caught:
             select(kind, f"{name}[{key}={text}]")
         message = str(caught.value)
@@ -259,7 +264,8 @@ def test_every_parameter_can_be_set_and_what_is_shown_selects_the_same(
 def test_defaults_and_grids_fit_their_annotations_as_they_are(kind: str, name: str) -> None:
     cls = registry.load(kind, name)
     for key, field in known(cls).items():
-        for value in (field.default, *getattr(cls, "grid", {}).get(key, ())):
+        default = getattr(cls(), key) if field.default is None else field.default  # None: others decide
+        for value in (default, *getattr(cls, "grid", {}).get(key, ())):
             (text,) = parse_selector(f"{name}[{key}={as_text(value)}]").parts[0].values[key]
             found = build_one(cls, key, text)
             assert (type(found), found) == (type(value), value)

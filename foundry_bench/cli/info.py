@@ -99,6 +99,7 @@ def describe(plugin: Any) -> Iterator[str]:
         ("version", "version"),
         ("variants", "variants"),
         ("grid", "grid"),
+        ("and the rows", "also"),
         ("inference-time parameters", "inference"),
         ("data sets", "datasets"),
         ("needs", "needs"),
@@ -115,4 +116,4 @@ def describe(plugin: Any) -> Iterator[str]:
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{key} = {_text(item)}" for key, item in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ", ".join(map(_text, value)) if isinstance(value, tuple) else str(value)

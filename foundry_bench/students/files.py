@@ -106,6 +106,11 @@ def load_student(folder: Path | str) -> Encoder:
             f"{folder}/config.json is no student of this version (format {config.get('format')!r})"
         )
     method = selectors.build_method(config["method"], config["params"])
+    if config.get("version") != method.version:
+        raise UserError(
+            f"{folder} is a student of {method.name} version {config.get('version')}, whose parameters mean another student in "
+            f"version {method.version}; make it again"
+        )
     sizes = EncoderConfig.from_dict(config["encoder"])
     student = make_student(method, _stand_in(sizes), _no_clouds(sizes), Context(variant=config["variant"]))
     try:

@@ -1,18 +1,20 @@
 """Self-supervised objectives of the shipped teacher and the heads they need. No label is used anywhere.
 
-Five terms on two views (other points, other crop, other turn about the up axis, other stretch) of each object:
+Six terms on two views (other points, other crop, other turn about the up axis, other stretch) of each object:
 - ``reconstruct``: chamfer distance of the masked patches of one view (Point-MAE, arXiv 2203.06604);
 - ``contrast``: InfoNCE between the pooled visible tokens of the two views (as ReCon combines it, arXiv 2302.02318);
 - ``recognize``: every *token* finds its object among the other view's, which it can only do from context;
 - ``canonical``: the object's upright, unturned occupancy, read linearly from the pooled tokens of a turned view;
 - ``complete``: every visible token tells where around *itself* the cloud goes on, hidden patches included. The answer differs
-  from token to token, so that no one vector broadcast to all of them can give it: attention has to depend on who asks.
+  from token to token, so that no one vector broadcast to all of them can give it: attention has to depend on who asks;
+- ``detail``: the same of the *points* in a fine grid close around each visible token, which one vector cannot hold for all.
 
 A term of weight 0 is not computed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,20 +38,35 @@ class LossWeights:
     recognize: float = 0.5
     canonical: float = 0.5
     complete: float = 0.0
+    detail: float = 0.0
 
 
-CELLS = 4
-"""Cells along each side of the grids that ``complete`` asks for."""
-HALF_WIDTHS = (0.35, 0.9)
-"""Half the side of each of these grids, in the unit sphere: the near surroundings and most of the object."""
+@dataclass(frozen=True)
+class Grid:
+    """A cube of ``cells``^3 cells around a patch, ``half`` its side's half length in the unit sphere."""
+
+    cells: int
+    half: float
+
+
+SURROUNDINGS: dict[str, tuple[Grid, ...]] = {
+    "complete": (Grid(4, 0.35), Grid(4, 0.9)),
+    "detail": (Grid(6, 0.3),),
+}
+"""Where each of these terms asks: for patch centres near by and in most of the object, for points close by."""
+
+
+def cells_of(grids: Sequence[Grid]) -> int:
+    """How many cells ``grids`` have together."""
+    return sum(grid.cells**3 for grid in grids)
 
 
 class Heads(nn.Module):
-    """Everything that is thrown away after pre-training. ``complete`` asks for that term's head, which is made last: without
-    it all other weights start as they do with it."""
+    """Everything that is thrown away after pre-training. The heads of ``complete`` and ``detail`` are made where their weight
+    is not 0, and last: all other weights start the same with and without them."""
 
     def __init__(
-        self, config: EncoderConfig, code_dim: int, decoder_depth: int = 1, complete: bool = False
+        self, config: EncoderConfig, code_dim: int, weights: LossWeights, decoder_depth: int = 1
     ) -> None:
         super().__init__()
         self.mask_token = nn.Parameter(torch.zeros(config.dim))
@@ -63,9 +80,11 @@ class Heads(nn.Module):
         self.project_token = nn.Sequential(nn.Linear(config.dim, 512), nn.GELU(), nn.Linear(512, 128))
         self.canonical = nn.Linear(2 * config.dim, code_dim)
         nn.init.normal_(self.mask_token, std=0.02)
-        if complete:
-            cells = len(HALF_WIDTHS) * CELLS**3
-            self.complete = nn.Sequential(nn.Linear(config.dim, 256), nn.GELU(), nn.Linear(256, cells))
+        for name, grids in SURROUNDINGS.items():
+            if getattr(weights, name):
+                cells = cells_of(grids)
+                head = nn.Sequential(nn.Linear(config.dim, 256), nn.GELU(), nn.Linear(256, cells))
+                self.add_module(name, head)
 
 
 @dataclass(frozen=True)
@@ -150,32 +169,37 @@ def _occupancy(points: Tensor) -> Tensor:
     return torch.cat(grids, dim=1)
 
 
-def occupied(centers: Tensor, around: Tensor) -> Tensor:
-    """Which cells around each of ``around`` (B, A, 3) hold any of ``centers`` (B, T, 3): (B, A, len(HALF_WIDTHS) * CELLS^3).
+def occupied(points: Tensor, around: Tensor, grids: Sequence[Grid]) -> Tensor:
+    """Which cells around each of ``around`` (B, A, 3) hold any of ``points`` (B, P, 3): (B, A, cells of ``grids``).
 
-    1 or 0, one grid of CELLS^3 cells for each of HALF_WIDTHS, x slowest and z fastest. A cell holds its lower faces.
+    1 or 0, one grid after the other, x slowest and z fastest. A cell holds its lower faces.
     """
-    offsets = centers[:, None].float() - around[:, :, None].float()
-    grids = []
-    for half in HALF_WIDTHS:
-        cell = ((offsets / half + 1) * (CELLS / 2)).floor().long()
-        flat = (cell[..., 0] * CELLS + cell[..., 1]) * CELLS + cell[..., 2]
-        inside = ((cell >= 0) & (cell < CELLS)).all(dim=-1)
-        grid = offsets.new_zeros(*flat.shape[:2], CELLS**3 + 1)
-        grid.scatter_(2, flat.where(inside, CELLS**3), 1.0)
-        grids.append(grid[..., :-1])
-    return torch.cat(grids, dim=-1)
+    offsets = points[:, None].float() - around[:, :, None].float()
+    told = []
+    for grid in grids:
+        cell = ((offsets / grid.half + 1) * (grid.cells / 2)).floor().long()
+        flat = (cell[..., 0] * grid.cells + cell[..., 1]) * grid.cells + cell[..., 2]
+        inside = ((cell >= 0) & (cell < grid.cells)).all(dim=-1)
+        held = offsets.new_zeros(*flat.shape[:2], grid.cells**3 + 1)
+        held.scatter_(2, flat.where(inside, grid.cells**3), 1.0)
+        told.append(held[..., :-1])
+    return torch.cat(told, dim=-1)
 
 
-def complete(logits: Tensor, centers: Tensor, visible: Tensor, positive: float = 3.0) -> Tensor:
-    """Binary cross-entropy of ``logits`` (B, Tv, len(HALF_WIDTHS) * CELLS^3) of visible tokens for the cells around each.
+def surroundings(
+    term: str, logits: Tensor, patches: Patches, visible: Tensor, positive: float = 3.0
+) -> Tensor:
+    """Binary cross-entropy of ``logits`` (B, Tv, cells) of ``visible`` (B, Tv) tokens for the cells around each.
 
-    ``centers`` (B, T, 3) are those of all patches, the masked ones included, ``visible`` (B, Tv) indexes the tokens' own.
-    Most cells are empty: those that are not weigh ``positive`` times as much.
+    What lies there is told from all patches, the masked ones included: their centres for ``complete``, their points for
+    ``detail``. Most cells are empty: those that are not weigh ``positive`` times as much.
     """
+    centers = patches.centers
     around = centers.gather(1, visible[..., None].expand(-1, -1, 3))
+    there = centers if term == "complete" else (patches.neighborhoods + centers[:, :, None]).flatten(1, 2)
+    cells = occupied(there, around, SURROUNDINGS[term])
     weight = logits.new_tensor(positive, dtype=torch.float32)
-    return F.binary_cross_entropy_with_logits(logits.float(), occupied(centers, around), pos_weight=weight)
+    return F.binary_cross_entropy_with_logits(logits.float(), cells, pos_weight=weight)
 
 
 def objective(
@@ -210,12 +234,14 @@ def objective(
     if weights.canonical:
         read = [F.mse_loss(heads.canonical(summary).float(), code) for summary in summaries]
         terms["canonical"] = torch.stack(read).mean()
-    if weights.complete:
-        told = [
-            complete(heads.complete(out.features), patches.centers, out.visible)
-            for out, patches in zip(outs, views, strict=True)
-        ]
-        terms["complete"] = torch.stack(told).mean()
+    for name in SURROUNDINGS:
+        if getattr(weights, name):
+            head = heads.get_submodule(name)
+            told = [
+                surroundings(name, head(out.features), patches, out.visible)
+                for out, patches in zip(outs, views, strict=True)
+            ]
+            terms[name] = torch.stack(told).mean()
     loss = sum(
         (getattr(weights, name) * value for name, value in terms.items()), torch.zeros((), device=code.device)
     )

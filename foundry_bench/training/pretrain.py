@@ -20,6 +20,7 @@ from foundry_bench.errors import UserError
 from foundry_bench.storage import atomic_path
 from foundry_bench.students.tokens import set_fused_attention
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.teachers.weights import load_teacher
 from foundry_bench.training.loop import adamw, learning_rate, train_step
 from foundry_bench.training.objectives import Heads, LossWeights, canonical_code, objective
 from foundry_bench.training.precision import autocast
@@ -36,15 +37,18 @@ SMALL = EncoderConfig(
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Everything that determines a pre-training besides the data. ``steps`` counts training steps."""
+    """Everything that determines a pre-training besides the data. ``steps`` counts training steps; ``init`` is the teacher
+    that it starts from, a name or a folder, of the sizes that ``encoder`` says; by default it starts at random."""
 
     encoder: EncoderConfig = SMALL
+    init: str | None = None
     weights: LossWeights = field(default_factory=LossWeights)
     steps: int = 1500
     batch_size: int = 128
     views: int = 12
     crop: float = 0.7
     keep: tuple[float, float] = (0.3, 0.6)
+    stretch: tuple[float, float] = (0.8, 1.2)
     lr: float = 1e-3
     weight_decay: float = 0.05
     warmup: int = 60
@@ -59,6 +63,7 @@ class PretrainConfig:
             "encoder": EncoderConfig.from_dict,
             "weights": lambda v: LossWeights(**v),
             "keep": tuple,
+            "stretch": tuple,
         }
         try:
             return cls(**{k: nested[k](v) if k in nested else v for k, v in values.items()})
@@ -108,7 +113,11 @@ class _State:
             ) from error
         before, now = json.loads(saved["config"]), json.loads(json.dumps(asdict(config)))
         before.pop("autocast", None)  # a setting once
-        before["weights"].setdefault("complete", 0.0)  # written before this term was known
+        for name, value in asdict(LossWeights()).items():
+            before["weights"].setdefault(
+                name, 0.0 if name in ("complete", "detail") else value
+            )  # once not known
+        before = {"stretch": [0.8, 1.2], "init": None, **before}
         steps = before.pop("steps"), now.pop("steps")
         if before != now:
             raise UserError(
@@ -180,13 +189,24 @@ def pretrain(
 def _start(config: PretrainConfig, code_dim: int, ctx: Context) -> _State:
     torch.manual_seed(derive_seed(config.seed, "weights"))
     model = PointTransformer(config.encoder).to(ctx.device)
-    heads = Heads(config.encoder, code_dim, complete=bool(config.weights.complete)).to(ctx.device)
+    if config.init is not None:
+        model.load_state_dict(_weights(config.init, config.encoder))
+    heads = Heads(config.encoder, code_dim, config.weights).to(ctx.device)
     for module in (model, heads):
         set_fused_attention(module, ctx.device.type != "cpu")
     parameters = [*model.parameters(), *heads.parameters()]
     optimizer = adamw(parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     generator = torch.Generator().manual_seed(derive_seed(config.seed, "batches"))
     return _State(model, copy.deepcopy(model), heads, optimizer, generator, [])
+
+
+def _weights(name: str, encoder: EncoderConfig) -> dict[str, Tensor]:
+    source = load_teacher(name)
+    if source.config != encoder:
+        raise UserError(
+            f"pre-training cannot start from {name}: encoder must have its sizes, {asdict(source.config)}"
+        )
+    return source.state_dict()
 
 
 def _train_once(
@@ -197,7 +217,7 @@ def _train_once(
         weights, config.batch_size, replacement=config.batch_size > len(weights), generator=generator
     )
     pair = torch.randint(0, config.views // 2, (config.batch_size,), generator=generator) * 2
-    views = (turn(bank.draw(index, pair), generator), turn(bank.draw(index, pair + 1), generator))
+    views = tuple(turn(bank.draw(index, pair + i), generator, config.stretch) for i in (0, 1))
     low, high = config.keep
     share = low + (high - low) * float(torch.rand((), generator=generator))
     state.model.train()

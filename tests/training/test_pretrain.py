@@ -12,19 +12,21 @@ import torch
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.errors import UserError
+from foundry_bench.points import group
 from foundry_bench.points.patches import Patches
+from foundry_bench.teachers import save_teacher
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.training.objectives import (
-    CELLS,
-    HALF_WIDTHS,
+    SURROUNDINGS,
+    Grid,
     Heads,
     LossWeights,
     canonical_code,
     chamfer,
-    complete,
     contrast,
     objective,
     occupied,
+    surroundings,
 )
 from foundry_bench.training.pretrain import PretrainConfig, pretrain, sampling_weights
 from foundry_bench.training.views import ViewBank, turn
@@ -50,36 +52,40 @@ def test_canonical_code_does_not_depend_on_point_order(clouds: PointCloudDataset
     assert torch.allclose(codes[0].abs(), codes[1].abs(), atol=1e-3)
 
 
-def test_local_completion_asks_for_the_cells_around_each_token_that_hold_a_centre() -> None:
+def test_the_cells_around_a_token_are_those_that_hold_a_point() -> None:
     around = torch.tensor([[[0.1, -0.2, 0.3]]])
-    near, far = (half / CELLS for half in HALF_WIDTHS)  # half a cell
+    grids = (Grid(4, 0.35), Grid(4, 0.9))
+    near, far = (grid.half / grid.cells for grid in grids)  # half a cell
     offsets = [[near, near, near], [near, near, -3 * near], [-3 * far, far, far], [far, far, 5 * far]]
-    cells = occupied(around + torch.tensor([offsets]), around).view(len(HALF_WIDTHS), CELLS, CELLS, CELLS)
+    cells = occupied(around + torch.tensor([offsets]), around, grids).view(2, 4, 4, 4)
     assert cells.nonzero().tolist() == [[0, 2, 2, 0], [0, 2, 2, 2], [1, 0, 2, 2], [1, 2, 2, 1], [1, 2, 2, 2]]
 
 
-def test_local_completion_is_low_only_for_the_tokens_own_surroundings(clouds: PointCloudDataset) -> None:
-    centers = torch.from_numpy(clouds.points[:4, :64])
+@pytest.mark.parametrize("term", SURROUNDINGS)
+def test_a_term_of_surroundings_is_low_only_for_the_tokens_own(term: str, clouds: PointCloudDataset) -> None:
+    patches = group(torch.from_numpy(clouds.points[:4]), 64, 16)
     visible = torch.rand(4, 64, generator=torch.Generator().manual_seed(0)).argsort(dim=1)[:, :24]
-    sure = 20 * occupied(centers, centers.gather(1, visible[..., None].expand(-1, -1, 3))) - 10
-    assert float(complete(sure, centers, visible)) < 0.01 < float(complete(sure.roll(1, 1), centers, visible))
-    alone = occupied(centers[:, :1], centers[:, :1])
-    assert alone.sum() == 4 * len(HALF_WIDTHS)
+    around = patches.centers.gather(1, visible[..., None].expand(-1, -1, 3))
+    points = (patches.neighborhoods + patches.centers[:, :, None]).flatten(1, 2)
+    there = patches.centers if term == "complete" else points
+    sure = 20 * occupied(there, around, SURROUNDINGS[term]) - 10
+    own, another = (surroundings(term, logits, patches, visible) for logits in (sure, sure.roll(1, 1)))
+    assert float(own) < 0.01 < float(another)
 
 
 def test_only_terms_with_a_weight_are_computed_and_the_others_start_as_without_them(
     clouds: PointCloudDataset,
 ) -> None:
-    def made(complete: bool) -> Heads:
+    def made(weights: LossWeights) -> Heads:
         torch.manual_seed(0)
-        return Heads(TINY, 8, complete=complete)
+        return Heads(TINY, 8, weights)
 
-    without, heads = made(False).state_dict(), made(True)
+    weights = LossWeights(reconstruct=1.0, contrast=0.5, recognize=0.0, canonical=0.0, complete=6.0)
+    without, heads = made(replace(weights, complete=0.0)).state_dict(), made(weights)
     assert without.keys() == {name for name in heads.state_dict() if not name.startswith("complete.")}
     assert all(torch.equal(value, heads.state_dict()[name]) for name, value in without.items())
     bank = ViewBank.build(torch.from_numpy(clouds.points[:4]), TINY, 2, torch.Generator().manual_seed(0))
     first, second = (bank.draw(torch.arange(4), torch.full((4,), v)) for v in (0, 1))
-    weights = LossWeights(reconstruct=1.0, contrast=0.5, recognize=0.0, canonical=0.0, complete=6.0)
     generator = torch.Generator().manual_seed(0)
     loss, terms = objective(
         PointTransformer(TINY), heads, (first, second), torch.zeros(4, 8), weights, 6, generator
@@ -89,7 +95,7 @@ def test_only_terms_with_a_weight_are_computed_and_the_others_start_as_without_t
     assert float(loss.detach()) == pytest.approx(
         terms["reconstruct"] + 0.5 * terms["contrast"] + 6 * terms["complete"]
     )
-    assert heads.complete[0].weight.grad.abs().sum() > 0
+    assert heads.get_parameter("complete.0.weight").grad.abs().sum() > 0
     assert heads.canonical.weight.grad is None
 
 
@@ -160,11 +166,24 @@ def test_a_checkpoint_from_before_settings_were_added_is_continued(
     pretrain(clouds, short, tmp_path, Context())
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     config = json.loads(saved["config"])
-    del config["weights"]["complete"]
+    del config["weights"]["complete"], config["weights"]["detail"], config["stretch"], config["init"]
     config["autocast"] = False
     torch.save({**saved, "config": json.dumps(config)}, tmp_path / "checkpoint.pt")
     log = pretrain(clouds, replace(short, steps=4), tmp_path, Context())[1]
     assert [row["step"] for row in log if "loss" in row] == [2, 4]
+
+
+def test_a_pre_training_starts_from_the_teacher_that_it_names(
+    clouds: PointCloudDataset, tmp_path: Path
+) -> None:
+    first = pretrain(clouds, replace(CONFIG, steps=2, probe_every=2), tmp_path / "first", Context())[0]
+    save_teacher(first, tmp_path / "teacher", {})
+    still = replace(CONFIG, steps=1, lr=0.0, init=str(tmp_path / "teacher"))
+    second = pretrain(clouds, still, tmp_path / "second", Context())[0]
+    assert torch.equal(first.norm.weight.half(), second.norm.weight.half())
+    assert torch.equal(first.blocks[0].attn.qkv.weight.half(), second.blocks[0].attn.qkv.weight.half())
+    with pytest.raises(UserError, match="encoder must have its sizes"):
+        pretrain(clouds, replace(still, encoder=replace(TINY, depth=1)), tmp_path / "third", Context())
 
 
 def test_unknown_settings_are_named() -> None:
