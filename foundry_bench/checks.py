@@ -11,7 +11,7 @@ from foundry_bench.configuration import shown
 from foundry_bench.errors import UserError
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 LARGEST_SEED = 2**31 - 1
 """The seeds that every generator takes: torch's, numpy's and Python's."""

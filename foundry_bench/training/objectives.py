@@ -31,7 +31,6 @@ from foundry_bench.encoder import EncoderConfig, pool
 from foundry_bench.points.patches import Patches
 from foundry_bench.teachers.transformer import PointTransformer, make_blocks, positional_mlp, run_blocks
 
-
 Weight = Annotated[float, Ge(0)]
 
 
