@@ -9,15 +9,15 @@ from __future__ import annotations
 import reprlib
 import stat
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from foundry_bench.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from pydantic import BaseModel
 
 T = TypeVar("T")
 STRICT: Any = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
@@ -86,7 +86,8 @@ def validated(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
         if key not in known:
             raise unknown(f"key {where}".strip(), str(key), known)
     try:
-        return cast(T, _adapter(cast(Any, cls)).validate_python(dict(values)))
+        held = _model(cls).model_validate(dict(values))
+        return cls(**{name: getattr(held, name) for name in known})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         raise UserError(_refusal(cls, first["loc"], _value_at(values, first["loc"]), where)) from None
@@ -94,14 +95,24 @@ def validated(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
 
 def schema(cls: type) -> dict[str, Any]:
     """The JSON schema of the configuration ``cls``, for editors and other programs."""
-    return _adapter(cls).json_schema()
+    return _model(cls).model_json_schema()
 
 
 @lru_cache(maxsize=8)
-def _adapter(cls: Any) -> TypeAdapter[Any]:
-    from pydantic import TypeAdapter
+def _model(cls: type) -> type[BaseModel]:
+    """The dataclass as a model: a strict dataclass of pydantic's takes no mapping, a strict model does."""
+    from pydantic import create_model
 
-    return TypeAdapter(cls)
+    hints = get_type_hints(cls, include_extras=True)
+    made: dict[str, Any] = {f.name: (hints[f.name], _default(f)) for f in fields(cls) if f.init}
+    return create_model(cls.__name__, __doc__=cls.__doc__, __config__=STRICT, **made)
+
+
+def _default(field: Any) -> Any:
+    """The default of a dataclass's field as a model has it."""
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return ... if field.default is MISSING else field.default
 
 
 def _refusal(cls: type, loc: tuple[int | str, ...], value: Any, where: str) -> str:
