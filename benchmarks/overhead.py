@@ -148,8 +148,8 @@ from dataclasses import replace
 from foundry_bench.sweep import runner
 from foundry_bench.sweep.engines.base import Engine
 whole, run, times = runner.plan, Engine.run, {}
-def without_profiles(config):
-    planned = whole(config)
+def without_profiles(config, most):
+    planned = whole(config, most)
     return replace(planned, cells=[cell for cell in planned.cells if cell.kind != "profile"])
 def clocked(self, schedule, *args):
     times.update(begin=time.monotonic(), before=time.process_time())

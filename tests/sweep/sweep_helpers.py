@@ -14,8 +14,8 @@ DRIVER = """
 from dataclasses import replace
 from foundry_bench.sweep import runner
 whole = runner.plan
-def without_profiles(config):
-    planned = whole(config)
+def without_profiles(config, most):
+    planned = whole(config, most)
     return replace(planned, cells=[cell for cell in planned.cells if cell.kind != "profile"])
 runner.plan = without_profiles
 from foundry_bench.cli import main
