@@ -101,8 +101,10 @@ def run_sweep(
     listener: Listener | None = None,
     most: int | None = MOST,
 ) -> Outcome:
-    """Run what is missing; ``most`` as in :func:`prepare`. Raises UserError before anything runs or when the disk is full, InterruptedSweepError when it
-    was stopped; both lose nothing that was finished.
+    """Run what is missing; ``most`` as in :func:`prepare`.
+
+    Raises UserError before anything runs or when the disk is full, InterruptedSweepError when it was stopped; both lose nothing
+    that was finished.
     """
     store = Store(folder)
     with _disk_errors(store):

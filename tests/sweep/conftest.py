@@ -86,8 +86,8 @@ def plugins(tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def sweep(plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     """Run a sweep of fake methods in a folder of ``tmp_path``, without profile cells, which take seconds."""
 
-    def without_profiles(config: SweepConfig) -> Plan:
-        whole = plan(config)
+    def without_profiles(config: SweepConfig, most: int | None = None) -> Plan:
+        whole = plan(config, most)
         return replace(whole, cells=[cell for cell in whole.cells if cell.kind != PROFILE])
 
     monkeypatch.setattr(runner, "plan", without_profiles)
