@@ -25,7 +25,7 @@ from foundry_bench.report.frame import load_results
 from foundry_bench.stack import Stack
 from foundry_bench.students.files import load_student, make_student, save_student
 from foundry_bench.students.hub import pull_student, push_student
-from foundry_bench.task import Scores, Task, check_needs
+from foundry_bench.task import Scores, Task, check_needs, scores_of
 from foundry_bench.teachers import load_teacher, save_teacher
 from foundry_bench.training.budget import get_budget
 from foundry_bench.training.finished import finished_student, train
@@ -109,7 +109,7 @@ def evaluate(
     with working_context(0, budget, data_root, device=device) as ctx:
         data = _dataset(protocol.datasets[0] if dataset is None else dataset, ctx)
         check_needs(protocol.name, protocol.needs, data.name, data)
-        return protocol.evaluate(encoder, data, ctx)
+        return scores_of(protocol.name, protocol.evaluate(encoder, data, ctx))
 
 
 def profile(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
 from foundry_bench.errors import UserError, unknown
 
@@ -86,7 +86,7 @@ def validated(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
         if key not in known:
             raise unknown(f"key {where}".strip(), str(key), known)
     try:
-        held = _model(cls).model_validate(dict(values))
+        held = _model(cast(Any, cls)).model_validate(dict(values))
         return cls(**{name: getattr(held, name) for name in known})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
@@ -143,7 +143,7 @@ def _words(about: Mapping[str, Any]) -> str:
     if about.get("type") == "array":
         least = about.get("minItems")
         count = f"{least} values" if least is not None and least == about.get("maxItems") else "a list"
-        inner = about.get("items") or next(iter(about.get("prefixItems", [])), {})
+        inner: Mapping[str, Any] = about.get("items") or next(iter(about.get("prefixItems", [])), {})
         return f"{count}, each {_words(inner)}" if inner else count
     limits = [f"{word} {about[name]:.17g}" for name, word in _LIMITS.items() if name in about]
     return " ".join([_TYPES.get(about.get("type", ""), "a mapping"), " and ".join(limits)]).strip()

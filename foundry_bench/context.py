@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from tempfile import gettempdir
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import torch
@@ -36,6 +40,14 @@ def start_seed(seed: int, method: str, params: Mapping[str, Any], component: str
     return derive_seed(seed, method, json.dumps(params, sort_keys=True, separators=(",", ":")), component)
 
 
+@cache
+def own_folder(process: int) -> Path:
+    """A new folder that only this user can enter, removed when ``process``, the present one, ends."""
+    folder = mkdtemp(prefix="foundry-bench-")
+    atexit.register(rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
 @dataclass(frozen=True)
 class Context:
     """Device, seed, variant, budget name, folders and sinks of one cell. ``cache`` outlives the cell, ``scratch`` does not;
@@ -50,7 +62,7 @@ class Context:
     variant: str = FMD
     budget: str = "quick"
     data_root: Path = Path("data")
-    scratch: Path = Path(gettempdir())
+    scratch: Path = field(default_factory=lambda: own_folder(os.getpid()))
     cache: Path | None = None
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("foundry_bench"))
     progress: Progress = no_progress

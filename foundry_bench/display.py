@@ -15,6 +15,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from foundry_bench.border import plain
 from foundry_bench.progress import console
 from foundry_bench.sweep.estimate import Estimate, human_time
 from foundry_bench.sweep.plan import EVALUATE, PROFILE, STUDENT, Cell
@@ -56,11 +57,11 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
 
     def note(self, line: str) -> None:
         """Print a line."""
-        self.console.print(escape(line), soft_wrap=True)
+        self.console.print(escape(plain(line)), soft_wrap=True)
 
     def warn(self, line: str) -> None:
         """Print a line that should be noticed."""
-        self.console.print(f"[yellow]warning:[/yellow] {escape(line)}", soft_wrap=True)
+        self.console.print(f"[yellow]warning:[/yellow] {escape(plain(line))}", soft_wrap=True)
 
     def begin(self, todo: list[Cell], estimate: Estimate, jobs: int) -> None:
         """Show how much there is to do."""
@@ -76,7 +77,7 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
     def started(self, cell: Cell) -> None:
         """Show a running cell below the bar."""
         if not self._bar.disable and cell.id not in self._running:
-            self._running[cell.id] = self._bar.add_task(f"  {escape(cell.title)}", total=None, left="")
+            self._running[cell.id] = self._bar.add_task(f"  {escape(plain(cell.title))}", total=None, left="")
 
     def finished(self, cell: Cell, record: Record) -> None:
         """One line for a finished cell."""
@@ -90,7 +91,7 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
         self._failed += status not in FINISHED
         colour = "green" if status in FINISHED else "red"
         took = "" if seconds is None else f"{seconds:7.1f} s  "
-        line = f"[{colour}]{status:8}[/{colour}]{took}{escape(cell.title)}  {escape(key_result(record))}"
+        line = f"[{colour}]{status:8}[/{colour}]{took}{escape(plain(f'{cell.title}  {key_result(record)}'))}"
         self.console.print(f"{escape(f'[{done:3}/{self._total}]')} {line}", soft_wrap=True)
         left = f"{self._time_left(cell, seconds if status == 'ok' else None)} left"
         failed = f", [red]{self._failed} failed[/red]" if self._failed else ""

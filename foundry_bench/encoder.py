@@ -6,14 +6,28 @@ two it was given.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from foundry_bench.errors import UserError
+from foundry_bench.parameters.types import Bounds, hold
 from foundry_bench.points.patches import Patches
+
+Size = Annotated[int, Bounds(at_least=1, at_most=2**16)]
+"""A number of channels or heads: what lies above is a slip or a forged file."""
+PATCH_POINTS = 2**17
+"""Points that all patches of a cloud may have together: 2,048 patches of 64 points, where objects are cut into 64 of 32."""
+
+NOT_NORMALIZED = (
+    "clouds reach far out of the unit sphere, as in millimetres, and encoders were trained inside it; "
+    "call fb.normalize(points) before tokenize"
+)
 
 
 @dataclass(frozen=True)
@@ -43,26 +57,46 @@ class Tokens:
 class EncoderConfig:
     """Sizes of a point transformer, such as those of ViT-S/64x32 or of the shipped small teacher.
 
-    ``prefix`` is the number of rows that run in front of the patches and belong to no patch (a CLS token).
+    ``prefix`` is the number of rows that run in front of the patches and belong to no patch (a CLS token). Raises UserError
+    for sizes that no encoder has.
     """
 
-    dim: int = 384
-    depth: int = 12
-    heads: int = 6
-    mlp_ratio: float = 4.0
+    dim: Size = 384
+    depth: Annotated[int, Bounds(at_least=1, at_most=1024)] = 12
+    heads: Size = 6
+    mlp_ratio: Annotated[float, Bounds(above=0, at_most=1024)] = 4.0
     qkv_bias: bool = True
-    groups: int = 64
-    group_size: int = 32
-    points: int = 1024
-    tokenizer_widths: tuple[int, ...] = (128, 256, 512)
-    prefix: int = 0
+    groups: Annotated[int, Bounds(at_least=1, at_most=2**12)] = 64
+    group_size: Annotated[int, Bounds(at_least=1, at_most=2**12)] = 32
+    points: Annotated[int, Bounds(at_least=1, at_most=2**20)] = 1024
+    tokenizer_widths: Annotated[tuple[int, ...], Bounds(at_least=1, at_most=2**16)] = (128, 256, 512)
+    prefix: Annotated[int, Bounds(at_least=0, at_most=2**10)] = 0
+
+    def __post_init__(self) -> None:
+        """Hold the sizes to their bounds and to each other."""
+        hold(self, "encoder")
+        if self.dim % self.heads:
+            raise UserError(
+                f"{self.heads} heads do not divide {self.dim} channels; give a number of heads that does"
+            )
+        if int(self.dim * self.mlp_ratio) < 1:
+            raise UserError(
+                f"an mlp_ratio of {self.mlp_ratio} leaves no MLP at {self.dim} channels; raise it"
+            )
+        if self.groups * self.group_size > PATCH_POINTS:
+            raise UserError(
+                f"{self.groups} groups of {self.group_size} points are more than {PATCH_POINTS:,}; lower one of the two"
+            )
+        if len(self.tokenizer_widths) not in (3, 4):
+            raise UserError(
+                f"a tokenizer has 3 widths, or 4 with a reduction, not {len(self.tokenizer_widths)}; mend tokenizer_widths"
+            )
 
     @classmethod
-    def from_dict(cls, values: dict[str, object]) -> EncoderConfig:
-        """Build from a JSON object; unknown keys are ignored so that newer files stay readable."""
+    def from_dict(cls, values: Mapping[str, object]) -> EncoderConfig:
+        """Build from a JSON object; unknown keys are ignored so that newer files stay readable. Raises UserError."""
         known = {f.name for f in fields(cls)}
-        kept = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
-        return cls(**kept)  # type: ignore[arg-type]
+        return cls(**{k: v for k, v in values.items() if k in known})  # type: ignore[arg-type]
 
     @property
     def level_blocks(self) -> tuple[int, int, int]:
@@ -132,10 +166,14 @@ class Encoder(nn.Module, ABC):
     def tokenize(self, points: Tensor) -> Patches:
         """Group clouds ``points`` (B, N, 3) around farthest-point centres; the first centre is point 0.
 
-        Raises :class:`~foundry_bench.errors.UserError` for NaN, empty or too small clouds.
+        Raises :class:`~foundry_bench.errors.UserError` for NaN, empty or too small clouds. Warns, once for a line that calls
+        it, of clouds in another unit than the unit sphere's, such as millimetres.
         """
         from foundry_bench.points import group
+        from foundry_bench.points.transforms import outside_unit_sphere
 
+        if outside_unit_sphere(points):
+            warnings.warn(NOT_NORMALIZED, stacklevel=2)
         return group(points, self.config.groups, self.config.group_size)
 
     @abstractmethod

@@ -41,8 +41,11 @@ class Method(ABC):
     abstract: ClassVar[str] = ""
     """What it does in a line of at most 100 characters, without a full stop: its row in ``foundry-bench list methods``."""
     version: ClassVar[str] = "1"
+    """Changes with what a student of the same parameters computes: a saved student of another version is refused."""
     variants: ClassVar[tuple[str, ...]] = (FMD,)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    also: ClassVar[tuple[dict[str, Any], ...]] = ()
+    """Parameters of further rows that the bare name stands for, one each, beside those of ``grid``."""
     inference: ClassVar[tuple[str, ...]] = ()
     stacked_on: ClassVar[tuple[str, ...]] = ()
     """Methods whose trained students ``--methods all`` also puts this one on, as ``foundry+int8``."""

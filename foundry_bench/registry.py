@@ -7,22 +7,40 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from foundry_bench.border import StrangerError, guarded, one_line, said
 from foundry_bench.errors import UserError, unknown
 
-if TYPE_CHECKING:
-    pass
-
 KINDS = ("methods", "tasks", "teachers", "datasets", "engines", "trackers")
+GROUP = "foundry_bench."
+"""What the groups of all kinds begin with."""
+OWN = "foundry-bench"
+"""The distribution of the built-in ones, whose errors are this package's."""
+MEND = "reinstall or uninstall it"
+"""What a user can do about a plugin that cannot be imported."""
+AUTHORS = "tell its authors, or uninstall it"
+"""What a user can do about a plugin that fails."""
+
+
+class Installed(NamedTuple):
+    """Entry points of all kinds, and distribution -> why its entry points cannot be read."""
+
+    entries: tuple[EntryPoint, ...]
+    damaged: dict[str, str]
 
 
 def entries(kind: str) -> dict[str, EntryPoint]:
     """Name -> entry point of one kind, sorted by name. Raises UserError when two distributions claim one name."""
     found: dict[str, EntryPoint] = {}
-    for entry in _installed(f"foundry_bench.{kind}", _places()):
+    for entry in _installed(_places()).entries:
+        if entry.group != f"{GROUP}{kind}":
+            continue
         other = found.get(entry.name)
         if other is not None and other.value != entry.value:
             raise UserError(
@@ -33,6 +51,14 @@ def entries(kind: str) -> dict[str, EntryPoint]:
     return dict(sorted(found.items()))
 
 
+def damaged() -> list[str]:
+    """A line for each distribution that has plugins and whose entry points cannot be read; none of them is registered."""
+    return [
+        f"the entry points of {name} cannot be read ({reason}); reinstall or uninstall it"
+        for name, reason in _installed(_places()).damaged.items()
+    ]
+
+
 def _places() -> tuple[tuple[str, int], ...]:
     """The folders that may hold distributions, and when they last changed."""
     return tuple(
@@ -40,39 +66,115 @@ def _places() -> tuple[tuple[str, int], ...]:
     )
 
 
-@lru_cache(maxsize=len(KINDS))
-def _installed(group: str, places: tuple[tuple[str, int], ...]) -> EntryPoints:
-    """Entry points of one group; the files of all distributions are read again only when something was installed since."""
-    return entry_points(group=group)
+@lru_cache(maxsize=1)
+def _installed(places: tuple[tuple[str, int], ...]) -> Installed:
+    """What all distributions register; their files are read again only when something was installed since.
+
+    Of two releases of one distribution the first on the path counts.
+    """
+    found: dict[str, list[EntryPoint]] = {}
+    broken: dict[str, str] = {}
+    for dist in distributions():
+        try:
+            if GROUP in (dist.read_text("entry_points.txt") or "") and (name := _name(dist)) not in found:
+                found[name] = [entry for entry in dist.entry_points if entry.group.startswith(GROUP)]
+        except UnicodeDecodeError as error:
+            if GROUP.encode() in error.object:
+                broken.setdefault(_name(dist), said(error))
+        except Exception as error:  # whatever the parser raises
+            broken.setdefault(_name(dist), said(error))
+    return Installed(tuple(entry for several in found.values() for entry in several), broken)
+
+
+@lru_cache(maxsize=256)
+def _name(dist: Distribution) -> str:
+    """The name of a distribution; that of its folder where its metadata cannot be read."""
+    folder = getattr(dist, "_path", None)
+    try:
+        name = dist.metadata["Name"]
+    except Exception:
+        name = None
+    return one_line(str(name or Path(str(folder or "unnamed")).name.partition("-")[0]))
 
 
 def distribution(entry: EntryPoint) -> str:
     """The distribution that an entry point came from."""
-    return entry.dist.name if entry.dist is not None else "an unnamed distribution"
+    return _name(entry.dist) if entry.dist is not None else "an unnamed distribution"
 
 
 def check_known(kind: str, name: str) -> EntryPoint:
     """The entry point of one name, not imported. Raises UserError for a name that nobody registered; the nearest is offered."""
     known = entries(kind)
     if name not in known:
-        raise unknown(kind.rstrip("s"), name, known)
+        lost = "".join(f"; {line}" for line in damaged())
+        raise UserError(f"{unknown(kind.rstrip('s'), name, known)}{lost}")
     return known[name]
 
 
-def load(kind: str, name: str) -> Any:
-    """Import and return one entry. Raises UserError for an unknown name (nearest offered) or a broken plugin."""
+def load(kind: str, name: str, contract: type | None = None) -> Any:
+    """Import and return one entry, which is a subclass of ``contract`` where one is given, and else can be called.
+
+    Raises UserError for an unknown name (nearest offered), a broken plugin, or another object.
+    """
     entry = check_known(kind, name)
-    try:
-        return entry.load()
-    except UserError:
-        raise
-    except Exception as error:  # whatever a third-party module raises at import
-        raise UserError(broken(kind, entry, f"{type(error).__name__}: {error}")) from error
+    with guarded(_cannot_be_imported(kind, entry), MEND):
+        found = entry.load()
+        fits = callable(found) if contract is None else _is_subclass(found, contract)
+    if not fits:
+        wanted = (
+            "can be called"
+            if contract is None
+            else f"is a subclass of {contract.__module__}.{contract.__name__}"
+        )
+        raise StrangerError(
+            f"{_called(kind, entry)}, {entry.value}, is no class or function that {wanted}; {MEND}"
+        )
+    return found
+
+
+def _is_subclass(found: Any, contract: type) -> bool:
+    return isinstance(found, type) and issubclass(found, contract)
+
+
+def guard(kind: str, name: str, failure: str) -> AbstractContextManager[None]:
+    """The border around calls of a plugin: what it raises becomes ``KIND 'NAME' of DISTRIBUTION FAILURE (...)``.
+
+    A built-in one, and an object that nobody registered, raises what it raises.
+    """
+    entry = entries(kind).get(name)
+    if entry is None or distribution(entry) == OWN:
+        return nullcontext()
+    return guarded(f"{_called(kind, entry)} {failure}", AUTHORS)
+
+
+def blamed(modules: Iterable[str]) -> str | None:
+    """The plugin that the innermost of ``modules`` belongs to which is a plugin's, such as ``task 'odd' of stranger``; None
+    where all are of this package and of libraries. ``modules`` are those of an error's frames, innermost first."""
+    strangers: dict[str, str] = {}
+    for entry in _installed(_places()).entries:
+        if distribution(entry) != OWN:
+            strangers.setdefault(_package(entry.value), _called(entry.group.removeprefix(GROUP), entry))
+    return next((strangers[name] for name in map(_package, modules) if name in strangers), None)
+
+
+def _package(module: str) -> str:
+    """The outermost package of a module or of an entry point's value."""
+    return module.partition(":")[0].strip().partition(".")[0]
+
+
+def called(kind: str, name: str) -> str:
+    """A registered plugin as messages name it: ``task 'odd' of stranger``. Raises UserError for an unknown name."""
+    return _called(kind, check_known(kind, name))
+
+
+def _called(kind: str, entry: EntryPoint) -> str:
+    return f"{kind.rstrip('s')} {entry.name!r} of {distribution(entry)}"
+
+
+def _cannot_be_imported(kind: str, entry: EntryPoint) -> str:
+    return f"{_called(kind, entry)} cannot be imported"
 
 
 def broken(kind: str, entry: EntryPoint, reason: str) -> str:
     """What to say of an entry that cannot be imported."""
-    return (
-        f"{kind.rstrip('s')} {entry.name!r} of {distribution(entry)} cannot be imported ({reason}); "
-        "reinstall or uninstall it"
-    )
+    return f"{_cannot_be_imported(kind, entry)} ({reason}); {MEND}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from foundry_bench.border import StrangerError, expected
 from foundry_bench.errors import UserError, unknown
 from foundry_bench.parameters.named import (
     Part,
@@ -19,12 +20,15 @@ from foundry_bench.parameters.named import (
 )
 from foundry_bench.parameters.text import keyed, read_text, split
 from foundry_bench.parameters.types import known
-from foundry_bench.registry import entries, load
+from foundry_bench.registry import called, entries, guard, load
 from foundry_bench.variants import VARIANTS
 
 if TYPE_CHECKING:
     from foundry_bench.method import Method
     from foundry_bench.task import Task
+
+UNUSABLE = "cannot be used"
+"""What is said of a plugin that raises when it is given its parameters."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +111,26 @@ def expand(selector: Selector, *, use_grid: bool = True) -> list[tuple[Method, s
     alone = len(selector.parts) == 1
     choices = [_instances(part, use_grid and alone) for part in selector.parts]
     methods = choices[0] if alone else [Stack(parts) for parts in itertools.product(*choices)]
-    declared = methods[0].variants
+    declared = _variants(methods[0], selector.parts[0].name)
     if selector.variant is not None and selector.variant not in declared:
-        raise unknown(f"variant of {selector.name}", selector.variant, declared)
+        raise UserError(
+            f"{selector.name} has no variant {selector.variant}; it has {', '.join(declared)}, as in "
+            f"{selector.name}+{declared[0]}"
+        )
     variants = (selector.variant,) if selector.variant else declared
     return [(method, variant) for method in methods for variant in variants]
+
+
+def _variants(method: Method, name: str) -> tuple[str, ...]:
+    """The variants that a method declares. Raises UserError where they are none."""
+    with guard("methods", name, UNUSABLE):
+        declared = expected(method.variants, tuple, f"variants of {called('methods', name)}")
+        known_ones = bool(declared) and set(declared) <= set(VARIANTS)
+    if not known_ones:
+        raise StrangerError(
+            f"{called('methods', name)} has the variants {declared!r}; they are among {', '.join(VARIANTS)}"
+        )
+    return declared
 
 
 def check_names(selector: Selector) -> None:
@@ -137,9 +156,31 @@ def expand_task(text: str) -> list[tuple[Task, str | None]]:
     if not 1 <= len(pieces) <= 2:
         raise UserError(f"cannot read task {text!r}; write it as name[param=value]:dataset")
     part = parse_part(pieces[0])
-    cls = load("tasks", part.name)
     place = pieces[1] if len(pieces) == 2 else None
-    return [(task, place) for task in _product(cls, part.name, part.values)]
+    return [(task, place) for task in _product(task_class(part.name), "tasks", part.name, part.values)]
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of a registered method. Raises UserError, also for one that calls itself otherwise."""
+    from foundry_bench.method import Method
+
+    return _named("methods", name, Method)
+
+
+def task_class(name: str) -> type[Task]:
+    """The class of a registered task. Raises UserError, also for one that calls itself otherwise."""
+    from foundry_bench.task import Task
+
+    return _named("tasks", name, Task)
+
+
+def _named(kind: str, name: str, contract: type) -> Any:
+    """A class by the name that records have of it, and by which it is found again."""
+    cls = load(kind, name, contract)
+    own = getattr(cls, "name", None)
+    if own != name:
+        raise StrangerError(f"{called(kind, name)} calls itself {own!r}; both names have to be the same")
+    return cls
 
 
 def shown_fields(plugin: Any) -> dict[str, Any]:
@@ -148,25 +189,31 @@ def shown_fields(plugin: Any) -> dict[str, Any]:
     return {name: value for name, (value, default) in values.items() if value != default}
 
 
-def _product(cls: Any, name: str, values: dict[str, tuple[Any, ...]]) -> list[Any]:
+def _product(cls: Any, kind: str, name: str, values: dict[str, tuple[Any, ...]]) -> list[Any]:
     chosen = itertools.product(*values.values())
-    return [build(cls, name, dict(zip(values, one, strict=True))) for one in chosen]
+    with guard(kind, name, UNUSABLE):
+        return [build(cls, name, dict(zip(values, one, strict=True))) for one in chosen]
 
 
 def _instances(part: Part, use_grid: bool) -> list[Method]:
-    cls = load("methods", part.name)
-    grid = {k: v for k, v in cls.grid.items() if k not in part.values} if use_grid else {}
-    grid.update(part.values)
-    return _product(cls, part.name, grid)
+    cls = method_class(part.name)
+    with guard("methods", part.name, UNUSABLE):
+        grid = {k: tuple(v) for k, v in cls.grid.items() if k not in part.values} if use_grid else {}
+        also = tuple(dict(row) for row in cls.also) if use_grid and not part.values else ()
+    rows = _product(cls, "methods", part.name, grid | part.values)
+    return [*rows, *(build(cls, part.name, row) for row in also)]
 
 
-def instance(kind: str, text: str, **common: Any) -> Any:
-    """An engine or tracker from its selector, such as ``ray[address=10.0.0.1:6379]``; ``common`` are values all of a kind get.
+def instance(kind: str, text: str, contract: type, **common: Any) -> Any:
+    """An engine or tracker, a subclass of ``contract``, from its selector, such as ``ray[address=10.0.0.1:6379]``; ``common``
+    are values all of a kind get.
 
     Raises UserError for an unknown name, parameter or value, or a parameter with several values.
     """
     part = parse_part(text)
-    return build_one(load(kind, part.name), part, **common)
+    cls = load(kind, part.name, contract)
+    with guard(kind, part.name, UNUSABLE):
+        return build_one(cls, part, **common)
 
 
 def build_method(name: str, params: dict[str, Any]) -> Method:
@@ -178,9 +225,15 @@ def build_method(name: str, params: dict[str, Any]) -> Method:
     own = {k: tuple(v) if isinstance(v, list) else v for k, v in params.items()}
     first, *others = name.split("+")
     if not others:
-        return build(load("methods", name), name, own)
-    parts = [build(load("methods", first), first, {k: v for k, v in own.items() if "." not in k})]
+        return _method(name, own)
+    parts = [_method(first, {k: v for k, v in own.items() if "." not in k})]
     for other in others:
         values = {k.removeprefix(f"{other}."): v for k, v in own.items() if k.startswith(f"{other}.")}
-        parts.append(build(load("methods", other), other, values))
+        parts.append(_method(other, values))
     return Stack(tuple(parts))
+
+
+def _method(name: str, values: dict[str, Any]) -> Method:
+    cls = method_class(name)
+    with guard("methods", name, UNUSABLE):
+        return build(cls, name, values)

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from foundry_bench.border import message_of
+
 CACHE_VARIABLE = "FOUNDRY_BENCH_CACHE"
 """Environment variable that names the folder for what can be made again."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -81,7 +83,7 @@ def disk_is_full(error: BaseException) -> bool:
     message."""
     seen: BaseException | None = error
     while seen is not None:
-        text = str(seen)
+        text = message_of(seen)
         if isinstance(seen, OSError) and seen.errno in FULL:
             return True
         if "No space left on device" in text or "Disk quota exceeded" in text:

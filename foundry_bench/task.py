@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy import stats
 
+from foundry_bench.border import expected
 from foundry_bench.errors import UserError
 from foundry_bench.parameters.types import hold
 from foundry_bench.variants import CLUSTERS, EPISODES, FOLDS
@@ -147,6 +148,14 @@ class Task(ABC):
     def protocol(self) -> dict[str, Any]:
         """The protocol's parameters, JSON-able; part of the cell's identity."""
         return asdict(self)
+
+
+def scores_of(task: str, found: Any) -> Scores:
+    """What :meth:`Task.evaluate` gave back, held to its contract. Raises UserError for anything else."""
+    scores = expected(found, Scores, f"what task {task!r} gives back")
+    for score in expected(scores.values, tuple, f"what task {task!r} gives back as values"):
+        expected(score, Score, f"a score of task {task!r}")
+    return scores
 
 
 def check_needs(task: str, needs: tuple[str, ...], data: str, dataset: PointCloudDataset) -> None:

@@ -202,8 +202,8 @@ class DynamicViT(Method):
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"rho": (0.4,)}
 
     rho: Annotated[float, Bounds(above=0, at_most=1)] = 0.4
-    ratio_weight: Annotated[float, Bounds(at_least=0)] = 2.0
-    tau: Annotated[float, Bounds(above=0)] = 1.0
+    ratio_weight: Annotated[float, Bounds(at_least=0, at_most=1e6)] = 2.0
+    tau: Annotated[float, Bounds(at_least=1e-3, at_most=1e3)] = 1.0
     upsample: bool = True
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:

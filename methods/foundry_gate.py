@@ -39,7 +39,7 @@ def pack(keep: Tensor) -> tuple[Tensor, Tensor]:
     ``keep`` (B, N) is boolean. Work after packing is proportional to M, so a cloud that keeps little costs little.
     """
     index = keep.int().argsort(dim=1, descending=True, stable=True)
-    longest = int(keep.sum(dim=1).max())
+    longest = int(keep.sum(dim=1).max()) if len(keep) else keep.shape[1]
     index = index[:, :longest]
     return index, keep.gather(1, index)
 
@@ -50,7 +50,10 @@ class FoundryGateStudent(FoundryStudent):
     data_dependent = True
 
     def __init__(self, teacher: PointTransformer, method: FoundryGate) -> None:
-        super().__init__(teacher, Foundry(method.supertokens, tau=method.tau))
+        skip = not method.published
+        super().__init__(
+            teacher, Foundry(method.supertokens, tau=method.tau, assignment="hard", cau_skip=skip)
+        )
         self.gate = nn.Linear(self.config.dim, 1)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
@@ -100,9 +103,12 @@ class FoundryGateStudent(FoundryStudent):
 @dataclass(frozen=True)
 class FoundryGate(Method):
     """``r``: a token runs by itself if its gate probability is at least r; ``auto`` lets the gate decide (0.5).
-    ``weight`` and ``target``: strength of the gate's regulariser and the mean probability it pulls to."""
+    ``published``: the CAU without the skip that all reducers get here, as in the paper. The assignment is hard either way: a
+    SuperToken without tokens costs nothing, where soft ones would cost more beside kept tokens than they save. ``weight``
+    and ``target``: strength of the gate's regulariser and the mean probability it pulls to."""
 
     name: ClassVar[str] = "foundry-gate"
+    version: ClassVar[str] = "2"
     family: ClassVar[Family] = "foundry"
     paper: ClassVar[Paper] = Paper("Foundry: Distilling 3D Foundation Models for the Edge", "2511.20721")
     abstract: ClassVar[str] = "a gate lets tokens through by themselves; its threshold is chosen at inference"
@@ -110,11 +116,15 @@ class FoundryGate(Method):
     inference: ClassVar[tuple[str, ...]] = ("r",)
 
     r: Annotated[float, Bounds(at_least=0)] | Literal["auto"] = "auto"
-    supertokens: Annotated[int, Bounds(at_least=1)] = 16
-    tau: Annotated[float, Bounds(above=0)] = 1.0
-    sharpness: Annotated[float, Bounds(at_least=0)] = 20.0
-    weight: Annotated[float, Bounds(at_least=0)] = 1.0
+    supertokens: Annotated[int, Bounds(at_least=1, at_most=1024)] = 16
+    published: bool = False
+    tau: Annotated[float, Bounds(at_least=1e-3, at_most=1e3)] = 1.0
+    sharpness: Annotated[float, Bounds(at_least=0, at_most=1e3)] = 20.0
+    weight: Annotated[float, Bounds(at_least=0, at_most=1e6)] = 1.0
     target: Annotated[float, Bounds(at_least=0, at_most=1)] = 0.25
+
+    def classes(self) -> tuple[type, ...]:
+        return (type(self), Foundry)
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)

@@ -131,7 +131,7 @@ class GitMergeStudent(FoldingStudent):
         r = int(x.shape[1] * strength)
         if r == 0:
             return None
-        stride = bin_stride(strength)
+        stride = min(bin_stride(strength), int(x.shape[1]))  # one bin has them all
         to, count = bin_match(x, stride, r, [offsets(len(self.blocks), stride)[index]])
         return partial(merge_rows, index=to, count=count), partial(take, index=to)
 

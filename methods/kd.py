@@ -20,6 +20,7 @@ from foundry_bench.authoring import (
     PointTransformer,
     Tokens,
     TokenStudent,
+    UserError,
     require_transformer,
 )
 
@@ -82,7 +83,9 @@ def small_transformer(teacher: PointTransformer, depth: int, width: float) -> Sh
     if width < 1:
         return NarrowStudent(teacher, depth, width)
     if depth > len(teacher.blocks):
-        raise ValueError(f"depth must be <= the teacher's {len(teacher.blocks)}, got {depth}")
+        raise UserError(
+            f"depth={depth} is more than the teacher's {len(teacher.blocks)} blocks; give no more, or a width below 1"
+        )
     return ShallowStudent(teacher, spaced(len(teacher.blocks), depth))
 
 
@@ -101,13 +104,8 @@ class FeatureKD(Method):
     )
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"depth": (1, 3), "width": (1.0, 0.5)}
 
-    depth: Annotated[int, Bounds(at_least=1)] = 2
+    depth: Annotated[int, Bounds(at_least=1, at_most=64)] = 2
     width: Annotated[float, Bounds(above=0, at_most=1)] = 1.0
-
-    def __post_init__(self) -> None:
-        if self.depth < 1 or not 0 < self.width <= 1:
-            raise ValueError(f"depth must be >= 1 and width in (0, 1], got {self.depth} and {self.width}")
-        super().__post_init__()
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         return small_transformer(require_transformer(teacher, self.name), self.depth, self.width)

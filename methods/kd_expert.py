@@ -38,9 +38,9 @@ class ExpertKD(Expert):
     variants: ClassVar[tuple[str, ...]] = (EXPERT,)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"depth": (2,)}
 
-    tau: Annotated[float, Bounds(above=0)] = 4.0
+    tau: Annotated[float, Bounds(at_least=1e-3, at_most=1e3)] = 4.0
     alpha: Annotated[float, Bounds(at_least=0, at_most=1)] = 0.9
-    depth: Annotated[int, Bounds(at_least=1)] = 2
+    depth: Annotated[int, Bounds(at_least=1, at_most=64)] = 2
     width: Annotated[float, Bounds(above=0, at_most=1)] = 1.0
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:

@@ -15,7 +15,7 @@ from foundry_bench.methods.kd_expert import ExpertKD
 
 @dataclass(frozen=True)
 class LogitKD(ExpertKD):
-    """Parameters as in ``kd-expert``; there are no labels for ``alpha`` < 1 to weigh."""
+    """Parameters as in ``kd-expert``, which is the one to use for ``alpha`` < 1: there are no labels here for it to weigh."""
 
     name: ClassVar[str] = "kd-logit"
     family: ClassVar[Family] = "distil"
@@ -25,9 +25,4 @@ class LogitKD(ExpertKD):
     )
     labelled: ClassVar[bool] = False
 
-    alpha: Annotated[float, Bounds(at_least=0, at_most=1)] = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.alpha < 1:
-            raise ValueError(f"kd-logit has no labels, so alpha must be 1, got {self.alpha}; use kd-expert")
+    alpha: Annotated[float, Bounds(at_least=1, at_most=1)] = 1.0

@@ -127,7 +127,7 @@ class KMeans(Method):
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"clusters": (9, 27)}
 
     clusters: Annotated[int, Bounds(at_least=1)] = 16
-    iterations: Annotated[int, Bounds(at_least=0)] = 10
+    iterations: Annotated[int, Bounds(at_least=0, at_most=1000)] = 10
     upsample: bool = True
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:

@@ -87,7 +87,8 @@ def calibrate(merger: PM, tokens: Tensor, seed: int) -> None:
     bias = mean - weight * unit.mean(dim=0)
     normed = F.layer_norm(tokens, shape, weight, bias)
     standard = F.normalize((normed.flatten(0, 1) - mean) / std, dim=-1)
-    fitted = KMeans(len(merger.queries), n_init=1, random_state=seed).fit(standard.double().cpu().numpy())
+    count = min(len(merger.queries), len(flat))  # those that no token is left for stay random
+    fitted = KMeans(count, n_init=1, random_state=seed).fit(standard.double().cpu().numpy())
     centers = F.normalize(torch.from_numpy(fitted.cluster_centers_).to(flat), dim=-1) / std
     share = tokens.shape[1] / len(centers)
     low, high = 1e-2, 1e3
@@ -98,7 +99,7 @@ def calibrate(merger: PM, tokens: Tensor, seed: int) -> None:
         low, high = (sharpness, high) if read > share else (low, sharpness)
     merger.norm.weight.copy_(weight)
     merger.norm.bias.copy_(bias)
-    merger.queries.copy_(sharpness * centers)
+    merger.queries[:count].copy_(sharpness * centers)
 
 
 def sample_tokens_after(
@@ -148,7 +149,7 @@ class PatchMerger(Method):
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"tokens": (8,), "after": (-1, 1)}
 
-    tokens: Annotated[int, Bounds(at_least=1)] = 8
+    tokens: Annotated[int, Bounds(at_least=1, at_most=1024)] = 8
     after: Annotated[int, Bounds(at_least=-1)] = -1
     upsample: bool = True
 

@@ -70,6 +70,7 @@ class RandomDrop(Method):
     instead of a copy of the nearest."""
 
     name: ClassVar[str] = "random-drop"
+    version: ClassVar[str] = "2"
     family: ClassVar[Family] = "drop"
     paper: ClassVar[Paper] = Paper(
         "PatchDropout: Economizing Vision Transformers Using Patch Dropout", "2208.07220"

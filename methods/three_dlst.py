@@ -1,8 +1,9 @@
 """3DLST (arXiv 2405.15826), our re-implementation: its code is not public and its text was not read beyond the abstract.
 
 Learnable supertokens (DSO), an encoder on them and upsampling by cross-attention (CAU) are what Foundry took over from it; so
-the operators here are Foundry's, with the soft assignment of a plain cross-attention. What is 3DLST's own is the training: for
-one task, by that task's labels alone, without a teacher. The encoder starts from the teacher's blocks as everybody's does.
+the operators here are those of Foundry's default form, with the soft assignment of a plain cross-attention. What is 3DLST's
+own is the training: for one task, by that task's labels alone, without a teacher; distilled from one it would be Foundry.
+The encoder starts from the teacher's blocks as everybody's does.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from torch import Tensor
 
 from foundry_bench.authoring import (
     EXPERT,
-    FMD,
-    OFF_THE_SHELF,
     Bounds,
     Context,
     Encoder,
@@ -31,27 +30,30 @@ from foundry_bench.methods.foundry import Foundry, FoundryStudent, sample_tokens
 
 @dataclass(frozen=True)
 class ThreeDLST(Expert):
-    """``supertokens``: s. ``task`` and ``dataset``: what the variant ``expert``, 3DLST as published, is trained for. ``fmd`` is
-    the same student distilled as everybody's. Off the shelf the supertokens are k-means centres of the teacher's tokens,
-    ``sharpness`` times more peaked than their cosine, and patches copy their mixture of supertokens."""
+    """``supertokens``: s. ``task`` and ``dataset``: what it is trained for. Supertokens start as k-means centres of the
+    teacher's tokens, ``sharpness`` times more peaked than their cosine. There is no ``fmd``: distilled, it would be
+    ``foundry``."""
 
     name: ClassVar[str] = "3dlst"
+    version: ClassVar[str] = "2"
     family: ClassVar[Family] = "foundry"
     paper: ClassVar[Paper] = Paper(
         "3D Learnable Supertoken Transformer for LiDAR Point Cloud Scene Segmentation", "2405.15826"
     )
     abstract: ClassVar[str] = "our re-implementation of learnable supertokens trained by labels alone"
-    variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD, EXPERT)
+    variants: ClassVar[tuple[str, ...]] = (EXPERT,)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (9,)}
 
-    supertokens: Annotated[int, Bounds(at_least=1)] = 16
-    tau: Annotated[float, Bounds(above=0)] = 1.0
-    sharpness: Annotated[float, Bounds(at_least=0)] = 20.0
+    supertokens: Annotated[int, Bounds(at_least=1, at_most=1024)] = 16
+    tau: Annotated[float, Bounds(at_least=1e-3, at_most=1e3)] = 1.0
+    sharpness: Annotated[float, Bounds(at_least=0, at_most=1e3)] = 20.0
+
+    def classes(self) -> tuple[type, ...]:
+        return (type(self), Foundry)
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
-        foundry = Foundry(self.supertokens, tau=self.tau, assignment="soft")
-        student = FoundryStudent(source, foundry, upsample=ctx.trains)
+        student = FoundryStudent(source, Foundry(self.supertokens, tau=self.tau))
         seed_supertokens(student.dso, sample_tokens(source, data), self.sharpness, ctx.seed)
         return student
 

@@ -25,6 +25,7 @@ from foundry_bench.authoring import (
     PointTransformer,
     Tokens,
     TokenStudent,
+    UserError,
     require_transformer,
 )
 
@@ -69,5 +70,7 @@ class Truncate(Method):
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
         if self.blocks > len(source.blocks):
-            raise ValueError(f"blocks must be <= the teacher's {len(source.blocks)}, got {self.blocks}")
+            raise UserError(
+                f"blocks={self.blocks} is more than the teacher's {len(source.blocks)}; give no more"
+            )
         return TruncatedStudent(source, self.blocks, self.upsample and ctx.trains)

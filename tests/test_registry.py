@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, EntryPoints
+from importlib.metadata import EntryPoint
 
 import pytest
 
@@ -13,7 +13,7 @@ from foundry_bench.errors import UserError
 def test_two_plugins_with_one_name_and_a_broken_one(monkeypatch: pytest.MonkeyPatch) -> None:
     group = "foundry_bench.methods"
     points = [EntryPoint("twin", "a:A", group), EntryPoint("twin", "b:B", group)]
-    monkeypatch.setattr(registry, "_installed", lambda group, places: EntryPoints(points))
+    monkeypatch.setattr(registry, "_installed", lambda places: registry.Installed(tuple(points), {}))
     with pytest.raises(UserError, match="two plugins are called 'twin'"):
         registry.entries("methods")
     points = [EntryPoint("broken", "no_such_module:A", group)]

@@ -5,15 +5,22 @@ click.
 from __future__ import annotations
 
 import difflib
+import io
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 import click
 
 from foundry_bench import __version__
+from foundry_bench.cli.last_resort import last_resort, told
 from foundry_bench.errors import UserError
 
+MISTAKE, INTERRUPTED = 2, 130
+"""Exit codes."""
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run:run", "Compare methods on tasks; run again to complete or widen a sweep."),
     "list": ("listing:list_names", "List methods, tasks, teachers, data sets and engines."),
@@ -71,27 +78,52 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0, 1 (failed cells), 2 (a mistake the user can mend), 130
-    (interrupted).
+    """Run the command line and exit: 0, 1 (failed cells), 2 (a mistake the user can mend), 70 (an error of this package),
+    130 (interrupted).
     """
+    _encode_anything()
+    try:
+        code = _run(arguments)
+    except KeyboardInterrupt:  # a second one, on the way out
+        code = INTERRUPTED
+    except BaseException as error:  # whatever escapes: a person gets one line in any case
+        code = last_resort(error)
+    if arguments is None:  # this process is ours: a second Ctrl-C finds nothing left to say
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(code))
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """The exit code of a command."""
     try:
         code = cli.main(arguments, prog_name="foundry-bench", standalone_mode=False)
+        sys.stdout.flush()
     except UserError as error:
-        code = _fail(str(error))
+        return told(str(error), MISTAKE)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
-        code = 0
+        return 0
     except click.ClickException as error:
-        code = _fail(error.format_message())
+        return told(error.format_message(), MISTAKE)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
-        code = 130
+        return INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has gone
-        sys.stderr.close()
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        _write_nowhere()
+        return 0
+    return code if isinstance(code, int) else 0
 
 
-def _fail(message: str) -> int:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
-    return 2
+def _encode_anything() -> None:
+    """What a terminal cannot encode is written as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _write_nowhere() -> None:
+    """Let the interpreter write what is still to be written to nobody, so that its end is quiet."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            os.dup2(nowhere, stream.fileno())

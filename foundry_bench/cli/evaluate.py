@@ -9,7 +9,7 @@ import click
 from foundry_bench import selectors
 from foundry_bench.cli.options import data_root_option, student_of, teacher_option
 from foundry_bench.progress import working_context
-from foundry_bench.task import check_needs
+from foundry_bench.task import check_needs, scores_of
 
 
 @click.command()
@@ -45,7 +45,7 @@ def evaluate(student: str, task: str, dataset: str | None, budget: str, data_roo
             for name in map(resolved, names):
                 data = load_dataset(name, Path(data_root), ctx.progress)
                 check_needs(protocol.name, protocol.needs, name, data)
-                for score in protocol.evaluate(encoder, data, ctx).values:
+                for score in scores_of(protocol.name, protocol.evaluate(encoder, data, ctx)).values:
                     spread = "" if score.ci_low is None else f"  [{score.ci_low:.4f}, {score.ci_high:.4f}]"
                     click.echo(f"{label}:{name}:{score.metric}  {score.value:.4f}{spread}  n={score.n}")
     return 0

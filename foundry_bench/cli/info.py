@@ -12,9 +12,11 @@ from typing import Any
 import click
 
 from foundry_bench import registry
+from foundry_bench.border import plain
 from foundry_bench.errors import UserError, unknown
-from foundry_bench.teachers.checkpoints.names import split_name
-from foundry_bench.teachers.weights import read_card, teacher_folder
+from foundry_bench.teachers.cards import read_card
+from foundry_bench.teachers.checkpoints.names import exists, split_name
+from foundry_bench.teachers.weights import FIX, teacher_folder
 
 
 @click.command()
@@ -33,15 +35,18 @@ def info(name: str, context: bool) -> int:
     foundry-bench info 'point_jepa.ckpt?branch=ema' --context
     """
     found = [kind for kind in registry.KINDS if name in registry.entries(kind)]
-    if not found and not Path(split_name(name)[0]).exists():
+    if not found and not exists(Path(split_name(name)[0])):
         raise unknown("name", name, [n for kind in registry.KINDS for n in registry.entries(kind)])
     if context and found and "teachers" not in found:
         raise UserError(f"{name} is none of teachers; --context measures a teacher, a file or a folder")
     for kind in found:
         entry = registry.entries(kind)[name]
-        click.echo(f"{name} ({kind.rstrip('s')}) from {registry.distribution(entry)}, {entry.value}\n")
-        for line in describe(registry.load(kind, name)):
-            click.echo(line)
+        plugin = registry.load(kind, name)
+        with registry.guard(kind, name, "cannot be described"):
+            lines = list(describe(plugin))
+        origin = f"{name} ({kind.rstrip('s')}) from {registry.distribution(entry)}, {entry.value}"
+        for line in [origin, "", *lines]:
+            click.echo("\n".join(map(plain, line.splitlines())))
     if not found or "teachers" in found:
         for line in describe_weights(name, context):
             click.echo(line)
@@ -51,7 +56,7 @@ def info(name: str, context: bool) -> int:
 def describe_weights(name: str, context: bool) -> Iterator[str]:
     """What the card beside an encoder's weights says of it, with its context index measured now where ``context`` is set."""
     path = teacher_folder(name)
-    card = read_card(path) if path.is_dir() else {}
+    card = read_card(path, FIX) if path.is_dir() else {}
     made = {"command": card.get("command"), "method": card.get("method"), "variant": card.get("variant")}
     yield f"  weights: {path}"
     for label, value in {**made, "sizes": card.get("encoder")}.items():
@@ -59,7 +64,7 @@ def describe_weights(name: str, context: bool) -> Iterator[str]:
             yield f"  {label}: {_text(value)}"
     if context:
         yield _context_line({**_measure(name, path, card), "command": None})
-    elif card.get("context"):
+    elif isinstance(card.get("context"), dict):
         yield _context_line(card["context"])
     else:
         yield f"  context index: not measured; foundry-bench info {shlex.quote(name)} --context"
@@ -78,11 +83,14 @@ def _measure(name: str, path: Path, card: dict[str, Any]) -> dict[str, Any]:
 
 def _context_line(known: dict[str, Any]) -> str:
     if known.get("index") is None:
-        return f"  context index: {known.get('reason', 'unknown')}"
-    halves = f"query mean {known['query_mean']:.3f}, self kept {known['self_kept']:.3f}"
-    how = f"measured by: {known['command']}" if known["command"] else "measured now"
-    rank = f"effective rank {known['effective_rank']:.1f} of {known['dim']}"
-    return f"  context index: {known['index']:.3f} ({halves}), {rank}; {how}"
+        return f"  context index: {_text(known.get('reason', 'unknown'))}"
+    try:
+        halves = f"query mean {known['query_mean']:.3f}, self kept {known['self_kept']:.3f}"
+        how = f"measured by: {_text(known['command'])}" if known["command"] else "measured now"
+        rank = f"effective rank {known['effective_rank']:.1f} of {_text(known['dim'])}"
+        return f"  context index: {known['index']:.3f} ({halves}), {rank}; {how}"
+    except (KeyError, TypeError, ValueError):  # a card that a person wrote
+        return "  context index: not readable in config.json; measure it again with --context"
 
 
 def describe(plugin: Any) -> Iterator[str]:
@@ -99,6 +107,7 @@ def describe(plugin: Any) -> Iterator[str]:
         ("version", "version"),
         ("variants", "variants"),
         ("grid", "grid"),
+        ("and the rows", "also"),
         ("inference-time parameters", "inference"),
         ("data sets", "datasets"),
         ("needs", "needs"),
@@ -114,5 +123,6 @@ def describe(plugin: Any) -> Iterator[str]:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return "; ".join(f"{key} = {_text(item)}" for key, item in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        return "; ".join(f"{_text(key)} = {_text(item)}" for key, item in value.items())
+    text = ", ".join(map(_text, value)) if isinstance(value, tuple) else str(value)
+    return text if text.isprintable() else ascii(text)

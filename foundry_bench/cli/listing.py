@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import click
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from foundry_bench import registry
+from foundry_bench.border import one_line, plain
 from foundry_bench.descriptions.description import Description
 from foundry_bench.descriptions.known import described_kinds
 from foundry_bench.errors import unknown
@@ -42,6 +43,8 @@ def list_names(kind: str | None, markdown: bool) -> int:
             click.echo("\n".join(markdown_table(name, descriptions)))
         else:
             console().print(_table(name, descriptions))
+    for line in registry.damaged():
+        click.echo(f"warning: {one_line(line)}", err=True)
     return 0
 
 
@@ -51,8 +54,10 @@ def _table(kind: str, descriptions: dict[str, Description]) -> Table:
         table.add_column(column, overflow="fold")
     entries = registry.entries(kind)
     for name, about in ordered(descriptions).items():
-        what = f"[red]broken:[/red] {escape(about.error)}" if about.error else escape(about.abstract)
-        table.add_row(escape(name), *_extra(kind, about), escape(registry.distribution(entries[name])), what)
+        what = Text("broken: ", "red") if about.error else Text()
+        what.append(plain(about.error or about.abstract), "")
+        known = (name, *_extra(kind, about), registry.distribution(entries[name]))
+        table.add_row(*(Text(plain(text)) for text in known), what)
     return table
 
 
@@ -93,4 +98,4 @@ def markdown_table(kind: str, descriptions: dict[str, Description]) -> Iterator[
 
 def _line(cells: tuple[str, ...]) -> str:
     """One row; a bar inside a cell is not the end of it."""
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(plain(cell).replace("|", "\\|") for cell in cells) + " |"

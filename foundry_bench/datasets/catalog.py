@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from foundry_bench import registry
+from foundry_bench.border import expected
 from foundry_bench.datasets import embedded_reader
 from foundry_bench.datasets.dataset import PointCloudDataset
 from foundry_bench.datasets.generated import GeneratedDataset
@@ -17,6 +18,9 @@ from foundry_bench.parameters.named import build_one, parse_part
 ROOT = Path("data")
 """Where official data sets are looked for when no other folder is named."""
 
+UNREADABLE = "cannot be read"
+"""What is said of a plugin's data set that raises."""
+
 
 def load_dataset(name: str, root: Path = ROOT, progress: Progress = silent) -> PointCloudDataset:
     """A registered data set, official ones from below ``root``, or a folder: prepared by ``data prepare``, or of cloud files.
@@ -26,10 +30,15 @@ def load_dataset(name: str, root: Path = ROOT, progress: Progress = silent) -> P
     """
     if is_folder(name):
         return _load_folder(Path(name), progress)
-    if (rule := generated(name)) is not None:
-        return rule.load()
-    source = registered(name)
-    return source().load(root, progress) if is_official(source) else source()
+    rule = generated(name)
+    source: Any = None if rule is not None else registered(name)
+    bare = bare_name(name)
+    with registry.guard("datasets", bare, UNREADABLE):
+        if rule is not None:
+            found = rule.load()
+        else:
+            found = source().load(root, progress) if is_official(source) else source()
+    return cast(PointCloudDataset, expected(found, PointCloudDataset, f"what data set {bare!r} gives"))
 
 
 def dataset_sha256(name: str, root: Path = ROOT) -> str:
@@ -42,10 +51,16 @@ def dataset_sha256(name: str, root: Path = ROOT) -> str:
         )
     if is_folder(name):
         return load_dataset(name, root).sha256
+    bare = bare_name(name)
     if (rule := generated(name)) is not None:
-        return rule.sha256
-    source = registered(name)
-    return source().sha256(root) if is_official(source) else load_dataset(name, root).sha256
+        with registry.guard("datasets", bare, UNREADABLE):
+            found: Any = rule.sha256
+    elif is_official(source := registered(name)):
+        with registry.guard("datasets", bare, UNREADABLE):
+            found = source().sha256(root)
+    else:
+        found = load_dataset(name, root).sha256
+    return cast(str, expected(found, str, f"the hash of data set {bare!r}"))
 
 
 def resolved(name: str) -> str:
@@ -59,16 +74,22 @@ def generated(name: str) -> GeneratedDataset | None:
 
     Raises UserError for parameters that it does not take, or for any of a data set that takes none.
     """
-    bare = name.partition("[")[0].strip()
+    bare = bare_name(name)
     if bare not in registry.entries("datasets"):
         return None
     source = registry.load("datasets", bare)
     part = parse_part(name)
     if isinstance(source, type) and issubclass(source, GeneratedDataset):
-        return cast(GeneratedDataset, build_one(source, part))
+        with registry.guard("datasets", bare, "cannot be used"):
+            return cast(GeneratedDataset, build_one(source, part))
     if part.values:
         raise UserError(f"the data set {bare} takes no parameters; write {bare} instead of {name}")
     return None
+
+
+def bare_name(name: str) -> str:
+    """``procedural`` of ``procedural[clouds=1000]``."""
+    return name.partition("[")[0].strip()
 
 
 def registered(name: str) -> Any:

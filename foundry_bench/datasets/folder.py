@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from foundry_bench.datasets.cloud_files import READERS, read_cloud
+from foundry_bench.datasets.cloud_files import finite_rows, read_cloud
 from foundry_bench.datasets.dataset import PointCloudDataset
-from foundry_bench.datasets.lazy import LazyClouds, Progress, draw, one_line, silent, unit_sphere
-from foundry_bench.datasets.official.base import Identity, unserialised
+from foundry_bench.datasets.lazy import LazyClouds, Progress, draw, silent, unit_sphere
+from foundry_bench.datasets.listing import list_clouds
+from foundry_bench.datasets.official.base import identity, unserialised
 from foundry_bench.datasets.official.cache import cache_root
+from foundry_bench.datasets.one_file import FileError, one_file, reading, shown
 from foundry_bench.errors import UserError
+from foundry_bench.storage import write_atomic
 
 POINTS = 2048
 MIN_POINTS = 32
 """Points below which a file is taken for a mistake: fewer than one patch of the usual encoders."""
 _SIDES = {"train", "training", "val", "valid", "validation", "test", "testing"}
+_REPAIR = "repair or remove it"
 
 
 @dataclass(frozen=True)
 class CloudFiles:
     """Clouds of any size in files below ``root``, each brought to ``points`` points when it is read.
 
-    The points are drawn by a hash of the file's relative path, in random order; a smaller cloud repeats its points.
+    The points are drawn by a hash of the file's relative path, in random order; a smaller cloud repeats its points. Where one
+    of them is a row without coordinates, they are drawn again from the other rows.
     """
 
     root: Path
@@ -41,42 +48,46 @@ class CloudFiles:
         return np.stack([self._one(self.paths[row]) for row in rows])
 
     def where(self, row: int) -> str:
-        return str(self.root / self.paths[row])
+        return shown(self.root / self.paths[row])
 
     def _one(self, path: str) -> np.ndarray:
-        try:
+        with reading(self.root / path, _REPAIR):
             cloud = read_cloud(self.root / path)
-        except ValueError as error:
-            raise UserError(f"{self.root / path} {one_line(error)}: repair or remove it") from error
-        if len(cloud) == 0:
-            raise UserError(f"{self.root / path} has no points: repair or remove it")
-        # Not to float32 yet: coordinates in metres from far away lose their millimetres.
-        return np.asarray(cloud[draw(path, len(cloud), self.points)], np.float64)
+            if len(cloud) == 0:
+                raise FileError("has no points")
+            drawn = cloud[draw(path, len(cloud), self.points)]
+            if not np.isfinite(drawn).all():
+                cloud = finite_rows(cloud)
+                drawn = cloud[draw(path, len(cloud), self.points)]
+            # Not to float32 yet: coordinates in metres from far away lose their millimetres.
+            return np.asarray(drawn, np.float64)
 
 
 def load_folder(path: Path, points: int = POINTS, progress: Progress = silent) -> PointCloudDataset:
-    """All clouds below a folder: ``.npy`` (n, 3 or more), ``.npz``, ``.ply``, ``.pcd``, ``.xyz``, ``.txt``, ``.csv``, ``.pts``.
+    """All clouds below a folder: point files, texts and meshes of the endings in ``cloud_files.READERS``.
 
     Sub-folders of the first level are classes when at least two of them hold clouds; without them, and for files beside
     them, objects are unlabelled. Coordinates keep their axes: z is taken as up. Clouds are centred, scaled to the unit sphere
     and brought to ``points`` points when they are indexed; memory does not grow with the folder.
 
     Every file is read once to be checked, with ``progress("checking clouds", done, total)``; the result is remembered in the
-    cache until a file changes.
+    cache until a file changes. One line of the log says what the folder was understood as and what of it is not used.
 
     Raises:
-        UserError: no clouds; or files that are unreadable, not finite, without extent or of fewer than 32 points (the first
-            one is named, and how many there are).
+        UserError: no clouds; or files that are unreadable, mostly not finite, without extent or of fewer than 32 points (the
+            first one is named, and how many there are).
     """
-    files = _files(path)
+    listing = list_clouds(path)
+    files = listing.clouds
     classes = _classes(path, files)
     number = {name: label for label, name in enumerate(classes)}
-    identity = Identity([], [path / file for file in files], {}).sha256(f"folder {points} points", path)
-    _check_once(path, files, identity, progress)
+    sha256 = identity(f"folder {points} points", path, [path / file for file in files], progress)
+    gaps = _check_once(path, files, sha256, progress)
+    _tell(path, len(files), len(classes), [listing.described(), gaps.described()])
     return PointCloudDataset(
         name=path.resolve().name,
         version="1",
-        sha256=identity,
+        sha256=sha256,
         classes=classes,
         points=LazyClouds(CloudFiles(path, files, points), files),
         labels=np.array([number.get(file.split("/")[0], -1) for file in files], np.int64),
@@ -90,18 +101,6 @@ def load_folder(path: Path, points: int = POINTS, progress: Progress = silent) -
     )
 
 
-def _files(root: Path) -> tuple[str, ...]:
-    """Paths below ``root``, with slashes, sorted; hidden files and folders are left out."""
-    if not root.is_dir():
-        raise UserError(f"{root} is no folder: name one that holds point clouds")
-    relative = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in READERS)
-    shown = (path for path in relative if not any(part.startswith(".") for part in path.parts))
-    files = tuple(sorted(path.as_posix() for path in shown if (root / path).is_file()))
-    if not files:
-        raise UserError(f"{root} holds no point clouds: expected files ending in {', '.join(READERS)}")
-    return files
-
-
 def _classes(root: Path, files: Sequence[str]) -> tuple[str, ...]:
     folders = sorted({file.split("/")[0] for file in files if "/" in file})
     if len(folders) > 1 and {name.lower() for name in folders} <= _SIDES:
@@ -111,30 +110,72 @@ def _classes(root: Path, files: Sequence[str]) -> tuple[str, ...]:
     return tuple(folders) if len(folders) > 1 else ()
 
 
-def _check_once(root: Path, files: Sequence[str], identity: str, progress: Progress) -> None:
-    mark = cache_root() / f"checked-{identity}"
-    if mark.exists():
-        return
-    bad = []
+@dataclass(frozen=True)
+class _Gaps:
+    """Files with rows that have no coordinates, and those rows."""
+
+    files: int
+    rows: int
+
+    def described(self) -> str:
+        return f"{self.rows:,} rows without coordinates in {self.files:,} clouds" if self.files else ""
+
+
+def _tell(root: Path, clouds: int, classes: int, left_out: Sequence[str]) -> None:
+    inside = f" in {classes} classes" if classes else ""
+    unused = ", ".join(filter(None, left_out))
+    logging.getLogger("foundry_bench").info(
+        "%s: %s clouds%s%s", shown(root), f"{clouds:,}", inside, f"; left out: {unused}" if unused else ""
+    )
+
+
+def _check_once(root: Path, files: Sequence[str], sha256: str, progress: Progress) -> _Gaps:
+    mark = cache_root() / f"checked-{sha256}.json"
+    if known := _remembered(mark):
+        return known
+    bad: list[str] = []
+    missing: list[int] = []
     for done, file in enumerate(files, 1):
-        wrong = _problem(root / file)
-        if wrong:
-            bad.append(f"{root / file} {wrong}")
+        try:
+            missing.append(_missing_rows(root / file))
+        except FileError as error:
+            bad.append(f"{shown(root / file)} {error}")
         progress("checking clouds", done, len(files))
     if bad:
         raise UserError(f"{bad[0]}; {len(bad)} of {len(files)} files cannot be used: repair or remove them")
+    gaps = _Gaps(int(np.count_nonzero(missing)), sum(missing))
     with contextlib.suppress(OSError):  # without a cache the files are checked again next time
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
+        write_atomic(mark, json.dumps([gaps.files, gaps.rows]).encode(), durable=False)
+    return gaps
 
 
-def _problem(path: Path) -> str | None:
-    """Why a file cannot be used, to be read after its name, or None."""
+def _remembered(mark: Path) -> _Gaps | None:
     try:
+        files, rows = json.loads(mark.read_bytes())
+    except (OSError, ValueError, TypeError):
+        return None
+    return _Gaps(files, rows) if isinstance(files, int) and isinstance(rows, int) else None
+
+
+def _missing_rows(path: Path) -> int:
+    """How many rows of a file have no coordinates; raises FileError for a file that cannot be used."""
+    with one_file():
+        if not _is_text(str(path)):
+            raise FileError("has a name that is not UTF-8: rename it")
         cloud = read_cloud(path)
         if len(cloud) < MIN_POINTS:
-            return f"has {len(cloud)} points, at least {MIN_POINTS} are needed"
-        unit_sphere(cloud)
-    except ValueError as error:
-        return one_line(error)
-    return None
+            raise FileError(f"has {len(cloud)} points, at least {MIN_POINTS} are needed")
+        whole = finite_rows(cloud)
+        if len(whole) < MIN_POINTS:
+            raise FileError(f"has {len(whole)} points with coordinates, at least {MIN_POINTS} are needed")
+        unit_sphere(whole)
+        return len(cloud) - len(whole)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a path can be written as UTF-8; what the system could not decode is kept as half a character."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -7,7 +7,6 @@ process running, so an array can be pickled, sent to another process or used aft
 from __future__ import annotations
 
 import hashlib
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from foundry_bench.datasets.one_file import FileError, reading, shown
+from foundry_bench.datasets.readers.arrays import read_npy
+from foundry_bench.datasets.readers.hdf5 import open_hdf5, own_array
 from foundry_bench.errors import UserError
 
 Progress = Callable[[str, int, int], None]
@@ -23,6 +25,8 @@ Progress = Callable[[str, int, int], None]
 
 BLOCK = 256
 """Clouds read at a time, so that a large request needs little memory beyond its result."""
+_SQUARABLE = 1e100
+"""Coordinates above it, or all below its inverse, are scaled by a power of two first: their squares have no float64."""
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -127,7 +131,7 @@ class LazyClouds(LazyArray):
     def _placed(self, row: int, raw: np.ndarray, columns: np.ndarray) -> np.ndarray:
         try:
             points = unit_sphere(raw)
-        except ValueError as error:
+        except FileError as error:
             raise UserError(
                 f"{self.source.where(row)} {error}; replace the file by an undamaged copy"
             ) from error
@@ -142,15 +146,18 @@ class LazyClouds(LazyArray):
 def unit_sphere(points: np.ndarray) -> np.ndarray:
     """A cloud (P, 3) with its mean at the origin and its farthest point at distance 1, float32.
 
-    The ``pc_normalize`` of the PointNet family. Raises ValueError, to be read after the cloud's name, for coordinates that are
+    The ``pc_normalize`` of the PointNet family. Raises FileError, to be read after the cloud's name, for coordinates that are
     not finite and for points that all coincide.
     """
     if not np.isfinite(points).all():
-        raise ValueError("has NaN or infinite coordinates")
+        raise FileError("has NaN or infinite coordinates")
+    largest = float(np.abs(points).max(initial=0.0))
+    if largest and not 1 / _SQUARABLE < largest < _SQUARABLE:
+        points = np.ldexp(points.astype(np.float64), -int(np.frexp(largest)[1]))
     centred = points - points.mean(axis=0, dtype=np.float64)
     radius = np.sqrt(np.square(centred).sum(axis=1).max(initial=0.0))
     if radius == 0.0:
-        raise ValueError("has no extent: all its points coincide")
+        raise FileError("has no extent: all its points coincide")
     return (centred / radius).astype(np.float32)
 
 
@@ -198,7 +205,7 @@ class NpyFiles:
         return np.stack([self._one(self.paths[row]) for row in rows])
 
     def where(self, row: int) -> str:
-        return str(self.paths[row])
+        return shown(self.paths[row])
 
     def _one(self, path: Path) -> np.ndarray:
         cloud = open_npy(path)
@@ -211,13 +218,8 @@ class NpyFiles:
 
 def open_npy(path: Path) -> np.ndarray:
     """The array of a ``.npy`` file, memory-mapped; raises UserError for a file that is missing or no array of numbers."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} cannot be read as .npy ({one_line(error)}): replace it") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise UserError(f"{path} holds no array of numbers: replace it")
-    return array
+    with reading(path, "replace it"):
+        return read_npy(path)
 
 
 @dataclass(frozen=True)
@@ -246,33 +248,9 @@ class Hdf5Files:
     def where(self, row: int) -> str:
         ends = np.cumsum(self.counts)
         number = int(np.searchsorted(ends, row, side="right"))
-        return f"{self.paths[number]} (cloud {row - int(ends[number]) + self.counts[number]})"
+        return f"{shown(self.paths[number])} (cloud {row - int(ends[number]) + self.counts[number]})"
 
     def _from(self, path: Path, rows: np.ndarray) -> np.ndarray:
         adjacent = rows[-1] - rows[0] + 1 == len(rows)
         with open_hdf5(path) as file:
-            try:
-                stored = file[self.key]
-                return stored[slice(rows[0], rows[-1] + 1) if adjacent else rows, :, :3]
-            except (OSError, KeyError, ValueError, IndexError) as error:
-                raise UserError(f"{path} is damaged ({one_line(error)}): download it again") from error
-
-
-def open_hdf5(path: Path) -> Any:
-    """A read-only HDF5 file, to be used in a ``with`` statement; raises UserError for one that is missing or damaged."""
-    import h5py
-
-    try:
-        # Without locks: data sets often lie on read-only or network disks, where HDF5 cannot take one.
-        return h5py.File(path, "r", locking=False)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: download the data set again") from error
-    except OSError as error:
-        raise UserError(f"{path} is damaged ({one_line(error)}): download it again") from error
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an exception on one line."""
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    return " ".join(str(error).split()) or type(error).__name__
+            return own_array(file, self.key)[slice(rows[0], rows[-1] + 1) if adjacent else rows, :, :3]

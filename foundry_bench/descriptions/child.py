@@ -9,6 +9,7 @@ from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import EntryPoint
 
+from foundry_bench.border import said
 from foundry_bench.descriptions.description import Description, description_of
 
 
@@ -18,12 +19,16 @@ def main(first: str, wanted: list[tuple[str, str]]) -> None:
     What plugins print goes nowhere: the lines have a handle of their own. The first line is empty: module ``first`` is
     imported, whose time is not the first plugin's.
     """
+    own = os.getpid()
     with os.fdopen(os.dup(1), "w") as lines:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         import_module(first)
         print(file=lines, flush=True)
         for group, value in wanted:
-            print(json.dumps(asdict(described(EntryPoint("", value, group)))), file=lines, flush=True)
+            line = json.dumps(asdict(described(EntryPoint("", value, group))))
+            if os.getpid() != own:  # a plugin has forked at import
+                os._exit(0)
+            print(line, file=lines, flush=True)
     # Threads and handlers that plugins left behind are not waited for.
     sys.stderr.flush()
     os._exit(0)
@@ -34,4 +39,4 @@ def described(entry: EntryPoint) -> Description:
     try:
         return description_of(entry.load())
     except BaseException as error:  # a plugin may call sys.exit
-        return Description(error=" ".join(f"{type(error).__name__}: {error}".split()))
+        return Description(error=said(error))

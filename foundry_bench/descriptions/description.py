@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from foundry_bench.border import LONG, one_line
 from foundry_bench.variants import FAMILIES, Family, Paper
 
 
@@ -28,7 +29,7 @@ def description_of(plugin: Any) -> Description:
     abstract = getattr(plugin, "abstract", None) or str(documented).strip().partition("\n")[0]
     variants = getattr(plugin, "variants", ())
     return Description(
-        abstract=" ".join(str(abstract).split()),
+        abstract=one_line(str(abstract))[:LONG],
         family=family if family in FAMILIES else None,
         paper=paper if isinstance(paper, Paper) else None,
         variants=tuple(map(str, variants)) if isinstance(variants, tuple) else (),
@@ -39,4 +40,6 @@ def description_of(plugin: Any) -> Description:
 def from_json(values: Any) -> Description:
     """Read what ``dataclasses.asdict`` and JSON made of a description. Raises KeyError or TypeError for anything else."""
     paper, variants = values["paper"], tuple(values["variants"])
+    if not isinstance(values["abstract"], str) or not isinstance(values["error"], str | None):
+        raise TypeError(f"no description: {values}")
     return Description(**{**values, "paper": Paper(**paper) if paper else None, "variants": variants})

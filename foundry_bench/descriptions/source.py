@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint
@@ -15,12 +16,15 @@ def source_sha256(entry: EntryPoint) -> str | None:
     These are the module's own file and, where it lies in a package, all Python files of that package, for a plugin may
     import from its neighbours.
     """
-    files = sorted(_files(_specs(entry.value.partition(":")[0].strip())))
+    try:
+        files = sorted(_files(_specs(entry.value.partition(":")[0].strip())))
+    except Exception:  # what finders raise for a name that is none, and loops of links in a package
+        return None
     if not files:
         return None
     digest = hashlib.sha256()
     for file in files:
-        digest.update(f"{file}\n".encode())
+        digest.update(os.fsencode(file) + b"\n")
         try:
             digest.update(file.read_bytes())
         except OSError:  # gone since it was listed

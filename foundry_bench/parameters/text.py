@@ -18,7 +18,7 @@ _TOKEN = re.compile(
 _KEYED = re.compile(r"\s*([^\s'\"(=]+)\s*=(.*)", re.DOTALL)
 _WHOLE = re.compile(r"[-+]?[0-9]{1,300}")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
-_PLAIN = re.compile(r"[^\s'\"()\[\],=](?:[^\"()\[\],=\r\n]*[^\s\"()\[\],=])?")
+_PLAIN = re.compile(r"[^\s'\"()\[\],=](?:[^'\"()\[\],=\r\n]*[^\s'\"()\[\],=])?")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False, "True": True, "False": False}
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from foundry_bench.border import one_line
 from foundry_bench.errors import UserError
 from foundry_bench.parameters.text import as_text
 
@@ -104,7 +105,7 @@ def _checked(cls: type, label: str, name: str, value: Any) -> Any:
 
 
 def _refusal(label: str, name: str, value: Any, hint: Any, default: Any, error: ValueError) -> str:
-    text = "" if value is None else " ".join(as_text(value).split())
+    text = "" if value is None else one_line(as_text(value))
     if isinstance(error, _OutOfBoundsError):
         takes = f"must be {error} and takes {_takes(hint, bounded=False)}"
     else:

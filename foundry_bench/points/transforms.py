@@ -7,12 +7,20 @@ import math
 import torch
 from torch import Tensor
 
+FAR_OUT = 3.0
+"""Coordinate beyond which clouds are in another unit: noise and turned or shifted views stay far below it."""
+
 
 def normalize(points: Tensor) -> Tensor:
     """Subtract the centroid and divide by the largest norm, so that each cloud fills the unit sphere."""
     centered = points - points.mean(dim=1, keepdim=True)
     radius = centered.norm(dim=-1).amax(dim=1)[:, None, None]
     return centered / radius.clamp_min(torch.finfo(points.dtype).eps)
+
+
+def outside_unit_sphere(points: Tensor) -> bool:
+    """Whether a point of ``points`` (B, N, 3) has a coordinate that no cloud in the unit sphere has, noise included."""
+    return bool(points.numel()) and float(points.abs().amax()) > FAR_OUT
 
 
 def random_angles(count: int, generator: torch.Generator) -> Tensor:

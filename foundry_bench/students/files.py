@@ -9,24 +9,33 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from foundry_bench import registry, selectors
+from foundry_bench.border import expected
 from foundry_bench.context import Context
 from foundry_bench.encoder import Encoder, EncoderConfig, Origin
-from foundry_bench.errors import UserError
+from foundry_bench.errors import UserError, unknown
 from foundry_bench.method import FMD
 from foundry_bench.storage import atomic_path
+from foundry_bench.teachers.cards import check_format, of_card, read_card, shown
+from foundry_bench.teachers.tensors import SLACK, Allotment, load_exactly, numbers, read_tensors, sizes_of
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.variants import VARIANTS
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.method import Method
 
 FORMAT = "foundry-bench student 2"
+FIX = "make it again"
+"""What to do about a student's folder that is damaged."""
 STAND_INS = 16
 """Random clouds that a student is rebuilt on."""
+COMPRESSION = 1000
+"""How many times as many numbers as its student's a teacher may have."""
+LARGEST_STAND_IN = 2**30
+"""Numbers beyond which a teacher is only built again where its student has a quarter as many itself: 4 GiB."""
 
 
 def make_student(
@@ -45,7 +54,7 @@ def make_student(
         data = registry.load("datasets", "pretrain")()
     ctx = ctx or Context(variant=default_variant(method))
     torch.manual_seed(ctx.for_component("init").seed)
-    student = method.compress(teacher, data, ctx)
+    student = expected(method.compress(teacher, data, ctx), Encoder, f"the student of method {method.name!r}")
     method.configure(student)
     return mark(student, method, ctx.variant, teacher).eval()
 
@@ -93,28 +102,45 @@ def load_student(folder: Path | str) -> Encoder:
     """Read what :func:`save_student` wrote; neither the teacher nor any data is needed.
 
     The method builds its student again from a teacher of the same sizes with random weights; the saved weights then replace
-    the student's. Raises UserError for a missing, truncated or foreign folder.
+    the student's. Raises UserError for a missing, truncated or foreign folder, for a method, parameters, a variant or sizes
+    that cannot be, and for weights that do not fit or are not finite. No code in a file is run.
     """
     folder = Path(folder)
+    card, weights = read_card(folder, FIX), folder / "model.safetensors"
+    check_format(folder, card, FORMAT)
+    name = of_card(folder, card, "method", str, "the name of a method")
+    params = of_card(folder, card, "params", dict, "the method's parameters")
+    version = of_card(folder, card, "version", str, "the version of the method")
+    variant = of_card(folder, card, "variant", str, f"one of {', '.join(VARIANTS)}")
+    teacher = of_card(folder, card, "teacher", str | None, "the teacher's name or null")
+    sha256 = of_card(folder, card, "teacher_sha256", str | None, "the teacher's SHA-256 or null")
+    sizes = sizes_of(folder, card)
     try:
-        config = json.loads((folder / "config.json").read_text())
-        state = load_file(folder / "model.safetensors")
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"student folder {folder} cannot be read ({error}); make it again") from error
-    if config.get("format") != FORMAT:
-        raise UserError(
-            f"{folder}/config.json is no student of this version (format {config.get('format')!r})"
-        )
-    method = selectors.build_method(config["method"], config["params"])
-    sizes = EncoderConfig.from_dict(config["encoder"])
-    student = make_student(method, _stand_in(sizes), _no_clouds(sizes), Context(variant=config["variant"]))
+        method = selectors.build_method(name, params)
+        if variant not in method.variants:
+            raise unknown(f"variant of {method.name}", shown(variant), method.variants)
+        if version != method.version:
+            raise UserError(
+                f"a student of {method.name} version {shown(version)}, whose parameters mean another student in version "
+                f"{method.version}; make it again"
+            )
+    except UserError as error:
+        raise UserError(f"{folder}/config.json: {error}") from error
+    state = read_tensors(weights, FIX)
     try:
-        student.load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{folder}/model.safetensors does not fit its config.json: {first}") from error
-    student.origin = Origin(method, config["variant"], sizes, config["teacher"], config["teacher_sha256"])
+        with Allotment(allowed_numbers(numbers(state))):
+            student = make_student(method, _stand_in(sizes), _no_clouds(sizes), Context(variant=variant))
+        load_exactly(student, state)
+    except UserError as error:
+        raise UserError(f"{weights} does not fit its config.json: {error}; {FIX}") from error
+    student.origin = Origin(method, variant, sizes, teacher, sha256)
     return student
+
+
+def allowed_numbers(held: int) -> int:
+    """Numbers that rebuilding a student may take whose file has ``held`` of them: its teacher's, at most so many times as
+    many, and its own."""
+    return max(SLACK * held, min(COMPRESSION * held, LARGEST_STAND_IN))
 
 
 def _stand_in(sizes: EncoderConfig) -> PointTransformer:
@@ -123,11 +149,11 @@ def _stand_in(sizes: EncoderConfig) -> PointTransformer:
 
 
 def _no_clouds(sizes: EncoderConfig) -> PointCloudDataset:
-    """A few random clouds; the saved weights replace whatever a method calibrates on them."""
+    """A few random clouds, no larger than patches need; the saved weights replace whatever a method calibrates on them."""
     from foundry_bench.datasets import PointCloudDataset
 
     rng = np.random.default_rng(0)
-    points = rng.uniform(-1, 1, (STAND_INS, max(sizes.points, sizes.groups, sizes.group_size), 3))
+    points = rng.uniform(-1, 1, (STAND_INS, max(sizes.groups, sizes.group_size), 3))
     names = np.array([f"random {i}" for i in range(STAND_INS)])
     return PointCloudDataset(
         name="random",

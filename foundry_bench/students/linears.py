@@ -73,7 +73,7 @@ class FoldedPointNet(nn.Module):
         pooled = local.unflatten(0, (batch * groups, size)).amax(dim=1)
         from_group = self.from_group(pooled)[:, None]
         x = F.relu(from_group + self.from_point(local).unflatten(0, (batch * groups, size)))
-        return self.project(x.flatten(0, 1)).reshape(batch, groups, size, -1).amax(dim=2)
+        return self.project(x.flatten(0, 1)).unflatten(0, (batch, groups, size)).amax(dim=2)
 
 
 def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

@@ -30,8 +30,7 @@ class Attended:
 def attend(attention: Any, x: Tensor, bias: Tensor | None = None, received: bool = False) -> Attended:
     """Multi-head self-attention of a timm ``Attention`` on x (B, N, D), with an additive ``bias`` that broadcasts to
     (B, H, N, N). ``received`` asks for the attention that every token receives, which rules the fused kernel out."""
-    batch, count, _ = x.shape
-    qkv = attention.qkv(x).reshape(batch, count, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+    qkv = attention.qkv(x).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
     q, k, v = qkv.unbind(0)
     share = None
     if attention.fused_attn and not received:
@@ -41,7 +40,7 @@ def attend(attention: Any, x: Tensor, bias: Tensor | None = None, received: bool
         weights = (scores if bias is None else scores + bias).softmax(dim=-1)
         share = weights.mean(dim=(1, 2)) if received else None
         out = weights.to(v.dtype) @ v
-    return Attended(attention.proj(out.transpose(1, 2).reshape(batch, count, -1)), k.mean(dim=1), share)
+    return Attended(attention.proj(out.transpose(1, 2).flatten(2)), k.mean(dim=1), share)
 
 
 def set_fused_attention(module: nn.Module, fused: bool) -> None:
@@ -156,7 +155,10 @@ def nearest(centers: Tensor, kept: Tensor) -> Tensor:
 def content_order(centers: Tensor) -> Tensor:
     """A pseudo-random order (B, T) of each cloud's tokens that depends on their centres (B, T, 3) alone.
 
-    The same cloud gets the same order in any batch and on any run, without a generator in the forward pass.
+    The same cloud gets the same order in any batch, on any run and in half precision too, without a generator in the forward
+    pass: centres are rounded to half precision first, which leaves alone those that are rounded already.
     """
-    phase = (centers.double() * centers.new_tensor([12.9898, 78.233, 37.719], dtype=torch.double)).sum(-1)
+    phase = (centers.half().double() * centers.new_tensor([12.9898, 78.233, 37.719], dtype=torch.double)).sum(
+        -1
+    )
     return (torch.sin(phase) * 43758.5453).frac().abs().argsort(dim=1)

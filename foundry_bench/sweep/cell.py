@@ -11,13 +11,14 @@ import resource
 import shutil
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foundry_bench.border import interruptions, is_ours, message_of, said
 from foundry_bench.context import start_seed
 from foundry_bench.storage import disk_is_full, write_atomic
 from foundry_bench.sweep.environment import here, utc_now
@@ -66,22 +67,8 @@ def _record(spec: Spec, store: Store) -> Record:
     scratch.mkdir(parents=True)
     job = Job(spec, store, scratch)
     try:
-        _limit_threads(spec["threads"])
-        _seed(spec)
-        with _limited_memory(spec["memory"]):
-            measured = RUNNERS[spec["kind"]](job)
-        record["fidelity"] = measured.get("fidelity")
-        record["scores"] = measured.get("scores")
-        record["cost"] = measured.get("cost")
-        record["identity"]["status"] = "ok"
-    except SkipCellError as reason:
-        record["identity"]["status"] = "skipped"
-        record["identity"]["message"] = str(reason)
-    except (Exception, SystemExit) as error:
-        # The one broad except: a method or task is a stranger's code, and one cell must not end the sweep.
-        if disk_is_full(error):
-            raise OSError(f"{type(error).__name__}: {error}") from error
-        record["identity"] = _describe_error(record["identity"], error, job)
+        with interruptions() as came:
+            _measure(record, job, came)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     seconds = time.perf_counter() - clock
@@ -97,16 +84,41 @@ def _record(spec: Spec, store: Store) -> Record:
     return record
 
 
+def _measure(record: Record, job: Job, came: Callable[[], bool]) -> None:
+    """Fill in what was measured, or what went wrong; ``came`` tells whether the cell was interrupted."""
+    spec = job.spec
+    try:
+        _limit_threads(spec["threads"])
+        _seed(spec)
+        with _limited_memory(spec["memory"]):
+            measured = RUNNERS[spec["kind"]](job)
+        record["fidelity"] = measured.get("fidelity")
+        record["scores"] = measured.get("scores")
+        record["cost"] = measured.get("cost")
+        record["identity"]["status"] = "ok"
+    except SkipCellError as reason:
+        record["identity"]["status"] = "skipped"
+        record["identity"]["message"] = str(reason)
+    except BaseException as error:
+        # The one broad except: a method or task is a stranger's code, and one cell must not end the sweep.
+        if is_ours(error, came()):
+            raise
+        if disk_is_full(error):
+            raise OSError(said(error)) from error
+        record["identity"] = _describe_error(record["identity"], error, job)
+
+
 def _describe_error(identity: Identity, error: BaseException, job: Job) -> Identity:
     """The identity block of a cell that ended in an error; the traceback goes to a file beside the record."""
     file = job.store.beside(job.spec["kind"], job.spec["cell_id"], ".traceback.txt")
     write_atomic(file, traceback.format_exc().encode())
-    memory = isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
+    message = message_of(error)
+    memory = isinstance(error, MemoryError) or any(words in message for words in NO_MEMORY)
     return {
         **identity,
         "status": "oom" if memory else "failed",
         "error_type": type(error).__name__,
-        "message": str(error) or type(error).__name__,
+        "message": message or type(error).__name__,
         "traceback_file": file.name,
         "stage": job.stage,
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from foundry_bench import registry, selectors
+from foundry_bench.border import StrangerError, expected
 from foundry_bench.errors import UserError
 from foundry_bench.sweep.config import DEFAULT, SweepConfig, Table
 from foundry_bench.sweep.count import check_size
@@ -24,6 +25,8 @@ PIPELINE_VERSION = 5
 """Part of every cell's identity. Raise it when code outside methods and tasks changes numbers: the trainer,
 the grouping, the cost counter."""
 
+UNPLANNED = "cannot be planned"
+"""What is said of a plugin that raises while its cells are planned."""
 STUDENT, EVALUATE, PROFILE = "student", "evaluate", "profile"
 REHEARSE = "rehearse"
 """Kind of the cells that try a sweep in small before it starts; they are no part of it."""
@@ -74,10 +77,10 @@ def _stacks(methods: tuple[str, ...]) -> list[str]:
     found = []
     for name in methods:
         try:
-            under = registry.load("methods", name).stacked_on
-        except (UserError, AttributeError):
+            under = selectors.method_class(name).stacked_on
+            found += [f"{other}+{name}" for other in expected(under, tuple, "stacked_on")]
+        except UserError:
             continue  # a broken plugin is reported when its own cells are planned
-        found += [f"{other}+{name}" for other in under]
     return found
 
 
@@ -125,7 +128,7 @@ class _Planner:
         self.config = config
         self.every_task = any("all" in table.tasks for table in config.comparisons)
         self.clouds: Content | None = None
-        self.places: list[tuple[Task, Content]] = []
+        self.places: list[Place] = []
         self.members: set[str] = set()
 
     def open(self) -> None:
@@ -156,7 +159,7 @@ class _Planner:
         self.members = set()
         self.places = self._places(table.tasks)
         if self.clouds is None:
-            self.clouds = self.places[0][1] if self.places else self.unlabelled
+            self.clouds = self.places[0]["dataset"] if self.places else self.unlabelled
         for text in table.methods:
             self.add_method(selectors.parse_selector(text))
         return sorted(self.members)
@@ -169,10 +172,11 @@ class _Planner:
         """
         try:
             students = selectors.expand(selector)
-            self.sources.update(source_files(students[0][0].classes()))
-            for method, variant in students:
-                for seed in range(self.config.seeds):
-                    self._add(method, variant, seed)
+            with registry.guard("methods", selector.parts[0].name, UNPLANNED):
+                self.sources.update(source_files(students[0][0].classes()))
+                for method, variant in students:
+                    for seed in range(self.config.seeds):
+                        self._add(method, variant, seed)
         except (UserError, TypeError, AttributeError) as error:
             if selector.specific:
                 raise
@@ -181,9 +185,7 @@ class _Planner:
     def _add(self, method: Method, variant: str, seed: int) -> None:
         student = self._student(method, variant, seed)
         common: Inputs = {**self._inputs(method, variant, seed), "student": student.id}
-        for task, dataset in self.places:
-            protocol = {**task.protocol(), "budget": self.config.budget if task.uses_budget else None}
-            place: Place = {"task": _task_inputs(task), "protocol": protocol, "dataset": dataset}
+        for place in self.places:
             self._cell(EVALUATE, {**common, **place}, student.id)
         protocol = {
             "device": self.config.device,
@@ -220,7 +222,7 @@ class _Planner:
         from foundry_bench.training.finished import expert_of
 
         expert = expert_of(method)
-        task = registry.load("tasks", expert.task)()
+        task = selectors.task_class(expert.task)()
         return _task_inputs(task), {**task.protocol(), "labels": self._dataset(expert.dataset)}
 
     def _inputs(self, method: Method, variant: str, seed: int) -> Inputs:
@@ -267,22 +269,38 @@ class _Planner:
         self.members.add(cell.id)
         self.cells[cell.id] = cell
 
-    def _places(self, texts: tuple[str, ...]) -> list[tuple[Task, Content]]:
+    def _places(self, texts: tuple[str, ...]) -> list[Place]:
         """Tasks and the data sets they are run on. With ``all`` a broken task is a warning, by name it is an error."""
-        places: list[tuple[Task, Content]] = []
+        places: list[Place] = []
         for text in texts:
             try:
                 tasks = selectors.expand_task(text)
             except UserError as error:
-                if not self.every_task:
-                    raise
-                self.warnings.append(str(error))
+                self._tolerate(error)
                 continue
             for task, asked in tasks:
-                self.sources.update(source_files([type(task)]))
-                names = (asked,) if asked else self.config.dataset or task.datasets
-                places += [(task, self._dataset(name)) for name in names]
+                try:
+                    with registry.guard("tasks", task.name, UNPLANNED):
+                        places += self._of_task(task, asked)
+                except StrangerError as error:
+                    self._tolerate(error)
         return places
+
+    def _tolerate(self, error: UserError) -> None:
+        """A broken task is a warning where nobody asked for it by name."""
+        if not self.every_task:
+            raise error
+        self.warnings.append(str(error))
+
+    def _of_task(self, task: Task, asked: str | None) -> list[Place]:
+        """One task on the data set ``asked`` for, or on those of the sweep, or on its own."""
+        self.sources.update(source_files([type(task)]))
+        protocol = {**task.protocol(), "budget": self.config.budget if task.uses_budget else None}
+        names = (asked,) if asked else self.config.dataset or expected(task.datasets, tuple, "datasets")
+        return [
+            {"task": _task_inputs(task), "protocol": protocol, "dataset": self._dataset(name)}
+            for name in names
+        ]
 
     def _dataset(self, name: str) -> Content:
         from foundry_bench.datasets.catalog import dataset_sha256, resolved
@@ -308,12 +326,13 @@ class _Planner:
         found = []
         for name in registry.entries("tasks"):
             try:
-                cls = registry.load("tasks", name)
+                with registry.guard("tasks", name, UNPLANNED):
+                    cls = selectors.task_class(name)
+                    self.sources.update(source_files([cls]))
             except UserError as error:
                 self.warnings.append(str(error))
                 continue
-            self.sources.update(source_files([cls]))
-            if getattr(cls, "default", False):
+            if cls.default is True:
                 found.append(name)
         return found
 

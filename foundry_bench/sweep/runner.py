@@ -45,12 +45,14 @@ def prepare(
     Engine, device and folder are tried first. Raises UserError for what cannot be used, LargePlanError for a new plan of more
     than ``most`` cells.
     """
-    name = config.engine.partition("[")[0]
+    from foundry_bench.sweep.engines.base import Engine
+
+    name = engine_name(config)
     registry.check_known("engines", name)
-    if config.device != "cpu" and not registry.load("engines", name).elsewhere:
+    if config.device != "cpu" and not registry.load("engines", name, Engine).elsewhere:
         check_device(config.device)
     if name != config.engine:
-        selectors.instance("engines", config.engine)
+        selectors.instance("engines", config.engine, Engine)
     check_folder(store.folder, "--out")
     store.check(config)
     planned = snapshot.load(store, config) or plan(config, most)
@@ -64,6 +66,11 @@ def prepare(
         reporter.note(line)
     tried = {c.id: recorded[c.id]["identity"]["attempt"] for c in todo if c.id in recorded}
     return Outcome(planned, todo, tried)
+
+
+def engine_name(config: SweepConfig) -> str:
+    """``ray`` of ``ray[address=auto]``."""
+    return config.engine.partition("[")[0].strip()
 
 
 def unfinished(
@@ -130,6 +137,7 @@ def _run_cells(
     outcome: Outcome, store: Store, reporter: Reporter, rehearse: bool, listener: Listener | None
 ) -> None:
     from foundry_bench.sweep import preflight
+    from foundry_bench.sweep.engines.base import Engine
     from foundry_bench.sweep.schedule import Schedule, Settings
 
     config = outcome.plan.config
@@ -137,6 +145,7 @@ def _run_cells(
     engine = selectors.instance(
         "engines",
         config.engine,
+        Engine,
         **{"jobs": config.jobs, "timeout": config.timeout, "threads": config.threads},
         **{"device": config.device, "memory": memory},
     )
@@ -150,7 +159,8 @@ def _run_cells(
 
     schedule = partial(Schedule, started=reporter.started, done=done)
     try:
-        with termination_interrupts(), _opened(engine, store):
+        failing = registry.guard("engines", engine_name(config), "failed")
+        with termination_interrupts(), failing, _opened(engine, store):
             if rehearse:
                 todo, cells = outcome.todo, outcome.plan.cells
                 preflight.rehearse(todo, cells, store, described, settings, engine, reporter)

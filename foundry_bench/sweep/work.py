@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from foundry_bench import registry, selectors
+from foundry_bench import selectors
 from foundry_bench.storage import write_atomic
 from foundry_bench.students.files import load_student, make_student, mark, save_student
 from foundry_bench.sweep.record import (
@@ -28,7 +28,7 @@ from foundry_bench.sweep.record import (
     harness_protocol,
 )
 from foundry_bench.sweep.store import Store
-from foundry_bench.task import check_needs
+from foundry_bench.task import check_needs, scores_of
 from foundry_bench.variants import EXPERT, OFF_THE_SHELF
 
 if TYPE_CHECKING:
@@ -207,7 +207,8 @@ def run_evaluate(job: Job) -> Measured:
     _refuse_seen(job, task, data)
     job.stage = "evaluate"
     # Seed 0 for every method and sweep seed: the same episodes, so that outcomes can be compared in pairs.
-    return {"scores": _scores_block(task.evaluate(student, data, job.context(0)), job)}
+    scores = scores_of(task.name, task.evaluate(student, data, job.context(0)))
+    return {"scores": _scores_block(scores, job)}
 
 
 def _refuse_seen(job: Job, task: Task, data: PointCloudDataset) -> None:
@@ -269,6 +270,6 @@ def _scores_block(scores: Scores, job: Job) -> ScoresBlock:
 
 def task_of(name: str, values: dict[str, Any]) -> Task:
     """A task from its protocol in JSON, which has no tuples and may say more than the fields of the task."""
-    cls = registry.load("tasks", name)
+    cls = selectors.task_class(name)
     known = {field.name for field in fields(cls)}
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})

@@ -13,15 +13,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundry_bench import registry
+from foundry_bench.border import StrangerError, expected
 from foundry_bench.errors import UserError, unknown
 from foundry_bench.storage import atomic_path
-from foundry_bench.teachers.checkpoints.names import Options, TeacherSource, join_name, split_name
+from foundry_bench.teachers.cards import LARGEST_WEIGHTS, check_file, check_format, of_card, read_card, shown
+from foundry_bench.teachers.checkpoints.names import (
+    Options,
+    TeacherSource,
+    exists,
+    join_name,
+    split_name,
+)
 
 if TYPE_CHECKING:
     from foundry_bench.teachers.transformer import PointTransformer
 
 FORMAT = "foundry-bench teacher 1"
 CHUNK = 1 << 20
+FIX = "reinstall or pre-train again"
+"""What to do about a folder that is damaged."""
 
 
 def teacher_folder(name_or_path: str | Path) -> Path:
@@ -35,15 +45,23 @@ def teacher_folder(name_or_path: str | Path) -> Path:
 def _locate(name_or_path: str | Path) -> tuple[Path, Options]:
     name, options = split_name(str(name_or_path))
     path = Path(name)
-    if path.is_dir():
+    there = exists(path)
+    if there and path.is_dir():
         return path, options
     if name in registry.entries("teachers"):
-        return Path(registry.load("teachers", name)()), options
-    if path.is_file():
+        folder = registry.load("teachers", name)
+        with registry.guard("teachers", name, "cannot be found"):
+            place = folder()
+        what = f"what {registry.called('teachers', name)} gives"
+        path = Path(expected(place, (str, Path), what))
+        if not path.exists():
+            raise StrangerError(f"{what}, {path}, does not exist; reinstall or uninstall it")
+        return path, options
+    if there:
         return path, options
     if len(path.parts) > 1 or path.suffix:
         raise UserError(
-            f"teacher {path} does not exist; give a folder with model.safetensors and config.json, or a checkpoint file"
+            f"teacher {shown(path)} does not exist; give a folder with model.safetensors and config.json, or a checkpoint file"
         )
     raise unknown("teacher", name, registry.entries("teachers"))
 
@@ -52,16 +70,15 @@ def teacher_sha256(name_or_path: str | Path) -> str:
     """SHA-256 of a teacher's weights file, or of the file and the options for a checkpoint with options; torch is not
     imported.
 
-    Raises UserError when the file is missing.
+    Raises UserError when the file is missing, no regular file or too large.
     """
     path, options = _locate(name_or_path)
-    weights = path if path.is_file() else path / "model.safetensors"
+    weights, fix = (path / "model.safetensors", FIX) if path.is_dir() else (path, "download it again")
+    check_file(weights, LARGEST_WEIGHTS, fix)
     try:
         digest = _sha256(weights, weights.stat().st_mtime_ns)
     except OSError as error:
-        raise UserError(
-            f"teacher weights {weights} cannot be read ({error.strerror}); reinstall or pre-train again"
-        ) from error
+        raise UserError(f"teacher weights {weights} cannot be read ({error.strerror}); {fix}") from error
     if not options.query:
         return digest
     return hashlib.sha256(f"{digest}?{options.query}".encode()).hexdigest()
@@ -108,15 +125,15 @@ def load_teacher(
     ``group_size`` points and ``points`` per cloud cannot be read from the weights. Checkpoints were trained on clouds with y
     up; here z is up in all data sets, and the encoder is turned accordingly. ``up="y"`` leaves it as it was trained.
 
-    Raises UserError for a missing or truncated file, for an unknown format or layout, for weights that do not fit and for a
-    file that holds more than weights. No code in a file is run.
+    Raises UserError for a missing or truncated file, for an unknown format or layout, for sizes that no encoder has, for
+    weights that do not fit or are not finite, and for a file that holds more than weights. No code in a file is run.
     """
     path, named = _locate(name_or_path)
     options = named.merged(
         branch=branch, heads=heads, groups=groups, group_size=group_size, points=points, up=up
     )
     name = join_name(split_name(str(name_or_path))[0], options)
-    if path.is_file():
+    if not path.is_dir():
         from foundry_bench.teachers.checkpoints.building import load_checkpoint
 
         return load_checkpoint(path, options, name, teacher_sha256(name))
@@ -128,45 +145,24 @@ def load_teacher(
     return _read_folder(path, name)
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """The ``config.json`` beside the weights in ``folder``: sizes, provenance and what was measured on them; torch is not
-    imported. Raises UserError when it cannot be read."""
-    try:
-        card: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{folder}/config.json cannot be read ({error}); reinstall or pre-train again"
-        ) from error
-    return card
-
-
 def _read_folder(folder: Path, name: str) -> PointTransformer:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from foundry_bench.encoder import EncoderConfig
+    from foundry_bench.teachers.tensors import SLACK, Allotment, load_exactly, numbers, read_tensors, sizes_of
     from foundry_bench.teachers.transformer import PointTransformer
 
-    config = read_card(folder)
-    if config.get("format") != FORMAT:
-        raise UserError(f"{folder} is no teacher of this version (format {config.get('format')!r})")
-    found = teacher_sha256(folder)
-    if found != config["sha256"]:
+    card, weights = read_card(folder, FIX), folder / "model.safetensors"
+    check_format(folder, card, FORMAT)
+    sizes = sizes_of(folder, card)
+    wanted, found = of_card(folder, card, "sha256", str, "the SHA-256 of the weights"), teacher_sha256(folder)
+    if found != wanted:
         raise UserError(
-            f"{folder}/model.safetensors is damaged: expected SHA-256 {config['sha256'][:12]}…, found {found[:12]}…; "
-            "reinstall or pre-train again"
+            f"{weights} is damaged: expected SHA-256 {shown(wanted[:12])}…, found {found[:12]}…; {FIX}"
         )
-    model = PointTransformer(EncoderConfig.from_dict(config["encoder"]))
+    state = {k: v.float() if v.is_floating_point() else v for k, v in read_tensors(weights, FIX).items()}
     try:
-        model.load_state_dict(
-            {
-                k: v.float() if v.is_floating_point() else v
-                for k, v in load_file(folder / "model.safetensors").items()
-            }
-        )
-    except (SafetensorError, RuntimeError) as error:
-        raise UserError(
-            f"{folder}/model.safetensors does not fit its config.json: {str(error).splitlines()[0]}"
-        ) from error
+        with Allotment(SLACK * numbers(state)):
+            model = PointTransformer(sizes)
+        load_exactly(model, state)
+    except UserError as error:
+        raise UserError(f"{weights} does not fit its config.json: {error}; {FIX}") from error
     model.source = TeacherSource(name, "foundry-bench", "student", found)
     return model.eval().requires_grad_(False)

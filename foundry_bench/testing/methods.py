@@ -66,7 +66,8 @@ def check_declaration(method: Method) -> None:
     known = set(method.params())
     hidden = sorted(name for name in known if callable(getattr(Method, name, None)))
     require(not hidden, f"{method.name}: parameters must not be called as what a Method does: {hidden}")
-    for what, names in (("grid", set(method.grid)), ("inference", set(method.inference))):
+    also = {name for row in method.also for name in row}
+    for what, names in (("grid", set(method.grid)), ("also", also), ("inference", set(method.inference))):
         require(names <= known, f"{method.name}: {what} names no parameters: {sorted(names - known)}")
     try:
         json.dumps(method.params())

@@ -30,11 +30,16 @@ def check_encoder(encoder: Encoder, teacher: Encoder, points: Tensor) -> None:
         check_tokens(tokens, shape, name)
         again = encoder(patches).features
         alone = torch.cat([encoder(patches[i : i + 1]).features for i in range(len(points))])
+        nothing = encoder(patches[:0]).features
     require(
         torch.equal(tokens.features, again),
         f"{name}: in eval mode the same patches must give the same tokens",
     )
     require(close(again, alone), f"{name}: a cloud's tokens must not depend on the others in its batch")
+    require(
+        nothing.shape == (0, *shape[1:]),
+        f"{name}: a batch without clouds must give tokens (0, T, D) = {(0, *shape[1:])}, got {tuple(nothing.shape)}",
+    )
     try:
         count = count_macs(encoder, patches[:1])
     except UserError as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from foundry_bench.errors import UserError
+from foundry_bench.border import guarded
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.record import Record
 from foundry_bench.trackers.rows import Row
@@ -47,12 +47,9 @@ class Tracker(ABC):
     def check(self, name: str) -> None:
         """Raise UserError where a module is missing or broken, before the sweep starts."""
         for module in self.needs:
-            try:
+            fix = f"pip install 'foundry-bench[{self.extra}]'" if self.extra else f"install {module}"
+            with guarded(f"tracker {name!r} cannot import {module}", fix):
                 importlib.import_module(module)
-            except Exception as error:  # whatever a third-party module raises at import
-                fix = f"pip install 'foundry-bench[{self.extra}]'" if self.extra else f"install {module}"
-                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                raise UserError(f"tracker {name!r} cannot import {module} ({reason}); {fix}") from error
 
     def destination(self, folder: Path) -> str:
         """Where it logs to. What was logged to one destination is logged again when it changes; never shown."""

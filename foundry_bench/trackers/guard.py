@@ -15,7 +15,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from foundry_bench import selectors
+from foundry_bench import registry, selectors
+from foundry_bench.border import said
 from foundry_bench.sweep.plan import Cell, Plan
 from foundry_bench.sweep.record import Record
 from foundry_bench.sweep.store import Store
@@ -42,8 +43,9 @@ def select(texts: tuple[str, ...]) -> dict[str, Tracker]:
     """
     chosen: dict[str, Tracker] = {}
     for text in texts:
-        chosen[text] = selectors.instance("trackers", text)
-        chosen[text].check(_name(text))
+        chosen[text] = selectors.instance("trackers", text, Tracker)
+        with registry.guard("trackers", _name(text), "cannot be checked"):
+            chosen[text].check(_name(text))
     return chosen
 
 
@@ -167,11 +169,10 @@ class Sink:
     def _work(self) -> None:
         try:
             self._log()
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             # As broad as at the cell boundary and for the same reason: a tracker is a stranger's code.
-            text = public(" ".join(str(error).split()))[:300]
             logging.getLogger(__name__).debug("tracker %s failed", self.name, exc_info=True)
-            self._switch_off(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+            self._switch_off(public(said(error)))
 
     def _log(self) -> None:
         """Body of the thread: open, what is on disk already, this run's cells as they come, close."""

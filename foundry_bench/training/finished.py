@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from foundry_bench import registry
+from foundry_bench import selectors
 from foundry_bench.datasets.catalog import load_dataset
 from foundry_bench.datasets.few import spread
 from foundry_bench.encoder import DistillReport, Encoder, TokenEncoder
@@ -35,7 +35,7 @@ def expert_of(method: Method) -> expert.Expert:
 
 def lesson_task(pupil: expert.Expert) -> Task:
     """The task that an expert is trained for."""
-    return registry.load("tasks", pupil.task)()
+    return selectors.task_class(pupil.task)()
 
 
 def train(

@@ -23,6 +23,7 @@ from foundry_bench.errors import UserError
 from foundry_bench.storage import atomic_path
 from foundry_bench.students.tokens import set_fused_attention
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.teachers.weights import load_teacher
 from foundry_bench.training.loop import adamw, learning_rate, train_step
 from foundry_bench.training.objectives import Heads, LossWeights, canonical_code, objective
 from foundry_bench.training.precision import autocast
@@ -44,11 +45,13 @@ Factor = Annotated[float, Gt(0)]
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Everything that determines a pre-training besides the data. ``steps`` counts training steps."""
+    """Everything that determines a pre-training besides the data. ``steps`` counts training steps; ``init`` is the teacher
+    that it starts from, a name or a folder, of the sizes that ``encoder`` says; by default it starts at random."""
 
     __pydantic_config__: ClassVar[Any] = STRICT
 
     encoder: EncoderConfig = SMALL
+    init: str | None = None
     weights: LossWeights = field(default_factory=LossWeights)
     steps: Count = 1500
     batch_size: Count = 128
@@ -123,7 +126,7 @@ class _State:
             before["weights"].setdefault(
                 name, 0.0 if name in ("complete", "detail") else value
             )  # once not known
-        before.setdefault("stretch", [0.8, 1.2])
+        before = {"stretch": [0.8, 1.2], "init": None, **before}
         steps = before.pop("steps"), now.pop("steps")
         if before != now:
             raise UserError(
@@ -195,6 +198,8 @@ def pretrain(
 def _start(config: PretrainConfig, code_dim: int, ctx: Context) -> _State:
     torch.manual_seed(derive_seed(config.seed, "weights"))
     model = PointTransformer(config.encoder).to(ctx.device)
+    if config.init is not None:
+        model.load_state_dict(_weights(config.init, config.encoder))
     heads = Heads(config.encoder, code_dim, config.weights).to(ctx.device)
     for module in (model, heads):
         set_fused_attention(module, ctx.device.type != "cpu")
@@ -202,6 +207,15 @@ def _start(config: PretrainConfig, code_dim: int, ctx: Context) -> _State:
     optimizer = adamw(parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     generator = torch.Generator().manual_seed(derive_seed(config.seed, "batches"))
     return _State(model, copy.deepcopy(model), heads, optimizer, generator, [])
+
+
+def _weights(name: str, encoder: EncoderConfig) -> dict[str, Tensor]:
+    source = load_teacher(name)
+    if source.config != encoder:
+        raise UserError(
+            f"pre-training cannot start from {name}: encoder must have its sizes, {asdict(source.config)}"
+        )
+    return source.state_dict()
 
 
 def _train_once(

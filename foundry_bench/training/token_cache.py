@@ -103,7 +103,7 @@ def held_out(data: PointCloudDataset) -> np.ndarray:
 def calibration_patches(encoder: Encoder, data: PointCloudDataset, clouds: int) -> Patches:
     """Patches of ``clouds`` objects spread over those that students train on: never of held-out ones."""
     rows = np.flatnonzero(~held_out(data))
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, clouds).round().astype(int))]
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(clouds, len(rows))).round().astype(int))]
     points = torch.from_numpy(data.points[rows, : encoder.config.points].astype(np.float32))
     return encoder.tokenize(points.to(next(encoder.parameters()).device))
 

@@ -14,6 +14,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -52,16 +53,15 @@ def serve(room: Path) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     _adopt_orphans()
-    for module in (
-        "cli.options",
-        "cli.run",
-        "cli.data",
-        "cli.info",
-        "cli.listing",
-        "cli.distill",
-        "cli.profile",
-    ):
-        import_module(f"foundry_bench.{module}")
+    from foundry_bench import registry
+    from foundry_bench.cli import COMMANDS
+
+    for module, _ in COMMANDS.values():
+        import_module(f"foundry_bench.cli.{module.partition(':')[0]}")
+    for kind in registry.KINDS:
+        for entry in registry.entries(kind).values():
+            with suppress(ImportError):
+                entry.load()
     for module in IMPORTS:
         with suppress(ImportError):  # a library of an extra
             import_module(module)
@@ -141,6 +141,7 @@ def _settle(request: dict[str, Any], room: Path) -> None:
     wanted = {**request["environment"], **own}
     os.environ.clear()
     os.environ.update({name: value for name, value in wanted.items() if value is not None})
+    tempfile.tempdir = None  # the server's
     os.chdir(request["cwd"])
     sys.path[:] = request["path"]
     sys.dont_write_bytecode = True

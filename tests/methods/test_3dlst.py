@@ -9,7 +9,10 @@ import torch
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import EncoderConfig
+from foundry_bench.errors import UserError
+from foundry_bench.methods.foundry import Foundry
 from foundry_bench.methods.three_dlst import ThreeDLST
+from foundry_bench.selectors import expand, parse_selector
 from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
 
@@ -17,11 +20,10 @@ ZERO = None  # a mixture of supertokens never is the token itself
 
 
 def closed_form(method: ThreeDLST, config: EncoderConfig, trains: bool) -> int:
-    """As Foundry's; off the shelf without the reconstruction and the positions it would read."""
+    """As Foundry's."""
     s, dim, patches = method.supertokens, config.dim, config.groups
     total = form.tokenizer(config) + (s + 2 * patches) * dim**2 + 4 * patches * s * dim
-    total += form.position(config) + config.depth * form.block(config, s)
-    return total + (form.cau(config) if trains else 0)
+    return total + form.position(config) + config.depth * form.block(config, s) + form.cau(config)
 
 
 def test_the_published_training_ignores_the_teacher() -> None:
@@ -32,16 +34,20 @@ def test_the_published_training_ignores_the_teacher() -> None:
     assert torch.allclose(losses[0], torch.nn.functional.cross_entropy(student, labels))
 
 
-def test_off_the_shelf_patches_are_mixtures_of_the_supertokens(
+def test_before_training_it_is_foundry_in_its_default_form(
     tiny_teacher: PointTransformer, clouds: PointCloudDataset
 ) -> None:
-    student = make_student(ThreeDLST(supertokens=2), tiny_teacher, clouds, Context(variant="off-the-shelf"))
+    ours = make_student(ThreeDLST(supertokens=2), tiny_teacher, clouds, Context(variant="expert"))
+    foundry = make_student(Foundry(supertokens=2), tiny_teacher, clouds, Context())
+    patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:3, :256]))
     with torch.no_grad():
-        tokens = student(tiny_teacher.tokenize(torch.from_numpy(clouds.points[:3, :256])))
-    assert int(torch.linalg.matrix_rank(tokens.features[0], tol=1e-4)) <= 2
-    share = tokens.aux["assignment"]
-    assert torch.allclose(share.sum(dim=-1), torch.ones(3, 16), atol=1e-6)
-    assert float(share.max(dim=-1).values.mean()) > 0.7
+        assert torch.equal(ours(patches).features, foundry(patches).features)
+
+
+@pytest.mark.parametrize("variant", ["fmd", "off-the-shelf"])
+def test_what_would_be_foundry_under_another_name_is_refused(variant: str) -> None:
+    with pytest.raises(UserError, match=f"3dlst has no variant {variant}; it has expert, as in 3dlst.expert"):
+        expand(parse_selector(f"3dlst[supertokens=4]+{variant}"))
 
 
 def test_no_supertoken_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import closed_form as form
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from foundry_bench.context import Context
+from foundry_bench.cost import count_macs
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import Embedding, EncoderConfig
 from foundry_bench.methods.foundry import (
@@ -19,6 +21,8 @@ from foundry_bench.methods.foundry import (
     assign,
     assign_at_random,
     assign_softly,
+    load_balance,
+    own_supertokens,
     random_order,
     sample_tokens,
 )
@@ -26,6 +30,7 @@ from foundry_bench.points.patches import Patches
 from foundry_bench.students.files import make_student
 from foundry_bench.students.tokens import assigned_mean, content_order, nearest
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.testing import check_method
 from foundry_bench.training.token_cache import held_out
 
 
@@ -146,7 +151,8 @@ def test_without_residual_the_reconstruction_knows_only_supertoken_and_position(
     tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
 ) -> None:
     for residual, same in ((False, True), (True, False)):
-        student = make_student(Foundry(supertokens=1, residual=residual), tiny_teacher, clouds, Context())
+        method = Foundry(supertokens=1, residual=residual, published=True)
+        student = make_student(method, tiny_teacher, clouds, Context())
         embedding = student.embed(patches)
         moved = Embedding(embedding.tokens, torch.zeros_like(embedding.centers))
         with torch.no_grad():
@@ -184,6 +190,134 @@ def test_every_assignment_shares_each_token_out_once_and_draws_nothing_itself(
     assert torch.equal(cam, ASSIGNMENTS[name](queries, keys, 0.5, noise))
 
 
+@pytest.mark.parametrize(
+    ("asked", "held"),
+    [
+        ({}, (False, "soft", True)),
+        ({"published": True}, (True, "hard", False)),
+        ({"assignment": "hard", "cau_skip": False}, (True, "hard", False)),
+        ({"published": True, "assignment": "hard"}, (True, "hard", False)),
+        ({"assignment": "hard"}, (False, "hard", True)),
+        ({"assignment": "random", "cau_skip": False}, (False, "random", False)),
+    ],
+    ids=str,
+)
+def test_two_forms_of_which_each_has_one_set_of_parameters(
+    asked: dict[str, Any], held: tuple[bool, str, bool]
+) -> None:
+    method = Foundry(**asked)
+    assert (method.published, method.assignment, method.cau_skip) == held
+    assert Foundry(**method.params()) == method
+
+
+@pytest.mark.parametrize(
+    ("asked", "odd"), [({"assignment": "soft"}, "assignment=soft"), ({"cau_skip": True}, "cau_skip=True")]
+)
+def test_what_the_paper_does_not_have_is_refused_beside_published(asked: dict[str, Any], odd: str) -> None:
+    with pytest.raises(ValueError, match=f"leave out {odd} or published"):
+        Foundry(published=True, **asked)
+
+
+def test_rows_name_their_form_and_not_what_follows_from_it() -> None:
+    for asked, shown in (
+        ({"published": True}, {"supertokens": 16, "published": True}),
+        ({"assignment": "soft", "cau_skip": True}, {"supertokens": 16}),
+        ({"assignment": "hard"}, {"supertokens": 16, "assignment": "hard"}),
+    ):
+        method = Foundry(**asked)
+        assert method.shown(method.params()) == shown
+
+
+def test_with_the_skip_training_starts_from_what_the_supertokens_say(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
+) -> None:
+    student = make_student(Foundry(supertokens=4), tiny_teacher, clouds, Context())
+    with torch.no_grad():
+        tokens = student(patches)
+    weights = tokens.aux["assignment"]
+    assert weights.shape == (4, 16, 4)
+    rows = torch.linalg.lstsq(weights, tokens.features).solution
+    assert torch.allclose(weights @ rows, tokens.features, atol=1e-4)
+
+
+def test_every_cloud_has_supertokens_of_its_own_where_they_are_slots() -> None:
+    keys = torch.randn(2, 12, 8)
+    own = own_supertokens(keys, 4)
+    assert own.shape == (2, 4, 8)
+    assert torch.allclose(own.norm(dim=-1), torch.full((2, 4), 8**0.5))
+    assert torch.equal(own[1:], own_supertokens(keys[1:], 4))
+    picked = assign_softly(own, torch.nn.functional.normalize(keys, dim=-1), tau=1.0).argmax(dim=-1)
+    assert picked[:, :4].tolist() == [[0, 1, 2, 3]] * 2, "each is most like itself, so none is empty"
+    assert own_supertokens(keys, 30).shape == (2, 12, 8), "no more than there are tokens"
+
+
+def test_slots_have_no_codebook_and_learn_how_it_asks() -> None:
+    dso = DSO(8, 4, tau=1.0, assignment="slots")
+    assert "supertokens" not in dict(dso.named_parameters())
+    tokens, centers = torch.randn(2, 12, 8), torch.randn(2, 12, 3)
+    (dso(tokens, centers) * torch.rand(2, 12, 4)).sum().backward()
+    assert all(layer.weight.grad.abs().sum() > 0 for layer in (dso.q, dso.k))
+
+
+@pytest.mark.parametrize(
+    "asked", [{"assignment": "slots"}, {"balance": 0.1}, {"assignment": "hard"}], ids=str
+)
+def test_what_is_not_on_the_grid_keeps_the_rules_too(
+    asked: dict[str, Any], tiny_teacher: PointTransformer, clouds: PointCloudDataset
+) -> None:
+    check_method(Foundry(supertokens=4, **asked), tiny_teacher, clouds, Context())
+
+
+@pytest.mark.parametrize("supertokens", [4, 27])
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+def test_the_cost_of_every_assignment_is_its_closed_form(
+    assignment: str,
+    supertokens: int,
+    tiny_teacher: PointTransformer,
+    clouds: PointCloudDataset,
+    patches: Patches,
+) -> None:
+    method = Foundry(supertokens, assignment=assignment)
+    student = make_student(method, tiny_teacher, clouds, Context())
+    expected = closed_form(method, tiny_teacher.config, trains=True)
+    assert count_macs(student, patches[:1]).total == pytest.approx(expected, rel=0.01)
+
+
+def test_load_balance_is_one_where_all_have_equally_much_and_s_where_one_has_all() -> None:
+    even, one = torch.eye(4).repeat(3, 1)[None], torch.eye(4)[:1].repeat(12, 1)[None]
+    assert load_balance(even).item() == pytest.approx(1)
+    assert load_balance(one).item() == pytest.approx(4)
+    assert load_balance(torch.cat([even, one])).item() == pytest.approx(2.5), "by cloud, not over the batch"
+
+
+def test_load_balance_makes_what_is_used_most_the_dearest() -> None:
+    cam = torch.tensor(
+        [[[0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.2, 0.6, 0.2], [0.8, 0.1, 0.1]]]
+    ).requires_grad_()
+    (gradient,) = torch.autograd.grad(load_balance(cam), cam)
+    used = torch.tensor([3 / 4, 1 / 4, 0])
+    assert torch.allclose(gradient, (3 * used / 4).expand(1, 4, 3))
+
+
+@pytest.mark.parametrize("assignment", ["hard", "soft"])
+def test_load_balance_reaches_the_queries(assignment: str) -> None:
+    torch.manual_seed(0)
+    queries, keys, noise = torch.randn(4, 8).requires_grad_(), torch.randn(2, 12, 8), torch.zeros(2, 12, 4)
+    load_balance(ASSIGNMENTS[assignment](queries, keys, 1.0, noise)).backward()
+    assert queries.grad.abs().sum() > 0
+
+
+def test_the_balance_is_a_part_of_the_loss_of_training_only(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
+) -> None:
+    student = make_student(Foundry(supertokens=4, balance=0.5), tiny_teacher, clouds, Context())
+    assert student(patches).penalty is None
+    tokens = student.train()(patches)
+    assert torch.equal(tokens.penalty, 0.5 * load_balance(tokens.aux["assignment"]))
+    plain = make_student(Foundry(supertokens=4), tiny_teacher, clouds, Context()).train()
+    assert plain(patches).penalty is None
+
+
 def test_random_order_is_new_at_every_step_of_training_only() -> None:
     centers = torch.randn(2, 12, 3)
     assert torch.equal(random_order(centers, training=False), random_order(centers, training=False))
@@ -199,19 +333,22 @@ def test_random_order_is_new_at_every_step_of_training_only() -> None:
         {"position": False},
         {"sharpness": 0.0},
         {"assignment": "random"},
+        {"assignment": "hard"},
+        {"assignment": "slots"},
         {"encoder": "random"},
         {"residual": False},
         {"located": True},
         {"mean_position": False},
-        {"cau_skip": True},
+        {"cau_skip": False},
     ],
     ids=str,
 )
 def test_every_parameter_reaches_the_student(
     other: dict[str, float | str], tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
 ) -> None:
-    # soft shows tau without noise; a random start does not depend on where tokens are
-    shown_by = {"tau": {"assignment": "soft"}, "located": {"sharpness": 0.0}}
+    # a random start does not depend on where tokens are; with the skip the reconstruction adds nothing before training
+    unskipped = {key: {"cau_skip": False} for key in ("hidden_ratio", "position", "residual")}
+    shown_by = {"located": {"sharpness": 0.0}, **unskipped}
     plain = Foundry(supertokens=4, **shown_by.get(next(iter(other)), {}))
     students = []
     for method in (plain, replace(plain, **other)):
@@ -226,8 +363,10 @@ ZERO = None  # the reconstruction is always there
 
 
 def closed_form(method: Foundry, config: EncoderConfig, trains: bool) -> int:
-    """DSO: queries, keys and values, scores, means of values and positions, reading back; blocks on s; CAU on all."""
+    """DSO: queries, keys and values, scores, means of values and positions, reading back; blocks on s; CAU on all. Slots are no
+    more than there are patches."""
     s, dim, patches = method.supertokens, config.dim, config.groups
+    s = min(s, patches) if method.assignment == "slots" else s
     total = form.tokenizer(config) + form.position(config) + round(method.hidden_ratio * form.cau(config))
     if s == 0:
         return total

@@ -45,11 +45,25 @@ def test_gate_costs_between_foundry_and_the_full_transformer(
 def test_gate_that_keeps_nothing_is_foundry(
     tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
 ) -> None:
-    gated = make_student(FoundryGate(r=1.01, supertokens=1), tiny_teacher, clouds, Context())
-    plain = make_student(Foundry(supertokens=1), tiny_teacher, clouds, Context())
-    plain.load_state_dict(gated.state_dict(), strict=False)
-    with torch.no_grad():
-        assert torch.allclose(gated(patches).features, plain(patches).features, atol=1e-5)
+    for published in (False, True):
+        gate = FoundryGate(r=1.01, supertokens=1, published=published)
+        gated = make_student(gate, tiny_teacher, clouds, Context())
+        plain = make_student(Foundry(supertokens=1, published=published), tiny_teacher, clouds, Context())
+        plain.load_state_dict(gated.state_dict(), strict=False)
+        with torch.no_grad():
+            assert torch.allclose(gated(patches).features, plain(patches).features, atol=1e-5)
+
+
+def test_untrained_tokens_that_run_by_themselves_are_the_teachers_unless_the_skip_is_left_out(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
+) -> None:
+    for published in (False, True):
+        student = make_student(
+            FoundryGate(r=0.0, supertokens=4, published=published), tiny_teacher, clouds, Context()
+        )
+        with torch.no_grad():
+            same = torch.allclose(student(patches).features, tiny_teacher(patches).features, atol=1e-5)
+        assert same is not published
 
 
 def test_gate_result_does_not_depend_on_the_batch(

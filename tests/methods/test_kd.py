@@ -53,5 +53,5 @@ def test_a_narrow_student_learns_its_own_tokenizer_batch_norm_included(
 
 @pytest.mark.parametrize("values", [{"depth": 0}, {"width": 0.0}, {"width": 1.5}])
 def test_impossible_sizes_are_refused(values: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must be >= 1 and width in"):
+    with pytest.raises(ValueError, match="must be"):
         FeatureKD(**values)

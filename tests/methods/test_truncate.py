@@ -9,6 +9,7 @@ import torch
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import EncoderConfig
+from foundry_bench.errors import UserError
 from foundry_bench.methods.truncate import Truncate
 from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
@@ -35,7 +36,7 @@ def test_off_the_shelf_it_is_the_teachers_hidden_state(
 def test_more_blocks_than_the_teacher_has_are_refused(
     tiny_teacher: PointTransformer, clouds: PointCloudDataset
 ) -> None:
-    with pytest.raises(ValueError, match="teacher's 3, got 4"):
+    with pytest.raises(UserError, match="blocks=4 is more than the teacher's 3"):
         make_student(Truncate(blocks=4), tiny_teacher, clouds, Context())
 
 

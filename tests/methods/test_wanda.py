@@ -136,7 +136,7 @@ def test_zeros_stay_in_training_also_in_a_student_made_anew_and_loaded(
 def test_another_methods_student_is_pruned_with_its_own_layers(
     tiny_teacher: PointTransformer, clouds: PointCloudDataset
 ) -> None:
-    first = make_student(Foundry(supertokens=2), tiny_teacher, clouds, Context())
+    first = make_student(Foundry(supertokens=2, published=True), tiny_teacher, clouds, Context())
     student = make_student(Wanda(0.5), first, clouds, Context())
     for layer in (student.cau.fc1, student.cau.fc2, student.blocks[2].attn.proj):
         assert ((layer.weight == 0).sum(dim=1) == 16).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,36 @@ def test_damaged_foreign_and_unfitting_folders(
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:64])
     with pytest.raises(UserError, match="cannot be read"):
+        load_student(tmp_path)
+
+
+def test_a_student_of_before_there_were_two_forms_stays_what_it_was(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, tmp_path: Path
+) -> None:
+    patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:2, :256]))
+    for folder, method in (
+        (tmp_path / "hard", Foundry(supertokens=2, published=True)),
+        (tmp_path / "soft", Foundry(supertokens=2, cau_skip=False)),
+    ):
+        student = make_student(method, tiny_teacher, clouds, Context())
+        save_student(student, folder)
+        config = json.loads((folder / "config.json").read_text())
+        for later in ("published", "balance"):
+            del config["params"][later]
+        (folder / "config.json").write_text(json.dumps(config))
+        loaded = load_student(folder)
+        assert loaded.origin.method == method
+        with torch.no_grad():
+            assert torch.equal(loaded(patches).features, student(patches).features)
+
+
+def test_a_student_of_another_version_of_its_method_is_refused(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, tmp_path: Path
+) -> None:
+    save_student(make_student("foundry-gate[supertokens=2]", tiny_teacher, clouds), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"version": "1"}))
+    with pytest.raises(UserError, match=r"student of foundry-gate version 1, .* version 2; make it again"):
         load_student(tmp_path)
 
 

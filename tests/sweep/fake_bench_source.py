@@ -244,6 +244,46 @@ class Littering(Plain):
 
 
 @dataclass(frozen=True)
+class Straying(Plain):
+    """Starts a process in a session of its own and a daemon, notes their numbers, and ends as ``end`` says."""
+
+    name: ClassVar[str] = "straying"
+    note: str = ""
+    end: str = "return"
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        session = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        daemon = ["sh", "-c", "setsid sleep 600 >/dev/null 2>&1 & echo $!"]
+        number = subprocess.run(daemon, capture_output=True, text=True, check=True).stdout
+        with Path(self.note).open("a") as file:
+            file.write(f"{session.pid} {number}")
+        if self.end == "raise":
+            raise ValueError("gone")
+        if self.end == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.end == "leave":
+            os._exit(3)
+        if self.end == "sleep":
+            time.sleep(600)
+        return copy_of(teacher)
+
+
+@dataclass(frozen=True)
+class Orphaned(Plain):
+    """Kills the fork server that it came from the first time it is run, notes itself in the file ``once``, and goes on."""
+
+    name: ClassVar[str] = "orphaned"
+    once: str = ""
+
+    def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
+        if not Path(self.once).exists():
+            Path(self.once).write_text(str(os.getpid()))
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(600)
+        return copy_of(teacher)
+
+
+@dataclass(frozen=True)
 class Greedy(Plain):
     """Asks for 8 GB."""
 

@@ -103,6 +103,34 @@ def test_a_cell_that_leaves_processes_behind_takes_them_along(sweep: Sweep, tmp_
     assert not psutil.pid_exists(started) or psutil.Process(started).status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.parametrize("end", ["return", "raise", "kill", "leave", "sleep"])
+def test_no_process_of_a_cell_outlives_it_whatever_its_session(
+    sweep: Sweep, tmp_path: Path, end: str
+) -> None:
+    note = tmp_path / "pids"
+    sweep(f"straying[note={note},end={end}]", engine="local", timeout=10.0 if end == "sleep" else None)
+    started = [int(number) for number in note.read_text().split()]
+    assert len(started) >= 2
+    assert [pid for pid in started if psutil.pid_exists(pid) and _runs(pid)] == []
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_cell_whose_fork_server_is_killed_is_tried_again(sweep: Sweep, tmp_path: Path) -> None:
+    once = tmp_path / "first"
+    outcome, notes = sweep(f"orphaned[once={once}],teacher-copy", engine="local")
+    assert outcome.exit_code == 0
+    assert set(notes.statuses.values()) == {"ok"}
+    attempts = {r["inputs"]["method"]["name"]: r["identity"]["attempt"] for r in notes.records[::-1]}
+    assert attempts["orphaned"] in (1, 2)
+    assert not _runs(int(once.read_text())), "the first try is not left running"
+
+
 def test_a_cell_over_its_memory_runs_out_of_it_alone(sweep: Sweep) -> None:
     outcome, notes = sweep("greedy,teacher-copy", engine="local", memory=1.5)
     assert notes.statuses["student greedy"] == "oom"

@@ -157,6 +157,23 @@ def test_a_stopped_sweep_keeps_what_is_finished_and_leaves_no_process(
     assert sweep("teacher-copy")[0].todo == [], "what was finished before the signal is not run again"
 
 
+@pytest.mark.parametrize("pause", [0.05, 0.15, 0.5])
+def test_a_second_interrupt_says_nothing_more(sweep: Sweep, tmp_path: Path, pause: float) -> None:
+    out, log = tmp_path / "out", tmp_path / "log"
+    process = start_sweep(out, log)
+    try:
+        wait_for_record(out, process, log)
+        os.kill(process.pid, signal.SIGINT)
+        time.sleep(pause)
+        os.kill(process.pid, signal.SIGINT)
+        code = process.wait(timeout=60)
+    finally:
+        process.kill()
+    assert code == 130
+    assert "Traceback" not in log.read_text()
+    assert log.read_text().count("interrupted") == 1
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_cell_that_is_just_starting_is_stopped_too(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime
 import importlib.util
 import os
 import shlex
@@ -25,8 +27,9 @@ from foundry_bench.errors import UserError
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.files import load_student, make_student, save_student
 from foundry_bench.teachers import load_teacher, save_teacher, teacher_sha256
+from foundry_bench.teachers.checkpoints.building import ratio
 from foundry_bench.teachers.checkpoints.names import Options
-from foundry_bench.teachers.checkpoints.reading import FOREIGN, RECIPE
+from foundry_bench.teachers.checkpoints.reading import FOREIGN, RECIPE, WRAPPERS
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.teachers.weights import teacher_folder
 
@@ -534,24 +537,67 @@ def test_foreign_objects_beside_the_weights_are_passed_over(
         close(teacher(patches).features, model(patches).features)
 
 
-def test_the_recipe_in_the_refusal_makes_a_file_that_loads(
-    tmp_path: Path, patches: Patches, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import datetime
+WRAPPED: dict[str, Callable[[Any, State], Any]] = {
+    "as the authors wrap it": lambda model, s: CASES["point-mae"].write(s),
+    **{f"in {key}": lambda model, s, key=key: {key: _below("MAE_encoder.", s)} for key in WRAPPERS},
+    "in two": lambda model, s: {"model": {"state_dict": _below("module.MAE_encoder.", s)}},
+    "beside a name of the model": lambda model, s: {
+        "model": "ViT-S",
+        "state_dict": _below("MAE_encoder.", s),
+    },
+    "with arguments": lambda model, s: {
+        "model": _below("MAE_encoder.", s),
+        "args": argparse.Namespace(lr=1e-3),
+    },
+    "bare": lambda model, s: _below("MAE_encoder.", s),
+    "a whole model": lambda model, s: torch.nn.ModuleDict({"MAE_encoder": model}),
+    "a whole model in a dictionary": lambda model, s: {"model": torch.nn.ModuleDict({"MAE_encoder": model})},
+}
+"""Layouts of files for which the recipe is printed, because they hold an object beside the weights or around them."""
 
+
+@pytest.mark.parametrize("wrapped", WRAPPED)
+def test_the_recipe_in_the_refusal_makes_a_file_that_loads(
+    wrapped: str, tmp_path: Path, patches: Patches, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "datetime" not in FOREIGN
-    case = CASES["point-mae"]
-    model = case.model()
+    monkeypatch.setitem(sys.modules, official.__name__, official)  # whose class a whole model names
+    model = CASES["point-mae"].model()
     path, out = tmp_path / "objects.pth", tmp_path / "weights.safetensors"
-    torch.save({**case.write(model.state_dict()), "saved": datetime.date(2022, 3, 1)}, path)
-    message = refused(path, "datetime.date", RECIPE)
+    saved = WRAPPED[wrapped](model, model.state_dict())
+    torch.save({**saved, "saved": datetime.date(2022, 3, 1)} if isinstance(saved, dict) else saved, path)
+    message = refused(path, "Python objects", RECIPE)
     command = message[message.index("python -c") :].replace("IN OUT", f"{path} {tmp_path}/weights")
     python, option, code, *files = shlex.split(command)
     assert (python, option) == ("python", "-c")
     monkeypatch.setattr(sys, "argv", ["-c", *files])
-    exec(code)
+    exec(code, {})
     with torch.no_grad():
         close(load_teacher(f"{out}{SIZES}")(patches).features, model(patches).features)
+
+
+def test_the_recipe_runs_in_a_shell(tmp_path: Path) -> None:
+    path, out = tmp_path / "objects.pth", tmp_path / "weights.safetensors"
+    state = _below("MAE_encoder.", CASES["point-mae"].model().state_dict())
+    torch.save({"model": state, "args": argparse.Namespace(started=datetime.date(2022, 3, 1))}, path)
+    message = refused(path, "datetime.date", RECIPE)
+    command = message[message.index("python -c") :].replace("IN OUT", f"{path} {tmp_path}/weights")
+    subprocess.run(command.replace("python", shlex.quote(sys.executable), 1), shell=True, check=True)
+    assert load_teacher(f"{out}{SIZES}").config.dim == 48
+
+
+def test_arguments_beside_the_weights_need_no_recipe(tmp_path: Path, patches: Patches) -> None:
+    """The usual file of a vision transformer's code."""
+    model, path = CASES["point-mae"].model(), tmp_path / "checkpoint-299.pth"
+    args = argparse.Namespace(lr=1e-3, output=Path("out"), blocks=[1, 2])
+    torch.save({"model": _below("MAE_encoder.", model.state_dict()), "args": args, "epoch": 299}, path)
+    with torch.no_grad():
+        close(load_teacher(f"{path}{SIZES}")(patches).features, model(patches).features)
+
+
+@pytest.mark.parametrize(("hidden", "dim"), [(15, 11), (29, 25), (1536, 384), (7, 48)])
+def test_the_ratio_of_an_mlp_is_not_rounded_to_one_unit_less(hidden: int, dim: int) -> None:
+    assert int(dim * ratio(hidden, dim)) == hidden
 
 
 # One text names a teacher.

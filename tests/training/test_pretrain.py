@@ -14,6 +14,7 @@ from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.errors import UserError
 from foundry_bench.points import group
 from foundry_bench.points.patches import Patches
+from foundry_bench.teachers import save_teacher
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.training.objectives import (
     SURROUNDINGS,
@@ -165,11 +166,24 @@ def test_a_checkpoint_from_before_settings_were_added_is_continued(
     pretrain(clouds, short, tmp_path, Context())
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     config = json.loads(saved["config"])
-    del config["weights"]["complete"]
+    del config["weights"]["complete"], config["weights"]["detail"], config["stretch"], config["init"]
     config["autocast"] = False
     torch.save({**saved, "config": json.dumps(config)}, tmp_path / "checkpoint.pt")
     log = pretrain(clouds, replace(short, steps=4), tmp_path, Context())[1]
     assert [row["step"] for row in log if "loss" in row] == [2, 4]
+
+
+def test_a_pre_training_starts_from_the_teacher_that_it_names(
+    clouds: PointCloudDataset, tmp_path: Path
+) -> None:
+    first = pretrain(clouds, replace(CONFIG, steps=2, probe_every=2), tmp_path / "first", Context())[0]
+    save_teacher(first, tmp_path / "teacher", {})
+    still = replace(CONFIG, steps=1, lr=0.0, init=str(tmp_path / "teacher"))
+    second = pretrain(clouds, still, tmp_path / "second", Context())[0]
+    assert torch.equal(first.norm.weight.half(), second.norm.weight.half())
+    assert torch.equal(first.blocks[0].attn.qkv.weight.half(), second.blocks[0].attn.qkv.weight.half())
+    with pytest.raises(UserError, match="encoder must have its sizes"):
+        pretrain(clouds, replace(still, encoder=replace(TINY, depth=1)), tmp_path / "third", Context())
 
 
 def test_unknown_settings_are_named() -> None:

@@ -4,72 +4,38 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from foundry_bench.datasets.content import file_hashes
 from foundry_bench.datasets.dataset import PointCloudDataset
 from foundry_bench.datasets.lazy import Progress, silent
 from foundry_bench.errors import UserError
 
-READER = 1
+READER = 2
 """Part of every hash: increase it when a reader gives other points, labels or splits for the same files."""
 
 OFFICIAL = "official"
 """Name of the split that the data set comes with."""
 
-WHOLE_BYTES = 64 * 2**20
-"""Data files are hashed whole when they have no more bytes than this together."""
-END_BYTES = 64 * 2**10
-"""Bytes at the beginning and at the end of a larger data file that are hashed."""
-SPREAD = 64
-"""Files of a set of many that are opened for its hash; of the others the name and the size count."""
 
+def identity(
+    name: str, folder: Path, paths: Sequence[Path], progress: Progress = silent, what: str = "reading files"
+) -> str:
+    """SHA-256 over names relative to ``folder`` and contents of the files ``paths``, independent of where the folder lies.
 
-@dataclass(frozen=True)
-class Identity:
-    """What tells two copies of a data set apart without reading all of it.
-
-    ``whole`` are files hashed byte by byte (lists, names); ``data`` are large files, of which sizes and ends count;
-    ``arrays`` are values inside them that are small and decide everything (labels).
+    Every byte counts. Files that have not changed since the last call are not read again, see ``content.py``; ``progress(what,
+    done, total)`` hears of the others.
     """
-
-    whole: Sequence[Path]
-    data: Sequence[Path]
-    arrays: Mapping[str, np.ndarray]
-
-    def sha256(self, name: str, folder: Path) -> str:
-        """SHA-256 over names relative to ``folder``, contents and arrays, independent of where the folder lies.
-
-        Data files of up to ``WHOLE_BYTES`` together count whole. Of larger ones count all names and sizes, and of up to
-        ``SPREAD`` files, evenly spread over the sorted names, the first and last ``END_BYTES``.
-        """
-        digest = hashlib.sha256(f"{name} reader {READER}\n".encode())
-        for path in sorted(self.whole):
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
-        for key, array in sorted(self.arrays.items()):
-            digest.update(f"{key} {array.shape} {array.dtype}\n".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        data = sorted(self.data)
-        sizes = [path.stat().st_size for path in data]
-        for path, size in zip(data, sizes, strict=True):
-            digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
-        small = sum(sizes) <= WHOLE_BYTES
-        spread = range(len(data)) if small else np.unique(np.linspace(0, len(data) - 1, SPREAD).astype(int))
-        for number in spread:
-            digest.update(data[number].read_bytes() if small else _ends(data[number]))
-        return digest.hexdigest()
-
-
-def _ends(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        first = stream.read(END_BYTES)
-        stream.seek(max(path.stat().st_size - END_BYTES, 0))
-        return first + stream.read(END_BYTES)
+    ordered = sorted(paths)
+    digest = hashlib.sha256(f"{name} reader {READER}\n".encode())
+    for path, sha256 in zip(ordered, file_hashes(folder, ordered, progress, what), strict=True):
+        relative = path.relative_to(folder).as_posix()
+        digest.update(f"{relative} {sha256}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 class OfficialDataset(ABC):
@@ -111,9 +77,11 @@ class OfficialDataset(ABC):
         return self._problems(place) if place.is_dir() else [f"{place} does not exist"]
 
     def sha256(self, root: Path) -> str:
-        """Hash of the data set, see :class:`Identity`. Raises UserError as :meth:`load` does."""
-        place = self._whole(root)
-        return self._identity(place).sha256(self.name, place)
+        """Hash of the data set, see :func:`identity`. Raises UserError as :meth:`load` does."""
+        return self._sha256(self._whole(root), silent)
+
+    def _sha256(self, place: Path, progress: Progress) -> str:
+        return identity(self.name, place, self._files_of(place), progress, f"hashing {self.name}")
 
     def place(self, root: Path) -> Path:
         """The set's own folder: ``root`` itself or one inside it; where it would be, if it is not there."""
@@ -147,8 +115,8 @@ class OfficialDataset(ABC):
         """As :meth:`problems`, for the set's own folder, which exists."""
 
     @abstractmethod
-    def _identity(self, place: Path) -> Identity:
-        """The files and arrays that tell this copy apart."""
+    def _files_of(self, place: Path) -> list[Path]:
+        """The files that are read, lists included: what they hold tells this copy apart."""
 
     @abstractmethod
     def _read(self, place: Path, progress: Progress) -> PointCloudDataset:

@@ -5,47 +5,47 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from foundry_bench.datasets.lazy import BLOCK, Hdf5Files, LazyClouds, Progress, one_line, open_hdf5
+from foundry_bench.datasets.lazy import BLOCK, Hdf5Files, LazyClouds, Progress
 from foundry_bench.datasets.official.cache import kept, open_kept, write_blocks
+from foundry_bench.datasets.one_file import FileError
+from foundry_bench.datasets.readers.hdf5 import open_hdf5, own_array
 from foundry_bench.errors import UserError
 
 POINTS = 2048
-_AGAIN = "download it again"
 
 
 def hdf5_problem(path: Path, classes: int) -> str | None:
     """What is wrong with one file, or None. Its labels are read, its clouds are not."""
     try:
         with open_hdf5(path) as file:
-            for key in ("data", "label"):
-                if key not in file:
-                    return f"{path} has no {key!r}, only {', '.join(file) or 'nothing'}: {_AGAIN}"
-            data, label = file["data"], np.asarray(file["label"])
+            data = own_array(file, "data")
             if data.ndim != 3 or data.shape[1:] != (POINTS, 3) or data.dtype.kind != "f":
-                return f"{path} has data {data.shape} of {data.dtype}, expected (n, {POINTS}, 3) of float32: {_AGAIN}"
-            if label.size != len(data):
-                return f"{path} has {len(data)} clouds but {label.size} labels: {_AGAIN}"
-            if label.size and (label.min() < 0 or label.max() >= classes):
-                return (
-                    f"{path} has labels {label.min()} to {label.max()}, expected 0 to {classes - 1}: {_AGAIN}"
+                raise FileError(
+                    f"has data {data.shape} of {data.dtype}, expected (n, {POINTS}, 3) of float32"
                 )
+            label = _labels(file)
+            if label.size and (label.min() < 0 or label.max() >= classes):
+                raise FileError(f"has labels {label.min()} to {label.max()}, expected 0 to {classes - 1}")
     except UserError as error:
         return str(error)
-    except (OSError, AttributeError, TypeError) as error:
-        return f"{path} is damaged ({one_line(error)}): {_AGAIN}"
     return None
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """The labels (n,) int64 of one file; raises UserError for one that is damaged."""
+    """The labels (n,) int64 of one file, one a cloud; raises UserError for one that is damaged."""
     with open_hdf5(path) as file:
-        try:
-            return np.asarray(file["label"]).reshape(-1).astype(np.int64)
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise UserError(f"{path} is damaged ({one_line(error)}): {_AGAIN}") from error
+        return _labels(file)
+
+
+def _labels(file: Any) -> np.ndarray:
+    clouds, stored = len(own_array(file, "data")), own_array(file, "label")
+    if stored.size != clouds:
+        raise FileError(f"has {clouds} clouds but {stored.size} labels")
+    return np.asarray(stored).reshape(-1).astype(np.int64)
 
 
 def hdf5_files(paths: Sequence[Path], labels: Sequence[np.ndarray]) -> Hdf5Files:

@@ -20,7 +20,6 @@ from foundry_bench.datasets.dataset import PointCloudDataset
 from foundry_bench.datasets.lazy import LazyClouds, Progress
 from foundry_bench.datasets.official.base import (
     OFFICIAL,
-    Identity,
     OfficialDataset,
     missing,
     read_lines,
@@ -69,10 +68,9 @@ modelnet40_ply_hdf5_2048/
                 found += absent or ([wrong] if wrong else [])
         return found
 
-    def _identity(self, place: Path) -> Identity:
+    def _files_of(self, place: Path) -> list[Path]:
         files = [path for side in SIDES for path in self._files(place, side)]
-        lists = [place / name for name in ("shape_names.txt", "train_files.txt", "test_files.txt")]
-        return Identity(lists, files, {path.name: read_labels(path) for path in files})
+        return [place / name for name in ("shape_names.txt", "train_files.txt", "test_files.txt")] + files
 
     def _read(self, place: Path, progress: Progress) -> PointCloudDataset:
         files = [(path, side) for side in SIDES for path in self._files(place, side)]
@@ -86,7 +84,7 @@ modelnet40_ply_hdf5_2048/
             for i in range(len(each))
         ]
         clouds = LazyClouds(hdf5_files([path for path, _ in files], labels), names, y_up=True)
-        sha256 = self._identity(place).sha256(self.name, place)
+        sha256 = self._sha256(place, progress)
         return PointCloudDataset(
             name=self.name,
             version="1",

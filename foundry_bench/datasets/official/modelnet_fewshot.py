@@ -25,7 +25,7 @@ import numpy as np
 
 from foundry_bench.datasets.dataset import Episode, PointCloudDataset
 from foundry_bench.datasets.lazy import Progress, unit_sphere, z_up
-from foundry_bench.datasets.official.base import OFFICIAL, Identity, OfficialDataset, missing, unserialised
+from foundry_bench.datasets.official.base import OFFICIAL, OfficialDataset, missing, unserialised
 from foundry_bench.datasets.official.cache import kept, open_kept
 from foundry_bench.datasets.unpickle import load_arrays
 from foundry_bench.errors import UserError
@@ -113,11 +113,11 @@ ModelNetFewshot/
                 found.append(f"{folder.name} is missing in {place}")
         return found
 
-    def _identity(self, place: Path) -> Identity:
-        return Identity([], [path for paths in _configurations(place).values() for path in paths], {})
+    def _files_of(self, place: Path) -> list[Path]:
+        return [path for paths in _configurations(place).values() for path in paths]
 
     def _read(self, place: Path, progress: Progress) -> PointCloudDataset:
-        sha256 = self._identity(place).sha256(self.name, place)
+        sha256 = self._sha256(place, progress)
         folds = _configurations(place)
         folder = kept(sha256, lambda made: _convert(folds, made, progress))
         with np.load(folder / "index.npz", allow_pickle=False) as index:

@@ -20,7 +20,7 @@ import numpy as np
 
 from foundry_bench.datasets.dataset import PointCloudDataset
 from foundry_bench.datasets.lazy import LazyClouds, Progress
-from foundry_bench.datasets.official.base import OFFICIAL, Identity, OfficialDataset, missing, unserialised
+from foundry_bench.datasets.official.base import OFFICIAL, OfficialDataset, missing, unserialised
 from foundry_bench.datasets.official.hdf5 import hdf5_files, hdf5_problem, read_labels, unpacked
 
 SIDES = {"train": "training", "test": "test"}
@@ -67,10 +67,8 @@ each file: data (n, 2048, 3) float32, label (n,)"""
         )
         return found or [line for line in wrong if line]
 
-    def _identity(self, place: Path) -> Identity:
-        return Identity(
-            [], [place / n for n in self._names()], {n: read_labels(place / n) for n in self._names()}
-        )
+    def _files_of(self, place: Path) -> list[Path]:
+        return [place / name for name in self._names()]
 
     def _read(self, place: Path, progress: Progress) -> PointCloudDataset:
         labels = [read_labels(place / name) for name in self._names()]
@@ -79,7 +77,7 @@ each file: data (n, 2048, 3) float32, label (n,)"""
         ]
         source = hdf5_files([place / name for name in self._names()], labels)
         clouds = LazyClouds(source, names, y_up=True, shuffle=True)
-        sha256 = self._identity(place).sha256(self.name, place)
+        sha256 = self._sha256(place, progress)
         return PointCloudDataset(
             name=self.name,
             version="1",

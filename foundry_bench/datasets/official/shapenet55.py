@@ -19,7 +19,6 @@ from foundry_bench.datasets.dataset import PointCloudDataset
 from foundry_bench.datasets.lazy import LazyClouds, NpyFiles, Progress
 from foundry_bench.datasets.official.base import (
     OFFICIAL,
-    Identity,
     OfficialDataset,
     missing,
     read_lines,
@@ -124,8 +123,8 @@ ShapeNet55-34/                  (or ShapeNet55/)
             ]
         return missing(place, [f"{CLOUDS}/{name}" for name in sides])
 
-    def _identity(self, place: Path) -> Identity:
-        return Identity(list(self._lists(place).values()), self._files(place), {})
+    def _files_of(self, place: Path) -> list[Path]:
+        return [*self._lists(place).values(), *self._files(place)]
 
     def _read(self, place: Path, progress: Progress) -> PointCloudDataset:
         sides = self._sides(place)
@@ -134,7 +133,7 @@ ShapeNet55-34/                  (or ShapeNet55/)
         return PointCloudDataset(
             name=self.name,
             version="1",
-            sha256=self._identity(place).sha256(self.name, place),
+            sha256=self._sha256(place, progress),
             classes=tuple(TAXONOMY.values()),
             points=LazyClouds(NpyFiles(tuple(self._files(place)), POINTS), names, y_up=True, shuffle=True),
             labels=np.array([number[name.split("-")[0]] for name in sides], np.int64),

@@ -10,6 +10,7 @@ Shapes are parsed once into the cache (``cache.py``) and memory-mapped.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -19,16 +20,18 @@ from typing import ClassVar
 import numpy as np
 
 from foundry_bench.datasets.dataset import PointCloudDataset
-from foundry_bench.datasets.lazy import Progress, draw, one_line, unit_sphere, z_up
+from foundry_bench.datasets.lazy import Progress, draw, unit_sphere, z_up
 from foundry_bench.datasets.official.base import (
     OFFICIAL,
-    Identity,
     OfficialDataset,
     missing,
     read_lines,
     unserialised,
 )
 from foundry_bench.datasets.official.cache import kept, open_kept, write_blocks
+from foundry_bench.datasets.one_file import FileError, reading
+from foundry_bench.datasets.readers.bounds import bounded_bytes
+from foundry_bench.datasets.readers.rows import parse_rows
 from foundry_bench.errors import UserError
 
 POINTS = 2048
@@ -93,12 +96,11 @@ shapenetcore_partanno_segmentation_benchmark_v0_normal/
         found = [f"the lists name the synset {synset}, {_CATEGORIES} does not" for synset in strange]
         return found + missing(place, list(sides))
 
-    def _identity(self, place: Path) -> Identity:
-        lists = [place / name for name in (_CATEGORIES, *_LISTS.values())]
-        return Identity(lists, [place / path for path in _sides(place)], {})
+    def _files_of(self, place: Path) -> list[Path]:
+        return [place / name for name in (_CATEGORIES, *_LISTS.values(), *_sides(place))]
 
     def _read(self, place: Path, progress: Progress) -> PointCloudDataset:
-        sha256 = self._identity(place).sha256(self.name, place)
+        sha256 = self._sha256(place, progress)
         categories, sides = _categories(place), _sides(place)
         folder = kept(sha256, lambda made: _parse(place, list(sides), categories, made, progress))
         names = list(PARTS)
@@ -133,13 +135,9 @@ def _sides(place: Path) -> dict[str, str]:
     """``<synset>/<id>.txt`` to its side, sorted by path; raises UserError for lists that cannot be read or that overlap."""
     sides: dict[str, str] = {}
     for side, name in _LISTS.items():
-        try:
-            listed = json.loads((place / name).read_text(encoding="utf-8"))
+        with reading(place / name, "download the list of shapes again"):
+            listed = json.loads(bounded_bytes(place / name))
             paths = ["/".join(str(entry).split("/")[1:]) + ".txt" for entry in listed]
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(
-                f"{place / name} is no list of shapes ({one_line(error)}): download it again"
-            ) from error
         if any(path.count("/") != 1 or ".." in path for path in paths):
             raise UserError(f"{place / name} must list shape_data/<synset>/<id>: download it again")
         if len(set(paths) | set(sides)) != len(paths) + len(sides):
@@ -168,14 +166,15 @@ def _parse(
 
 def _shape(file: Path, path: str, own: range) -> tuple[np.ndarray, np.ndarray]:
     """Points (2048, 3), z up, in the unit sphere, and parts (2048,) from 0 on, of one text file."""
-    try:
-        table = np.loadtxt(file, dtype=np.float32, ndmin=2)
-        if table.shape[1] != COLUMNS:
-            raise ValueError(f"it has {table.shape[1]} columns, expected {COLUMNS}")
+    with reading(file, "download the shape with its parts again"):
+        content = io.BytesIO(bounded_bytes(file))
+        columns = len(content.readline().split())
+        if columns != COLUMNS:
+            raise FileError(f"has {columns} columns, expected {COLUMNS}")
+        content.seek(0)
+        table = parse_rows(content, range(COLUMNS)).astype(np.float32)
         table = table[draw(path, len(table), POINTS)]
         parts = table[:, -1].astype(np.int64)
         if parts.min() < own[0] or parts.max() > own[-1]:
-            raise ValueError(f"it has parts {parts.min()} to {parts.max()}, expected {own[0]} to {own[-1]}")
+            raise FileError(f"has parts {parts.min()} to {parts.max()}, expected {own[0]} to {own[-1]}")
         return z_up(unit_sphere(table[:, :3])), (parts - own[0]).astype(np.int8)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} is no shape with parts ({one_line(error)}): download it again") from error

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foundry_bench.border import PassingError
 from foundry_bench.sweep.interrupts import deferred_interrupts
 from foundry_bench.sweep.plan import PROFILE, Cell
 from foundry_bench.sweep.schedule import Schedule, cores
@@ -34,7 +35,7 @@ class Ending:
     full: bool = False
 
 
-class FullDiskError(OSError):
+class FullDiskError(PassingError, OSError):
     """A cell had to stop because the disk is full. It leaves no record: it is nobody's fault but the disk's."""
 
 

@@ -18,14 +18,19 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from foundry_bench.storage import disk_is_full
 from foundry_bench.sweep.cell import run_cell
 from foundry_bench.sweep.engines.base import GRACE, Ending, Engine
+from foundry_bench.sweep.engines.descendants import adopt_orphans, end_descendants
 from foundry_bench.sweep.plan import PROFILE, Cell
 from foundry_bench.sweep.schedule import cores
 from foundry_bench.sweep.store import Store
 
 PRELOAD = "foundry_bench.sweep.engines.preload"
+UNKNOWN = 255
+"""What multiprocessing gives as exit code where the fork server died before it could tell one; the cell may still run."""
 DISK_FULL = 74
 """Exit code of a cell that could not write (EX_IOERR)."""
 
@@ -39,6 +44,7 @@ class LocalEngine(Engine):
 
     def open(self, store: Store) -> None:
         self._gpus = _gpus() if self.device == "cuda" else 0
+        self._server: int | None = None
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([PRELOAD])
         first = self._context.Process(target=_nothing)  # waits for the imports, which are no cell's time
@@ -66,6 +72,8 @@ class LocalEngine(Engine):
         process = self._context.Process(target=_child, args=(str(spec), str(log)), daemon=False)
         with _without_main():
             process.start()
+        with suppress(psutil.Error):  # a fork server that has died is started anew
+            self._server = psutil.Process(process.pid).ppid()
         return process
 
     def wait(self, handles: Sequence[ForkServerProcess], seconds: float) -> None:
@@ -76,9 +84,11 @@ class LocalEngine(Engine):
             return None
         handle.join()
         code = handle.exitcode or 0
-        _signal_group(handle, signal.SIGKILL)  # what it started and left behind
+        self._end_all_of(handle)  # what it started and left behind
         if code < 0:
             return Ending(died=True, detail=f"by {_signal_name(-code)}")
+        if code == UNKNOWN:
+            return Ending(died=True, detail="with the fork server, or with exit code 255")
         return Ending(detail=f"exit code {code}", full=code == DISK_FULL)
 
     def stop(self, handles: Sequence[ForkServerProcess]) -> None:
@@ -88,8 +98,24 @@ class LocalEngine(Engine):
         for process in handles:
             process.join(max(limit - time.monotonic(), 0.0))
         for process in handles:
+            if process.is_alive() and process.pid is not None:
+                end_descendants(process.pid)
             _signal_group(process, signal.SIGKILL)
             process.join()
+            self._end_all_of(process)
+
+    def _end_all_of(self, handle: ForkServerProcess) -> None:
+        """Kill a cell whose end is known, should it be alive, and all that it has left behind: what is below its process, in
+        its group, and among the orphans that the fork server has adopted."""
+        if handle.pid is None:
+            return
+        if handle.exitcode == UNKNOWN and _is_cell(handle.pid):
+            end_descendants(handle.pid)
+            with suppress(ProcessLookupError):
+                os.kill(handle.pid, signal.SIGKILL)
+        _signal_group(handle, signal.SIGKILL)
+        if self._server is not None and self._server != os.getpid():
+            end_descendants(self._server, keep={other.pid for other in multiprocessing.active_children()})
 
 
 @contextmanager
@@ -111,6 +137,7 @@ def _nothing() -> None:
 
 def _child(spec: str, log: str) -> None:
     """Body of a cell's process; it dies with its parent, even one that was killed."""
+    adopt_orphans()
     gc.freeze()  # what the fork server has loaded is not looked through again and again, and its memory stays shared
     os.setpgid(0, 0)  # whatever the cell starts can be stopped with it; Ctrl-C reaches the sweep only
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -134,6 +161,7 @@ def run_logged(spec: Path, log: Path) -> None:
     try:
         run_cell(spec)
     finally:
+        end_descendants(os.getpid())
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError):  # a full disk must not hide the error that says so
                 stream.flush()
@@ -145,6 +173,7 @@ def _die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        end_descendants(os.getpid())
         os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
@@ -155,6 +184,14 @@ def _signal_group(process: ForkServerProcess, number: int) -> None:
     for send in (os.killpg, os.kill) if process.is_alive() else (os.killpg,):
         with suppress(ProcessLookupError, PermissionError):
             send(process.pid, number)
+
+
+def _is_cell(pid: int) -> bool:
+    """Whether a process that had this number when it was a cell still is one: a group leader of this program."""
+    try:
+        return os.getpgid(pid) == pid and psutil.Process(pid).exe() == psutil.Process().exe()
+    except (OSError, psutil.Error):
+        return False
 
 
 def _signal_name(number: int) -> str:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
 from foundry_bench import registry
 from foundry_bench.sweep import cell
+from foundry_bench.sweep.engines.descendants import adopt_orphans
 
 MODULES = (
     "torch",
@@ -54,3 +56,6 @@ for kind in registry.KINDS:
 cell.keep_thread_pools()
 with suppress(OSError, AttributeError):
     use_huge_pages()
+# Orphans of a cell that was killed come to the fork server, which multiprocessing tells of when they end.
+adopt_orphans()
+warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")

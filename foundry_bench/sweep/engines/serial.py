@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from foundry_bench.border import PassingError
 from foundry_bench.storage import disk_is_full
 from foundry_bench.sweep.cell import run_cell
 from foundry_bench.sweep.engines.base import Ending, Engine
@@ -17,7 +18,7 @@ from foundry_bench.sweep.plan import Cell
 from foundry_bench.sweep.schedule import Schedule
 
 
-class OverTimeError(BaseException):
+class OverTimeError(PassingError):
     """A cell is over its time. No Exception, so that a method's own ``except`` does not swallow it."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from torch import Tensor
 
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.errors import UserError
+from foundry_bench.teachers.cards import shown
 from foundry_bench.teachers.checkpoints.layouts import SINUSOIDAL, Named, match, recognise
 from foundry_bench.teachers.checkpoints.names import Options, TeacherSource, Z
 from foundry_bench.teachers.checkpoints.reading import read_checkpoint
+from foundry_bench.teachers.tensors import SLACK, Allotment, load_exactly, numbers
 from foundry_bench.teachers.transformer import PointTransformer
 
 HEAD_WIDTH = 64
@@ -26,7 +29,6 @@ HYPER_PARAMETERS = {
     "points": ("transformation_subsample_points", "num_points"),
 }
 """Their names in the Lightning checkpoints of Point-JEPA and point2vec, pre-trained and fine-tuned."""
-SHOWN = 3
 
 
 def load_checkpoint(path: Path, options: Options, name: str, sha256: str) -> PointTransformer:
@@ -43,8 +45,7 @@ def load_checkpoint(path: Path, options: Options, name: str, sha256: str) -> Poi
         if options.up == Z:
             turn_upright(state)
         config, notes = sizes(state, named, options, checkpoint.hyper_parameters)
-        model = PointTransformer(config)
-        fit(model, state, named)
+        model = build(config, state, named)
     except UserError as error:
         raise UserError(f"teacher {path}: {error}") from error
     notes += ("turned for clouds with z up; up=y leaves it as it was trained",) if options.up == Z else ()
@@ -52,6 +53,19 @@ def load_checkpoint(path: Path, options: Options, name: str, sha256: str) -> Poi
         notes += ("tokenizer layers before a batch norm have no bias: zero",)
     model.source = TeacherSource(name, layout.name, options.branch, sha256, notes + named.notes)
     return model.eval().requires_grad_(False)
+
+
+def build(config: EncoderConfig, state: dict[str, Tensor], named: Named) -> PointTransformer:
+    """The encoder with ``state``, all of it in all of it. Raises UserError, in the file's names, where they differ."""
+    try:
+        with Allotment(SLACK * numbers(state)):
+            model = PointTransformer(config)
+        load_exactly(model, state, named.in_file)
+    except UserError as error:
+        raise UserError(
+            f"its weights make no encoder: {error}; download the file again or take one of another epoch"
+        ) from error
+    return model
 
 
 def ours(tensors: dict[str, Tensor], named: Named, conv_bias: bool) -> dict[str, Tensor]:
@@ -65,8 +79,8 @@ def ours(tensors: dict[str, Tensor], named: Named, conv_bias: bool) -> dict[str,
     for name, value in state.items():
         if name.startswith("tokenizer.") and value.dim() == 3 and value.shape[-1] == 1:
             state[name] = value.squeeze(-1)
-        elif name.startswith("prefix") and value.dim():
-            state[name] = value.reshape(1, -1, value.shape[-1])
+        elif name.startswith("prefix") and value.numel():
+            state[name] = value.reshape(1, -1, value.shape[-1] if value.dim() else 1)
     for conv in ("first_conv", "second_conv"):
         weight = state.get(f"tokenizer.{conv}.0.weight")
         if not conv_bias and weight is not None:
@@ -98,12 +112,12 @@ def sizes(
     ``hyper`` parameters or what was published, in this order; and a note on each of the latter."""
 
     def size(name: str) -> int:
-        if name not in state or state[name].dim() == 0:
-            raise UserError(f"{named.in_file(name)} is missing; download the file again")
-        return state[name].shape[0]
+        if name not in state or not state[name].numel():
+            raise UserError(f"{shown(named.in_file(name))} is missing; download the file again")
+        return state[name].shape[0] if state[name].dim() else 1
 
     dim = size("norm.weight")
-    _check_positions(state, hyper)
+    _check_positions(state, hyper, dim)
     pointnet = "tokenizer.pointnet" if "tokenizer.reduce.weight" in state else "tokenizer"
     layers = [f"{pointnet}.{layer}.weight" for layer in ("first_conv.0", "first_conv.3", "second_conv.0")]
     widths = [size(name) for name in layers]
@@ -111,18 +125,22 @@ def sizes(
         widths.append(size(f"{pointnet}.second_conv.3.weight"))
     published = {**PUBLISHED, **({"heads": dim // HEAD_WIDTH} if dim % HEAD_WIDTH == 0 else {})}
     told, notes = _untold(options, hyper, published)
-    if dim % told["heads"]:
-        raise UserError(f"{told['heads']} heads do not divide {dim} channels; give another heads=")
     config = EncoderConfig(
         dim=dim,
         depth=len({name.split(".")[1] for name in state if name.startswith("blocks.")}),
-        mlp_ratio=size("blocks.0.mlp.fc1.weight") / dim,
+        mlp_ratio=ratio(size("blocks.0.mlp.fc1.weight"), dim),
         qkv_bias=any(name.endswith("attn.qkv.bias") for name in state),
         tokenizer_widths=tuple(widths),  # type: ignore[arg-type]
-        prefix=state["prefix"].shape[1] if "prefix" in state else 0,
+        prefix=state["prefix"].shape[1] if "prefix" in state and state["prefix"].numel() else 0,
         **told,
     )
     return config, notes
+
+
+def ratio(hidden: int, dim: int) -> float:
+    """The ratio that makes ``hidden`` units of ``dim`` channels: 15 / 11 is rounded so that 11 times it is less than 15."""
+    exact = hidden / dim
+    return exact if int(dim * exact) == hidden else math.nextafter(exact, math.inf)
 
 
 def _untold(
@@ -130,7 +148,7 @@ def _untold(
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     told, notes = {}, []
     for key, names in HYPER_PARAMETERS.items():
-        stored = next((hyper[n] for n in names if isinstance(hyper.get(n), int)), None)
+        stored = next((hyper[n] for n in names if type(hyper.get(n)) is int), None)
         origins = {
             "asked for": getattr(options, key),
             "hyper-parameter": stored,
@@ -146,10 +164,10 @@ def _untold(
     return told, tuple(notes)
 
 
-def _check_positions(state: dict[str, Tensor], hyper: dict[str, Any]) -> None:
+def _check_positions(state: dict[str, Tensor], hyper: dict[str, Any], dim: int) -> None:
     """Raise UserError where positions or groups enter in a way that no encoder here has."""
     weight = state.get("positional_encoding.0.weight")
-    if weight is not None and weight.shape[-1] == len(state["norm.weight"]) != 3:
+    if weight is not None and weight.dim() and weight.shape[-1] == dim != 3:
         raise UserError(SINUSOIDAL)
     if hyper.get("encoder_add_pos_at_every_layer") is False:
         raise UserError(
@@ -159,26 +177,3 @@ def _check_positions(state: dict[str, Tensor], hyper: dict[str, Any]) -> None:
         raise UserError(
             "this encoder divides groups by a radius, which is no encoder here; take one with tokenizer_group_radius unset"
         )
-
-
-def fit(model: PointTransformer, state: dict[str, Tensor], named: Named) -> None:
-    """Load ``state`` into ``model``, all of it into all of it. Raises UserError, in the file's names, where they differ."""
-    wanted = model.state_dict()
-    missing = [named.in_file(name) for name in wanted if name not in state]
-    unknown = [named.in_file(name) for name in state if name not in wanted]
-    wrong = [
-        f"{named.in_file(name)} is {tuple(state[name].shape)}, not {tuple(value.shape)}"
-        for name, value in wanted.items()
-        if name in state and state[name].shape != value.shape
-    ]
-    problems = [
-        f"{what} {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-        for what, names in (("unknown", unknown), ("missing", missing), ("wrong shape:", wrong))
-        if names
-    ]
-    if problems:
-        raise UserError(f"its weights make no encoder: {'; '.join(problems)}; download the file again")
-    broken = [named.in_file(n) for n, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
-    if broken:
-        raise UserError(f"{broken[0]} has NaN or infinite values; take a checkpoint of another epoch")
-    model.load_state_dict(state)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from foundry_bench.errors import UserError
+from foundry_bench.teachers.cards import shown
 from foundry_bench.teachers.checkpoints.names import BRANCHES, EMA, STUDENT
 
 Parts = dict[str, str]
@@ -167,7 +168,7 @@ def recognise(names: Iterable[str]) -> Layout:
     for layout in LAYOUTS:
         if all(any(name.startswith(mark) for name in names) for mark in layout.marks):
             return layout
-    first, known = ", ".join(sorted(names)[:5]), ", ".join(dict.fromkeys(x.name for x in LAYOUTS))
+    first, known = ", ".join(map(shown, sorted(names)[:5])), ", ".join(dict.fromkeys(x.name for x in LAYOUTS))
     raise UserError(f"unknown layout of {len(names)} weights ({first}, ...); known are {known}")
 
 
@@ -202,13 +203,15 @@ def match(layout: Layout, names: Iterable[str], branch: str) -> Named:
         if start is not None:
             ours = parts[start] + name.removeprefix(start)
             if ours in found:
-                raise UserError(f"both {found[ours]} and {name} are {ours}; remove one of them from the file")
+                raise UserError(
+                    f"both {shown(found[ours])} and {shown(name)} are {shown(ours)}; remove one of them from the file"
+                )
             found[ours] = name
         elif left := next((start for start in (*layout.dropped, *others) if name.startswith(start)), None):
             dropped[left] += 1
         elif any(name.startswith(root) for root in layout.roots):
             raise UserError(
-                f"{name} is not known in the layout of {layout.name}; remove it if it is a head's"
+                f"{shown(name)} is not known in the layout of {layout.name}; remove it if it is a head's"
             )
         else:
             dropped[name] += 1

@@ -6,6 +6,7 @@ student's folder hold all that is needed to load the same teacher again.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from foundry_bench.errors import UserError, unknown
 STUDENT, EMA = "student", "ema"
 BRANCHES = (STUDENT, EMA)
 Z, Y = "z", "y"
+_WHOLE = re.compile("[0-9]{1,10}")
 CHOICES = {"branch": BRANCHES, "up": (Z, Y)}
 
 
@@ -37,9 +39,9 @@ class Options:
             if getattr(self, key) not in values:
                 raise unknown(f"{key} of a teacher", str(getattr(self, key)), values)
         for key, value in self.given.items():
-            if key not in CHOICES and (not isinstance(value, int) or value < 1):
+            if key not in CHOICES and (type(value) is not int or value < 1):
                 raise UserError(
-                    f"teacher option {key}={value} must be a whole number of at least 1, as in FILE?{key}=64"
+                    f"teacher option {key}={str(value)[:60]} must be a whole number of at least 1, as in FILE?{key}=64"
                 )
 
     @classmethod
@@ -53,7 +55,7 @@ class Options:
                 raise unknown("teacher option", key, known)
             if key in values:
                 raise UserError(f"teacher option {key} is given twice in {query!r}; keep one")
-            values[key] = int(value) if value.isdecimal() else value
+            values[key] = int(value) if _WHOLE.fullmatch(value) else value
         return cls(**values)
 
     @property
@@ -72,10 +74,18 @@ class Options:
         return replace(self, **{key: value for key, value in values.items() if value is not None})
 
 
+def exists(path: Path) -> bool:
+    """Whether there is anything at ``path``; not where the system takes no such name, such as one of 5,000 letters."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def split_name(text: str) -> tuple[str, Options]:
     """The name or path in ``text`` and the options after its ``?``. A path that exists as it is written has none."""
     name, mark, query = text.rpartition("?")
-    if not mark or Path(text).exists():
+    if not mark or exists(Path(text)):
         return text, Options()
     return name, Options.parse(query)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+import warnings
 import zipfile
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -11,17 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from foundry_bench.errors import UserError
+from foundry_bench.teachers.cards import LARGEST_WEIGHTS, check_file, first_line, shown
+from foundry_bench.teachers.tensors import read_tensors
 
+FIX = "download it again"
+"""What to do about a checkpoint that is damaged."""
 WRAPPERS = ("state_dict", "base_model", "model_state_dict", "model")
 """Keys under which public checkpoints keep their weights."""
 PREFIXES = ("module.", "_orig_mod.", "base_model.", "model.")
 """What wrappers of a model (DataParallel, torch.compile) put before every key."""
 FOREIGN = (
+    "argparse",
     "easydict",
     "jsonargparse",
     "lightning",
@@ -38,11 +42,16 @@ FOREIGN = (
 """Packages whose objects lie beside the weights of public checkpoints: Point-MAE keeps its accuracy as a NumPy number,
 point2vec its data modules. They are replaced by empty stand-ins and never imported."""
 RECIPE = (
-    "python -c \"import sys, torch; from safetensors.torch import save_file; c = torch.load(sys.argv[1], 'cpu', "
-    "weights_only=False); s = c.get('state_dict') or c.get('base_model') or c; "
-    'save_file({k: v.clone().contiguous() for k, v in s.items()}, sys.argv[2])" IN OUT.safetensors'
+    'python -c "import sys, torch; from safetensors.torch import save_file; '
+    "own = lambda c: hasattr(c, 'state_dict') or hasattr(c, 'items'); "
+    "w = lambda c: c.state_dict() if hasattr(c, 'state_dict') else "
+    f"next((w(c[k]) for k in {WRAPPERS} if own(c.get(k))), c); "
+    "s = w(torch.load(sys.argv[1], 'cpu', weights_only=False)); "
+    'save_file({str(k): v.detach().clone().contiguous() for k, v in s.items() if torch.is_tensor(v)}, sys.argv[2])" '
+    "IN OUT.safetensors"
 )
-"""Re-saves the weights of a file that is trusted, for files that hold more than weights."""
+"""Re-saves the weights of a file that is trusted, for files that hold more than weights: a dictionary of them in one of the
+``WRAPPERS`` or in none, or a whole model."""
 
 
 @dataclass(frozen=True)
@@ -54,41 +63,47 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a ``.safetensors`` file, or what ``torch.save`` wrote. Raises UserError, without the path, for anything else."""
-    if path.stat().st_size == 0:
-        raise UserError("the file is empty; download it again")
+    """Read a ``.safetensors`` file, or what ``torch.save`` wrote. Raises UserError for anything else."""
+    check_file(path, LARGEST_WEIGHTS, FIX)
     if path.suffix == ".safetensors":
-        return Checkpoint(_unwrapped(_read_safetensors(path)))
+        return Checkpoint(_unwrapped(read_tensors(path, FIX)))
     saved = _read_torch(path)
     hyper_parameters = saved.get("hyper_parameters") if isinstance(saved, dict) else None
     plain = hyper_parameters if isinstance(hyper_parameters, dict) else {}
     return Checkpoint(_unwrapped(saved), {str(key): value for key, value in plain.items()})
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"the file cannot be read ({_first_line(error)}); download it again") from error
-
-
 def _read_torch(path: Path) -> Any:
+    _check_archive(path)
     try:
-        with _placeholders(path):
+        with _placeholders(path), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = foreign_globals(path)
         if not found and "GLOBAL" not in str(error):
-            raise UserError("the file is no checkpoint, or damaged; download it again") from error
+            raise UserError(f"the file is no checkpoint, or damaged; {FIX}") from error
         strange = [name for name in found if name.split(".")[0] not in FOREIGN] or found
         raise UserError(
-            f"the file holds Python objects ({', '.join(strange[:3]) or 'of an unknown kind'}), which are not read because "
-            f"they could run code; where you trust it, save its weights again with {RECIPE}"
+            f"the file holds Python objects ({', '.join(map(shown, strange[:3])) or 'of an unknown kind'}), which are not read "
+            f"because they could run code; where you trust it, save its weights again with {RECIPE}"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+    except Exception as error:  # the border of one file: whatever the library raises is about this file
+        raise UserError(f"the file is damaged or no checkpoint ({first_line(error)}); {FIX}") from error
+
+
+def _check_archive(path: Path) -> None:
+    """Raise UserError for a zip file that is larger inside than outside: ``torch.save`` compresses nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except Exception:  # what torch.save wrote before it wrote zip files; or damaged, which the reader says
+        return
+    stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+    if not stored or sum(member.file_size for member in members) > path.stat().st_size:
         raise UserError(
-            f"the file is damaged or no checkpoint ({_first_line(error)}); download it again"
-        ) from error
+            f"the file is a compressed archive, which torch.save does not write; unpack it or {FIX}"
+        )
 
 
 def foreign_globals(path: Path) -> list[str]:
@@ -97,7 +112,7 @@ def foreign_globals(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
             operations = list(pickletools.genops(archive.read(member)))
-    except (zipfile.BadZipFile, StopIteration, ValueError, OSError):
+    except Exception:  # no zip file, no pickle in it, or a damaged one: the caller says so
         return []
     names = {str(arg).replace(" ", ".", 1) for operation, arg, _ in operations if operation.name == "GLOBAL"}
     return sorted(n for n in names if n.split(".")[0] not in ("torch", "collections", "_codecs"))
@@ -136,12 +151,21 @@ def _unwrapped(saved: Any) -> dict[str, Tensor]:
     seen = saved if isinstance(saved, dict) else {}
     tensors = {str(key): value for key, value in seen.items() if isinstance(value, Tensor)}
     if not tensors:
-        keys = ", ".join(str(key) for key in list(seen)[:5]) or type(saved).__name__
+        keys = ", ".join(shown(key) for key in list(seen)[:5]) or type(saved).__name__
         raise UserError(f"the file holds no weights (seen: {keys}); give the checkpoint of an encoder")
+    for name, value in tensors.items():
+        if not _is_plain(value):
+            raise UserError(
+                f"{shown(name)} is no plain tensor with numbers of its own but an expanded, sparse or quantised one; save the "
+                "file again with .clone()"
+            )
     while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in tensors)), None):
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _is_plain(value: Tensor) -> bool:
+    """Whether ``value`` has as many numbers as the file holds for it, so that copies of it take no more memory."""
+    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_nested:
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()

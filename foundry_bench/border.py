@@ -1,0 +1,119 @@
+"""The border to a stranger's code: whatever a plugin raises, gives back or says arrives as an error, a type or a line that
+the package knows."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from foundry_bench.errors import UserError
+
+LONG = 500
+"""Characters of a stranger's message that are shown."""
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+class StrangerError(UserError):
+    """A plugin's code failed; the message names the distribution and the object, and what was raised is the cause."""
+
+
+class PassingError(BaseException):
+    """Base of what the harness itself raises through a plugin's code, such as the end of its time; no border stops it."""
+
+
+def plain(text: str) -> str:
+    """``text`` without characters that move a cursor, change colours or cannot be encoded: they are written as escapes."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
+    )
+
+
+def one_line(text: str) -> str:
+    """``text`` on one line, as :func:`plain` writes it."""
+    return plain(" ".join(text.split()))
+
+
+def message_of(error: BaseException) -> str:
+    """``str(error)``, or a word in its place where that itself raises."""
+    try:
+        return str(error)
+    except BaseException:  # whatever a stranger's class does
+        return "(a message that cannot be read)"
+
+
+def said(error: BaseException) -> str:
+    """The type and message of an error on one line, shortened."""
+    name = type.__getattribute__(type(error), "__name__")
+    text = one_line(message_of(error))
+    return f"{name}: {text if len(text) <= LONG else text[:LONG] + ' ...'}" if text else name
+
+
+@contextmanager
+def guarded(what: str, fix: str) -> Iterator[None]:
+    """Turn whatever a plugin raises inside into a StrangerError ``WHAT (ERROR); FIX``, ``sys.exit`` and a KeyboardInterrupt of
+    its own among it.
+
+    A UserError is a plugin's own line for the user and passes, as do a real Ctrl-C or SIGTERM and a PassingError.
+    """
+    with interruptions() as came:
+        try:
+            yield
+        except UserError:
+            raise
+        except BaseException as error:
+            if is_ours(error, came()):
+                raise
+            raise StrangerError(f"{what} ({said(error)}); {fix}") from error
+
+
+def is_ours(error: BaseException, interrupted: bool) -> bool:
+    """Whether an error that comes out of a plugin's code was not raised by it; ``interrupted``: a signal has come."""
+    passing = isinstance(error, (PassingError, GeneratorExit))
+    return passing or (interrupted and isinstance(error, KeyboardInterrupt))
+
+
+@contextmanager
+def interruptions() -> Iterator[Callable[[], bool]]:
+    """Tells whether Ctrl-C or SIGTERM has come since the block began, so that a KeyboardInterrupt that a plugin raises is not
+    taken for one. Handlers do what they did before."""
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: bool(came)  # signals interrupt the main thread only
+        return
+    before = {int(number): signal.getsignal(number) for number in STOPPING}
+    ours: dict[int, Any] = {}
+    for number, handler in before.items():
+        if callable(handler):
+            ours[number] = _noting(came, handler)
+            signal.signal(number, ours[number])
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in ours.items():
+            if signal.getsignal(number) is handler:  # else a plugin has its own now
+                signal.signal(number, before[number])
+
+
+def _noting(
+    came: list[int], handler: Callable[[int, FrameType | None], Any]
+) -> Callable[[int, FrameType | None], Any]:
+    """``handler``, with a note that it was called."""
+
+    def note(number: int, frame: FrameType | None) -> Any:
+        came.append(number)
+        return handler(number, frame)
+
+    return note
+
+
+def expected(value: Any, kinds: type | tuple[type, ...], what: str) -> Any:
+    """``value`` if it is of ``kinds``. Raises StrangerError ``WHAT is int, not ...`` for anything else."""
+    if isinstance(value, kinds):
+        return value
+    names = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+    found = type.__getattribute__(type(value), "__name__")
+    raise StrangerError(f"{what} is of type {found}, not {names}; tell its authors")

@@ -1,0 +1,79 @@
+"""What the command line does with an error that nothing else has turned into a line for a person."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+
+from foundry_bench.border import one_line, said
+
+SOFTWARE = 70
+"""Exit code of an error of this package (EX_SOFTWARE)."""
+
+
+def last_resort(error: BaseException) -> int:
+    """Print one line that says what has happened and which file holds the traceback, and return the exit code: 2 where the
+    error comes from a plugin's code, 74 where the output cannot be written, else 70."""
+    if isinstance(error, OSError) and not _writable():
+        return told(f"the output cannot be written ({said(error)}); free some space or send it elsewhere", 74)
+    where = _kept(error)
+    plugin = _plugin(error)
+    if plugin is not None:
+        return told(f"{plugin} failed ({said(error)}); tell its authors, {where}", 2)
+    return told(f"foundry-bench met an error of its own ({said(error)}); please report it, {where}", SOFTWARE)
+
+
+def _writable() -> bool:
+    """Whether standard output takes what was printed."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True
+
+
+def _plugin(error: BaseException) -> str | None:
+    """The plugin in whose code the error was raised."""
+    from foundry_bench import registry
+
+    try:
+        return registry.blamed(reversed(list(_modules(error))))
+    except Exception:  # what is installed cannot be read
+        return None
+
+
+def _modules(error: BaseException) -> Iterator[str]:
+    """The modules of the frames that an error has passed, outermost first."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        yield str(frame.f_globals.get("__name__", ""))
+
+
+def _kept(error: BaseException) -> str:
+    """Write the traceback to a new file that only this user can read, and say where it is."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        number, path = tempfile.mkstemp(prefix="foundry-bench-", suffix=".traceback.txt")
+        with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as reason:
+        return f"whose traceback cannot be written ({said(reason)})"
+    return f"the traceback is in {path}"
+
+
+def told(message: str, code: int) -> int:
+    """Print the one line of an error, whatever a plugin has done to the streams, and return the exit code."""
+    line = f"error: {one_line(message)}\n"
+    try:
+        sys.stderr.write(line)
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):  # replaced or closed
+        with suppress(OSError):
+            os.write(2, line.encode("ascii", "backslashreplace"))
+    with suppress(OSError, ValueError, AttributeError):
+        if not _writable():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return code

@@ -1,0 +1,62 @@
+"""LAS and LAZ files of laser scanners, by laspy; needs the extra ``las``.
+
+Source: ASPRS, *LAS Specification 1.4*, R15, for the places in the header.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from foundry_bench.datasets.one_file import FileError
+from foundry_bench.datasets.readers.bounds import must_be_small, must_fit
+
+_HEADER = 375
+"""Bytes of the longest header."""
+_SHORTEST = 227
+_RECORD = 54
+"""Bytes of the header of a variable length record, and 60 of an extended one."""
+_EXTENDED = 60
+_PACKED = 0xC0
+"""Bits of the point format that mark compressed points."""
+_CHUNK = 2**20
+"""Points unpacked at a time."""
+_TILES = "cut it into tiles"
+
+
+def read_las(path: Path) -> np.ndarray:
+    """Points (n, 3) float64 in the units of the file."""
+    _check(path)
+    try:
+        import laspy
+    except ImportError as error:
+        raise FileError("needs laspy: pip install 'foundry-bench[las]'") from error
+    with laspy.open(path) as reader:
+        parts = [np.stack([part.x, part.y, part.z], axis=1) for part in reader.chunk_iterator(_CHUNK)]
+    return np.concatenate([np.empty((0, 3)), *parts])
+
+
+def _check(path: Path) -> None:
+    """Hold the counts of the header against the file."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(_HEADER)
+    if head[:4] != b"LASF" or len(head) < _SHORTEST:
+        raise FileError("does not begin with a LAS header")
+    (header_size,) = struct.unpack_from("<H", head, 94)
+    start, records = struct.unpack_from("<II", head, 96)
+    kind, width, points = struct.unpack_from("<BHI", head, 104)
+    must_fit(records * _RECORD, max(start - header_size, 0), "records")
+    if tuple(head[24:26]) >= (1, 4) and len(head) == _HEADER and header_size >= _HEADER:
+        place, extended = struct.unpack_from("<QI", head, 235)
+        must_fit(extended * _EXTENDED, max(size - place, 0), "extended records")
+        points = max(points, *struct.unpack_from("<Q", head, 247))
+    numbers = struct.unpack_from("<6d", head, 131)
+    if not np.isfinite(numbers).all() or 0 in numbers[:3]:
+        raise FileError("has a scale that is no number")
+    must_be_small(points * 24, _TILES)  # x, y and z as float64
+    if not kind & _PACKED:
+        must_fit(points * width, size - start, "points")
+        must_be_small(points * width, _TILES)

@@ -1,0 +1,154 @@
+"""PCD files: the header is checked here, compressed ones are read by pypcd4, texts by pandas, others by NumPy.
+
+pypcd4 takes one version of the header, so it is given the header in that form; it takes texts with single spaces only, and is
+several times slower than NumPy on points that are not compressed.
+
+Source: the PCD format 0.7 of the Point Cloud Library's documentation.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from foundry_bench.datasets.one_file import FileError, shown
+from foundry_bench.datasets.readers.bounds import HEADER_BYTES, must_be_small, must_fit
+from foundry_bench.datasets.readers.rows import parse_rows
+
+_STYLES = ("ascii", "binary", "binary_compressed")
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a PCD header says; ``start`` is the byte at which the points begin."""
+
+    fields: tuple[str, ...]
+    sizes: tuple[int, ...]
+    types: tuple[str, ...]
+    repeats: tuple[int, ...]
+    points: int
+    style: str
+    start: int
+
+    @property
+    def width(self) -> int:
+        """Bytes of a point."""
+        return sum(size * repeat for size, repeat in zip(self.sizes, self.repeats, strict=True))
+
+    def row(self) -> np.dtype:
+        """The type of a binary point, with numbers for names: fields of padding share a name."""
+        kinds = zip(self.types, self.sizes, self.repeats, strict=True)
+        return np.dtype(
+            [
+                (str(i), f"<{kind.lower()}{size}", (n,) if n > 1 else ())
+                for i, (kind, size, n) in enumerate(kinds)
+            ]
+        )
+
+    def columns(self) -> list[int]:
+        """Those of x, y and z where every number has a column."""
+        return [sum(self.repeats[: self.fields.index(axis)]) for axis in "xyz"]
+
+
+def read_pcd(path: Path) -> np.ndarray:
+    """x, y and z (n, 3), in the type of the file; float64 where it is text."""
+    with path.open("rb") as stream:
+        header = _header(stream)
+        if header.points == 0:
+            return np.empty((0, 3))
+        held = path.stat().st_size - header.start
+        stream.seek(header.start)
+        must_be_small(held, "cut it into tiles")
+        if header.style == "ascii":
+            return _text(stream, header, held)
+        if header.style == "binary":
+            must_fit(header.points * header.width, held, "points")
+            rows = np.fromfile(stream, header.row(), header.points)
+            return np.stack([rows[f"{header.fields.index(axis)}"] for axis in "xyz"], axis=1)
+        return _unpacked(_checked_packed(stream.read(), header), header)
+
+
+def _text(stream: IO[bytes], header: _Header, held: int) -> np.ndarray:
+    must_fit(2 * header.points * sum(header.repeats) - 1, held, "points")
+    points = parse_rows(io.BytesIO(stream.read()), header.columns())
+    if len(points) < header.points:
+        raise FileError(f"ends after {len(points):,} of {header.points:,} points")
+    if len(points) > header.points:
+        raise FileError(f"announces {header.points:,} points and holds {len(points):,}")
+    return points
+
+
+def _checked_packed(content: bytes, header: _Header) -> bytes:
+    """Compressed points whose two sizes agree with the file and the header."""
+    packed, unpacked = struct.unpack("<II", content[:8])
+    must_fit(packed, len(content) - 8, "compressed points")
+    if unpacked != header.points * header.width:
+        raise FileError(
+            f"unpacks to {unpacked:,} bytes, {header.points:,} points take {header.points * header.width:,}"
+        )
+    must_be_small(unpacked, "cut it into tiles")
+    return content
+
+
+def _unpacked(content: bytes, header: _Header) -> np.ndarray:
+    from pypcd4 import PointCloud
+
+    names = [name if name in "xyz" else f"field{i}" for i, name in enumerate(header.fields)]
+    lines = (
+        ("VERSION", ["0.7"]),
+        ("FIELDS", names),
+        ("SIZE", header.sizes),
+        ("TYPE", header.types),
+        ("COUNT", header.repeats),
+        ("WIDTH", [header.points]),
+        ("HEIGHT", [1]),
+        ("POINTS", [header.points]),
+        ("DATA", [header.style]),
+    )
+    text = "".join(f"{key} {' '.join(map(str, values))}\n" for key, values in lines)
+    rows = PointCloud.from_fileobj(io.BufferedReader(io.BytesIO(text.encode() + content))).pc_data
+    return np.stack([rows[axis] for axis in "xyz"], axis=1)
+
+
+def _header(stream: IO[bytes]) -> _Header:
+    entries: dict[str, list[str]] = {}
+    start = 0
+    for raw in stream.read(HEADER_BYTES).splitlines(keepends=True):
+        start += len(raw)
+        key, *values = raw.decode("ascii", "replace").split() or ["#"]
+        entries[key] = values
+        if key == "DATA":
+            break
+    try:
+        fields = tuple(entries["FIELDS"])
+        count = entries.get("POINTS")
+        header = _Header(
+            fields=fields,
+            sizes=tuple(int(size[:9]) for size in entries["SIZE"]),
+            types=tuple(entries["TYPE"]),
+            repeats=tuple(int(number[:30]) for number in entries.get("COUNT", ["1"] * len(fields))),
+            points=int(count[0][:30]) if count else int(entries["WIDTH"][0]) * int(entries["HEIGHT"][0]),
+            style=entries["DATA"][0],
+            start=start,
+        )
+    except (KeyError, IndexError, ValueError) as error:
+        raise FileError(f"has no whole PCD header ({shown(error)})") from error
+    _check(header)
+    return header
+
+
+def _check(header: _Header) -> None:
+    lengths = {len(each) for each in (header.fields, header.sizes, header.types, header.repeats)}
+    if len(lengths) != 1 or min(header.repeats, default=0) < 1 or header.points < 0:
+        raise FileError("has no whole PCD header (FIELDS, SIZE, TYPE and COUNT do not fit together)")
+    if not {"x", "y", "z"} <= set(header.fields):
+        raise FileError(f"has the fields {shown(', '.join(header.fields[:12]))} and not x, y and z")
+    if any(header.fields.count(axis) > 1 or header.repeats[header.fields.index(axis)] > 1 for axis in "xyz"):
+        raise FileError("has more than one number for x, y or z")
+    if header.style not in _STYLES:
+        raise FileError(f"has its points as {shown(header.style[:40])!r}, not as {', '.join(_STYLES)}")

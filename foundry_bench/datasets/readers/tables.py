@@ -1,0 +1,192 @@
+"""Points as columns of text, with or without a line that names them."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from foundry_bench.datasets.one_file import FileError, shown
+from foundry_bench.datasets.readers.bounds import bounded_bytes
+from foundry_bench.datasets.readers.columns import Columns, find_columns
+from foundry_bench.datasets.readers.rows import parse_rows
+
+_HEAD_LINES = 100
+"""Lines within which a text file must have its first point."""
+_HEAD_BYTES = 2**20
+_COMMENTS = ("#", "//")
+_NAME_THEM = "name them in a first line, such as 'x y z intensity'"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the points of a text begin and how they are written.
+
+    Attributes:
+        start: bytes before the first point.
+        separator: what splits the columns; None for spaces.
+        decimal: the decimal mark.
+        columns: those of x, y and z.
+        named: whether a line names them.
+        width: number of columns of the first point.
+        declared: number of points that a line of its own announces, or None.
+    """
+
+    start: int
+    separator: str | None
+    decimal: str
+    columns: Columns
+    named: bool
+    width: int
+    declared: int | None
+
+
+def read_table(path: Path) -> np.ndarray:
+    """Points (n, 3) float64 of columns split by spaces, tabs, commas or semicolons; rows without numbers are NaN.
+
+    Raises FileError where words stand before the first point and none of them name x, y and z, where there is no line of three
+    numbers at the beginning, and where the number of points is not the one that the file declares.
+    """
+    content = bounded_bytes(path)
+    layout = table_layout(content)
+    if b"//" in content:
+        content = content[: layout.start] + re.sub(rb"//[^\r\n]*", b"", content[layout.start :])
+    stream = io.BytesIO(content)
+    stream.seek(layout.start)
+    unnamed_more = not layout.named and layout.width > 3
+    points = parse_rows(stream, layout.columns, layout.separator, layout.decimal, width=layout.width)
+    if layout.declared not in (None, len(points)):
+        raise FileError(
+            f"declares {layout.declared:,} points and holds {len(points):,}: it is cut off or damaged"
+        )
+    if unnamed_more and _counts(points[:, 0]):
+        raise FileError(
+            f"has a first column that numbers the rows, so its columns cannot be told: {_NAME_THEM}"
+        )
+    return points
+
+
+def has_points(path: Path) -> bool:
+    """Whether a text has, among its first lines, one of three numbers or names of columns; other texts are lists."""
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    for raw in islice(head.splitlines(), _HEAD_LINES):
+        line = raw.decode("utf-8", "replace")
+        cells = _split(line, _separator(line))
+        if sum(_is_number(cell) for cell in cells) >= 3 or find_columns(cells):
+            return True
+    return False
+
+
+def table_layout(content: bytes) -> Layout:
+    """How the points of a text are written, see :func:`read_table`."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise FileError("is UTF-16: save it as UTF-8")
+    start, declared = 0, None
+    before: list[str] = []
+    lines = content[:_HEAD_BYTES].splitlines(keepends=True)[: _HEAD_LINES + 1]
+    texts = [line.decode("utf-8", "replace").lstrip("\ufeff").strip(" \r\n") for line in lines]
+    for number, text in enumerate(texts[:_HEAD_LINES]):
+        separator = _separator(text)
+        cells = _split(text, separator)
+        decimal = "," if separator == ";" and "," in text else "."
+        if not text.startswith(_COMMENTS) and not _numbers_columns(texts[number : number + 2], separator):
+            columns = _named_columns(before, separator, len(cells))
+            chosen = columns or (0, 1, 2)
+            if _is_point(cells, chosen, separator, decimal, named=columns is not None):
+                if columns is None:
+                    _refuse_unknown(before, separator, len(cells))
+                return Layout(start, separator, decimal, chosen, columns is not None, len(cells), declared)
+            if text.isascii() and text.isdigit():
+                declared = int(text[:30])
+                text = ""
+        if text:
+            before.append(text)
+        start += len(lines[number])
+    if any(not _is_comment(line) for line in before):
+        _refuse_unknown(before, None, 0)
+    raise FileError(f"has no line of three numbers among its first {_HEAD_LINES}")
+
+
+def _is_comment(line: str) -> bool:
+    return line.startswith(_COMMENTS)
+
+
+def _is_point(
+    cells: Sequence[str], columns: Columns, separator: str | None, decimal: str, *, named: bool
+) -> bool:
+    """Whether the chosen cells are numbers; one that is empty between separators is a number that is missing, all of them
+    only under names."""
+    if len(cells) <= max(columns):
+        return False
+    chosen = [cells[column].replace(decimal, ".") for column in columns]
+    filled = [cell for cell in chosen if cell or separator is None]
+    return bool(named or filled) and all(_is_number(cell) for cell in filled)
+
+
+def _numbers_columns(texts: Sequence[str], separator: str | None) -> bool:
+    """Whether a line holds 0, 1, 2 ... as the names that pandas gives to columns, and the next one does not count on."""
+    names = _split(texts[0], separator)
+    if names[0] == "":  # over the column of the rows' numbers
+        names = names[1:]
+    elif len(texts) < 2 or all(cell.isdigit() for cell in _split(texts[1], separator)):
+        return False
+    return len(names) >= 3 and names == [str(number) for number in range(len(names))]
+
+
+def _named_columns(before: Sequence[str], separator: str | None, width: int) -> Columns | None:
+    """The columns that the last line with names of x, y and z, and with as many cells as a point, gives them."""
+    for line in reversed(before):
+        bare = line.lstrip("#/ ")
+        numbered = _split(bare, separator)
+        if _numbers_columns([bare, "."], separator) and len(numbered) == width:
+            return (1, 2, 3) if numbered[0] == "" else (0, 1, 2)
+        joined = re.sub(r"\s+(?=[\[(])", "", bare)  # "x [m] y [m]" has two names
+        for mark in dict.fromkeys((separator, ",", ";", "\t", None)):
+            cells = _split(bare if mark else joined, mark)
+            if len(cells) == width + 1 and cells[0].endswith(":"):
+                cells = cells[1:]  # "format: x y z"
+            if len(cells) == width and (found := find_columns(cells)):
+                return found
+    return None
+
+
+def _refuse_unknown(before: Sequence[str], separator: str | None, width: int) -> None:
+    """Raise FileError where a line before the points has words that must be names of columns, and no x, y and z among them."""
+    for line in before:
+        words = [cell for cell in _split(line.lstrip("#/ "), separator) if not _is_number(cell)]
+        names = len(words) == width and line is before[-1]
+        if words and (names or not _is_comment(line)):
+            raise FileError(
+                f"begins with {shown(line[:80])!r}, which does not say where x, y and z are: {_NAME_THEM}"
+            )
+
+
+def _separator(line: str) -> str | None:
+    if ";" in line:
+        return ";"
+    if "," in line:
+        return ","
+    return "\t" if "\t" in line and all(map(_is_number, filter(None, line.split("\t")))) else None
+
+
+def _split(line: str, separator: str | None) -> list[str]:
+    return [cell.strip().strip("\"'").strip() for cell in line.split(separator)] or [""]
+
+
+def _counts(column: np.ndarray) -> bool:
+    """Whether a column is 0, 1, 2 ... or 1, 2, 3 ..."""
+    return len(column) > 1 and any(np.array_equal(column, np.arange(len(column)) + first) for first in (0, 1))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
