@@ -97,7 +97,7 @@ def _check_name(longest: Path, meant: Path, option: str) -> None:
     except FileNotFoundError:
         return
     except NotADirectoryError:
-        standing = next((p for p in (meant, *meant.parents) if os.path.lexists(p) and not p.is_dir()), meant)
+        standing = next((p for p in longest.parents if os.path.lexists(p) and not p.is_dir()), meant)
         raise UserError(f"{standing} is not a folder; choose another {option}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

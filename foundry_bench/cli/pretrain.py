@@ -15,9 +15,7 @@ from foundry_bench.errors import UserError
 
 
 @click.command()
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the teacher."
-)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the teacher.")
 @click.option("--data", help="Unlabelled data sets, or folders, joined by commas.  [default: pretrain]")
 @click.option(
     "--config",
