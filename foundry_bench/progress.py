@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from foundry_bench.checks import check_device, check_seed
+from foundry_bench.beforehand.checks import check_device, check_seed
 from foundry_bench.variants import FMD
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "foundry_bench"
 FLOORS = (
-    "errors, border, variants, storage, configuration, checks",
+    "errors, border, variants, storage, beforehand",
     "registry, points, parameters",
     "datasets, descriptions",
     "context, encoder, progress",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foundry_bench.checks import check_file
+from foundry_bench.beforehand.checks import check_file
 from foundry_bench.errors import UserError
 from foundry_bench.progress import console
 from foundry_bench.storage import write_atomic

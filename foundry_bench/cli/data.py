@@ -81,7 +81,7 @@ def prepare(name: str, source: Path, out: Path | None, points: int | None, jobs:
       apt-get download kicad-packages3d && dpkg -x kicad-packages3d_*.deb models
       foundry-bench data prepare kicad --source models --out data/kicad
     """
-    from foundry_bench.checks import check_folder
+    from foundry_bench.beforehand.checks import check_folder
     from foundry_bench.datasets import preparation
     from foundry_bench.datasets.embedded_reader import embedded_folder, read_description
 

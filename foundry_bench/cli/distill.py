@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from foundry_bench.checks import check_device, check_folder, check_seed
+from foundry_bench.beforehand.checks import check_device, check_folder, check_seed
 from foundry_bench.cli.options import data_root_option, one_method, teacher_option
 from foundry_bench.errors import UserError
 from foundry_bench.progress import working_context

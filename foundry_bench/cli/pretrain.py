@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from foundry_bench.checks import check_device, check_folder
+from foundry_bench.beforehand.checks import check_device, check_folder
+from foundry_bench.beforehand.configuration import read_yaml
 from foundry_bench.cli.options import data_root_option
-from foundry_bench.configuration import read_yaml
 from foundry_bench.errors import UserError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from foundry_bench.checks import check_folder
+from foundry_bench.beforehand.checks import check_folder
 from foundry_bench.progress import console
 from foundry_bench.report import writer
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar
 import yaml
 from annotated_types import Ge, Le, MinLen
 
-from foundry_bench.checks import LARGEST_SEED
-from foundry_bench.configuration import STRICT, read_yaml, schema, shown, validated
+from foundry_bench.beforehand.checks import LARGEST_SEED
+from foundry_bench.beforehand.configuration import STRICT, read_yaml, schema, shown, validated
 from foundry_bench.datasets.catalog import resolved
 from foundry_bench.errors import UserError, unknown
 from foundry_bench.selectors import split_selectors

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foundry_bench import registry, selectors
-from foundry_bench.checks import check_device, check_folder
+from foundry_bench.beforehand.checks import check_device, check_folder
 from foundry_bench.errors import UserError
 from foundry_bench.storage import FULL
 from foundry_bench.sweep import environment, index, reasons, snapshot

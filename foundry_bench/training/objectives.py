@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from foundry_bench.configuration import STRICT
+from foundry_bench.beforehand.configuration import STRICT
 from foundry_bench.datasets.dataset import CloudArray
 from foundry_bench.datasets.lazy import BLOCK
 from foundry_bench.encoder import EncoderConfig, pool

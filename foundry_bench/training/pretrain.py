@@ -15,8 +15,8 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
-from foundry_bench.checks import LARGEST_SEED
-from foundry_bench.configuration import STRICT, validated
+from foundry_bench.beforehand.checks import LARGEST_SEED
+from foundry_bench.beforehand.configuration import STRICT, validated
 from foundry_bench.context import Context, derive_seed
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from foundry_bench.configuration import shown
+from foundry_bench.beforehand.configuration import shown
 from foundry_bench.errors import UserError
 
 if TYPE_CHECKING:
