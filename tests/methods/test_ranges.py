@@ -65,10 +65,10 @@ def ends(kind: type, bounds: Bounds) -> tuple[Any, Any]:
 
 def at_the_edges(cls: type[Method]) -> Iterator[Method]:
     """The method with one parameter after the other at each of its edges, the others at their defaults."""
-    cheap = cls(**({"samples": 2} if "samples" in hints(cls) else {}))
+    cheap = {"samples": 2} if "samples" in hints(cls) else {}
     for name, hint in hints(cls).items():
         for value in edges(hint):
-            yield replace(cheap, **{name: value})
+            yield cls(**{**cheap, name: value})
 
 
 def few(clouds: PointCloudDataset) -> PointCloudDataset:
