@@ -88,8 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = INTERRUPTED
     except BaseException as error:  # whatever escapes: a person gets one line in any case
         code = last_resort(error)
-    if arguments is None:  # this process is ours: a second Ctrl-C finds nothing left to say
-        signal.signal(signal.SIGINT, lambda number, frame: os._exit(code))
+    if (
+        arguments is None
+    ):  # this process is ours and at its end; a handler of ours would be taken away before it is
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
 
 

@@ -51,5 +51,5 @@ def test_what_would_be_foundry_under_another_name_is_refused(variant: str) -> No
 
 
 def test_no_supertoken_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be in .1, 1024."):
+    with pytest.raises(ValueError, match=r"must be in .1, 1024."):
         ThreeDLST(supertokens=0)
