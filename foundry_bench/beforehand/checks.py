@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING
 
 from foundry_bench.beforehand.configuration import shown
 from foundry_bench.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 LARGEST_SEED = 2**31 - 1
 """The seeds that every generator takes: torch's, numpy's and Python's."""

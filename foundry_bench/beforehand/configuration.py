@@ -24,8 +24,6 @@ STRICT: Any = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 """``__pydantic_config__`` of a configuration: no value is turned into another type, NaN is no number."""
 LARGEST_FILE = 2**20
 """Bytes of a configuration; what is larger is something else."""
-PIPES = ("/dev/fd", "/proc")
-"""Where a shell puts the output of ``<(command)``."""
 _TYPES = {
     "integer": "a whole number",
     "number": "a number",
