@@ -122,10 +122,7 @@ class _State:
             ) from error
         before, now = json.loads(saved["config"]), json.loads(json.dumps(asdict(config)))
         before.pop("autocast", None)  # a setting once
-        for name, value in asdict(LossWeights()).items():
-            before["weights"].setdefault(
-                name, 0.0 if name in ("complete", "detail") else value
-            )  # once not known
+        before["weights"] = {"complete": 0.0, "detail": 0.0, **before["weights"]}  # terms once not known
         before = {"stretch": [0.8, 1.2], "init": None, **before}
         steps = before.pop("steps"), now.pop("steps")
         if before != now:
