@@ -102,7 +102,7 @@ class Watched(local.LocalEngine):
 
 
 def _watched_child(spec, log, launched):
-    from foundry_bench.sweep import marks, store, work
+    from foundry_bench.sweep import cell, marks, store
 
     begun, before, times, used = time.monotonic(), set(sys.modules), {}, time.process_time()
 
@@ -119,8 +119,8 @@ def _watched_child(spec, log, launched):
     os.fsync = clocked("fsync", os.fsync)
     store.Store.write = clocked("record", store.Store.write)
     marks.Marks._acquire = clocked("mark", marks.Marks._acquire)
-    for kind, runner in list(work.RUNNERS.items()):
-        work.RUNNERS[kind] = clocked("work", runner)
+    for kind, runner in list(cell.RUNNERS.items()):
+        cell.RUNNERS[kind] = clocked("work", runner)
     kind = "student" if "/student/" in spec else "evaluate"
     local._child(spec, log)
     ended = time.monotonic()

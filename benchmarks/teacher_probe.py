@@ -1,55 +1,78 @@
-"""How good are the shipped teacher's frozen features? The table of the README, over the three series splits.
+"""How good are a teacher's frozen features, and what do its blocks add? A table for each data set, over its series-wise splits.
 
-    python benchmarks/teacher_probe.py [TEACHER]
+    python benchmarks/teacher_probe.py [--data kicad,bricks] [--upright] [TEACHER...]
 
-Linear and RBF SVM on 26 KiCad classes: random initialisation, voxels, rotation-invariant histograms, teacher.
+SVM on mean + max features: random initialisation, voxels, rotation-invariant histograms, and of every teacher its own tokens
+beside their positional encodings without any block, then its tokens after some of its blocks and after all. Clouds are turned
+at random about the up axis, as all tasks turn them, or left ``--upright``.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
+from teacher_by_depth import Cut
 
-from foundry_bench.datasets import PointCloudDataset, load_kicad
+from foundry_bench import registry
+from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.encoder import Embedding, TokenEncoder, Tokens
 from foundry_bench.heads.classical import classical_features
 from foundry_bench.heads.features import embed_clouds, turned
 from foundry_bench.heads.probe import probe
 from foundry_bench.teachers import PointTransformer, load_teacher
 
 
-def descriptors(name: str, data: PointCloudDataset) -> dict[str, np.ndarray]:
-    """Row of the table -> features (N, F) of the turned clouds."""
-    teacher = load_teacher(name)
+class Beside(TokenEncoder):
+    """Each patch's token beside its positional encoding, (B, T, 2D), without any block."""
+
+    def __init__(self, teacher: PointTransformer) -> None:
+        super().__init__()
+        self.config, self.tokenizer, self.teacher = teacher.config, teacher.tokenizer, teacher
+
+    def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
+        positions = self.teacher.positional_encoding(embedding.centers)
+        return Tokens(torch.cat([embedding.tokens, positions], dim=-1))
+
+
+def descriptors(names: list[str], data: PointCloudDataset, upright: bool) -> Iterator[tuple[str, np.ndarray]]:
+    """Row of the table and features (N, F) of the clouds, those of the first teacher's architecture at random first."""
+    teachers = {name: load_teacher(name).eval() for name in names}
+    config = teachers[names[0]].config
+    points = data.points[:, : config.points]
+    clouds = points if upright else turned(points, data.paths)
     torch.manual_seed(0)
-    untrained = PointTransformer(teacher.config)
-    clouds = turned(data.points[:, : teacher.config.points], data.paths)
-    return {
-        "random initialisation": embed_clouds(untrained, clouds),
-        "voxels + D2": classical_features(clouds, "voxels"),
-        "rotation-invariant histograms": classical_features(clouds, "histograms"),
-        f"teacher {name}": embed_clouds(teacher, clouds),
-    }
+    yield "random initialisation", embed_clouds(PointTransformer(config), clouds)
+    yield "voxels + D2", classical_features(clouds, "voxels")
+    yield "rotation-invariant histograms", classical_features(clouds, "histograms")
+    for name, teacher in teachers.items():
+        yield f"`{name}`, tokens and positions, no block", embed_clouds(Beside(teacher).eval(), clouds)
+        depth = len(teacher.blocks)
+        for blocks in sorted({depth // 4, depth // 2, 3 * depth // 4, depth}):
+            yield f"`{name}`, {blocks} of {depth} blocks", embed_clouds(Cut(teacher, blocks).eval(), clouds)
 
 
 def main() -> None:
-    """Print the table for the teacher named on the command line (default: small)."""
-    name = sys.argv[1] if len(sys.argv) > 1 else "small"
-    data = load_kicad()
-    table = Table(
-        title=f"Accuracy in % on {len(data.classes)} classes, series-wise splits, clouds turned about up"
-    )
-    table.add_column("features", no_wrap=True)
-    for kind in ("linear", "rbf"):
-        for column in (*data.splits, "mean"):
-            table.add_column(f"{kind} {column}", justify="right")
-    for row, features in descriptors(name, data).items():
-        scores = [score for kind in ("linear", "rbf") for score in probe(features, data, kind=kind).values()]
-        table.add_row(row, *(f"{100 * score:.1f}" for score in scores))
-    Console(width=140).print(table)
+    """Print a table in Markdown for each data set."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("teachers", nargs="*", default=["small"], metavar="TEACHER", help="names or files")
+    parser.add_argument("--data", default="kicad", help="labelled data sets with splits, by comma")
+    parser.add_argument("--upright", action="store_true", help="leave the clouds in the pose of the data set")
+    options = parser.parse_args()
+    for name in options.data.split(","):
+        data = registry.load("datasets", name)()
+        columns = [*(f"linear {split}" for split in data.splits), "linear", "RBF"]
+        pose = "upright" if options.upright else "turned about up"
+        sys.stdout.write(f"\n{name}, {len(data.classes)} classes, {pose}, accuracy in %\n\n")
+        sys.stdout.write(f"| features | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}\n")
+        for row, features in descriptors(options.teachers, data, options.upright):
+            linear, rbf = (probe(features, data, kind=kind) for kind in ("linear", "rbf"))
+            scores = " | ".join(f"{100 * score:.1f}" for score in (*linear.values(), rbf["mean"]))
+            sys.stdout.write(f"| {row} | {scores} |\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":
