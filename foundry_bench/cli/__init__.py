@@ -28,6 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status:status", "How far a sweep is, from another shell."),
     "report": ("report:report", "Write tables and plots of a results folder."),
     "leaderboard": ("leaderboard:leaderboard", "One leaderboard of one or several results folders."),
+    "choose": (
+        "choose:choose",
+        "The cheapest row that surely keeps so much of the teacher, and how to make it.",
+    ),
     "compare": ("compare:compare", "What changed between two results folders, and whether it is separable."),
     "clean": ("clean:clean", "Give back disk space of a results folder."),
     "distill": ("distill:distill", "Make one student, train it and save it."),
