@@ -144,6 +144,7 @@ def run_sweep(
     clouds; ``yes`` plans more than 20,000 cells, for which a UserError is raised otherwise.
     """
     from foundry_bench.display import SweepDisplay
+    from foundry_bench.report.live import LiveBoard
     from foundry_bench.report.writer import write_reports
     from foundry_bench.sweep import runner
     from foundry_bench.sweep.config import SweepConfig
@@ -152,7 +153,13 @@ def run_sweep(
     settings = SweepConfig.from_sources(Path(config) if config else None, dict(options))
     with SweepDisplay() as display:
         runner.run_sweep(
-            settings, Path(out), display, retry=retry, rehearse=rehearse, most=None if yes else MOST
+            settings,
+            Path(out),
+            display,
+            retry=retry,
+            rehearse=rehearse,
+            listeners=(LiveBoard(),),
+            most=None if yes else MOST,
         )
     return write_reports(Path(out))
 

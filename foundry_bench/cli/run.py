@@ -11,6 +11,7 @@ import click
 
 from foundry_bench.display import SweepDisplay
 from foundry_bench.report import writer
+from foundry_bench.report.live import LiveBoard
 from foundry_bench.sweep import index
 from foundry_bench.sweep.config import SweepConfig, json_schema
 from foundry_bench.sweep.count import MOST, LargePlanError
@@ -125,7 +126,7 @@ def _run(
                 display,
                 retry=retry,
                 rehearse=not no_rehearsal,
-                listener=trackers,
+                listeners=(LiveBoard(), trackers),
                 most=most,
             )
         except InterruptedSweepError as interruption:

@@ -29,18 +29,30 @@ def write_reports(folder: Path) -> pd.DataFrame:
 
     Raises UserError for a folder without results.
     """
-    from foundry_bench.report import leaderboard, plots, tables
-    from foundry_bench.report.frame import load_results
+    from foundry_bench.report import plots, tables
 
-    frame = load_results(folder)
-    board = leaderboard.build(frame)
-    failures = tables.failure_lines(frame)
-    write_atomic(folder / "leaderboard.csv", board.to_csv(index=False).encode())
-    write_atomic(folder / "leaderboard.md", tables.markdown(board, folder.name, frame).encode())
-    write_json(folder / "summary.json", summary(frame, board, failures))
+    frame, board = write_board(folder)
+    write_json(folder / "summary.json", summary(frame, board, tables.failure_lines(frame)))
     plots.accuracy_vs_flops(board, folder / "figures")
     _write_tables(folder, frame)
     return board
+
+
+def write_board(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write ``leaderboard.csv`` and ``.md`` of a results folder, and return its cells and the leaderboard.
+
+    Where planned cells have no record yet, the page begins with how many. Raises UserError for a folder without results.
+    """
+    from foundry_bench.report import leaderboard, tables
+    from foundry_bench.report.frame import MISSING, load_results
+
+    frame = load_results(folder)
+    board = leaderboard.build(frame)
+    missing = int((frame["status"] == MISSING).sum())
+    about = f"Not finished: {missing} of {len(frame)} cells have no record yet." if missing else ""
+    write_atomic(folder / "leaderboard.csv", board.to_csv(index=False).encode())
+    write_atomic(folder / "leaderboard.md", tables.markdown(board, folder.name, frame, about).encode())
+    return frame, board
 
 
 def _write_tables(folder: Path, frame: pd.DataFrame) -> None:

@@ -37,7 +37,7 @@ class Listener(Protocol):
         """The sweep begins."""
 
     def cell(self, cell: Cell, record: Record) -> None:
-        """One cell has left its record; must return at once."""
+        """One cell has left its record; the next ones wait until this returns."""
 
 
 class InterruptedSweepError(Exception):

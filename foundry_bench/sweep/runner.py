@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -105,7 +105,7 @@ def run_sweep(
     *,
     retry: bool = False,
     rehearse: bool = True,
-    listener: Listener | None = None,
+    listeners: Sequence[Listener] = (),
     most: int | None = MOST,
 ) -> Outcome:
     """Run what is missing; ``most`` as in :func:`prepare`.
@@ -121,10 +121,10 @@ def run_sweep(
             snapshot.save(store, config, outcome.plan)
             for line in _set_aside(outcome, store):
                 reporter.warn(line)
-            if listener is not None:
+            for listener in listeners:
                 listener.open(outcome.plan, store)
             if outcome.todo:
-                _run_cells(outcome, store, reporter, rehearse, listener)
+                _run_cells(outcome, store, reporter, rehearse, listeners)
             recorded = index.load(store)
     status = {id: entry["identity"]["status"] for id, entry in recorded.items()}
     unfit = [cell for cell in outcome.plan.cells if status.get(cell.id) not in FINISHED]
@@ -134,7 +134,7 @@ def run_sweep(
 
 
 def _run_cells(
-    outcome: Outcome, store: Store, reporter: Reporter, rehearse: bool, listener: Listener | None
+    outcome: Outcome, store: Store, reporter: Reporter, rehearse: bool, listeners: Sequence[Listener]
 ) -> None:
     from foundry_bench.sweep import preflight
     from foundry_bench.sweep.engines.base import Engine
@@ -154,7 +154,7 @@ def _run_cells(
 
     def done(cell: Cell, record: Record) -> None:
         reporter.finished(cell, record)
-        if listener is not None:
+        for listener in listeners:
             listener.cell(cell, record)
 
     schedule = partial(Schedule, started=reporter.started, done=done)
@@ -164,8 +164,10 @@ def _run_cells(
             if rehearse:
                 todo, cells = outcome.todo, outcome.plan.cells
                 preflight.rehearse(todo, cells, store, described, settings, engine, reporter)
-            reporter.begin(outcome.todo, Estimate(index.load(store)), engine.slots)
-            engine.run(schedule(outcome.todo, store, described, settings, tried=outcome.tried))
+            estimate = Estimate(index.load(store))
+            reporter.begin(outcome.todo, estimate, engine.slots)
+            todo = estimate.cheap_first(outcome.todo)
+            engine.run(schedule(todo, store, described, settings, tried=outcome.tried))
     except KeyboardInterrupt:
         left = unfinished(outcome.todo, index.load(store), store)
         raise InterruptedSweepError(

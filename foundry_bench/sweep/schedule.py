@@ -18,8 +18,8 @@ from foundry_bench.sweep.store import FINISHED, ORPHAN, Store, status_of, write_
 from foundry_bench.training.budget import REHEARSAL
 
 Told = Callable[[Cell, Record], None]
-AT_ONCE = (REHEARSE, STUDENT, EVALUATE)
-"""Kinds of cells that may run beside each other, in the order in which they start."""
+AT_ONCE = (REHEARSE, EVALUATE, STUDENT)
+"""Kinds of cells that may run beside each other, in the order in which they start: an evaluation completes a row."""
 
 
 def cores() -> int:
@@ -85,7 +85,7 @@ class Schedule:
         return not (any(self._ready.values()) or any(self._children.values()) or self._elsewhere)
 
     def next(self) -> Cell | None:
-        """The next cell that may start now, or None. Students go first: others wait for them."""
+        """The next cell that may start now, or None: what completes a row goes before what begins one."""
         self._look_elsewhere()
         while (cell := self._candidate()) is not None:
             if self.store.marks.alive(cell.id) is not None:

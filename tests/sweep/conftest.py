@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from foundry_bench.encoder import EncoderConfig
 from foundry_bench.sweep import runner
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.plan import PROFILE, Plan, plan
-from foundry_bench.sweep.reporting import Outcome
+from foundry_bench.sweep.reporting import Listener, Outcome
 from foundry_bench.sweep.runner import run_sweep
 from foundry_bench.teachers import PointTransformer, save_teacher
 from foundry_bench.training.budget import BUDGETS, Budget
@@ -95,11 +96,18 @@ def sweep(plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Swe
     monkeypatch.setattr(runner, "plan", without_profiles)
 
     def run(
-        methods: str, out: str = "out", *, retry: bool = False, rehearse: bool = False, **values: Any
+        methods: str,
+        out: str = "out",
+        *,
+        retry: bool = False,
+        rehearse: bool = False,
+        listeners: Sequence[Listener] = (),
+        **values: Any,
     ) -> tuple[Outcome, Notes]:
         notes = Notes()
         config = config_of(methods, **{"engine": "serial", **values})
-        return run_sweep(config, tmp_path / out, notes, retry=retry, rehearse=rehearse), notes
+        folder = tmp_path / out
+        return run_sweep(config, folder, notes, retry=retry, rehearse=rehearse, listeners=listeners), notes
 
     return run
 

@@ -1,0 +1,48 @@
+"""The leaderboard while a sweep runs: written when the first row is complete, and again as rows arrive."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+from foundry_bench.errors import UserError
+from foundry_bench.report.writer import write_board
+from foundry_bench.sweep import index
+from foundry_bench.sweep.plan import EVALUATE, Cell, Plan
+from foundry_bench.sweep.record import Record
+from foundry_bench.sweep.store import FINISHED, Store, status_of
+
+PAUSE, SHARE = 10.0, 20.0
+"""Seconds from one table to the next at least; and of what the last one took, so many times."""
+
+
+class LiveBoard:
+    """Hears of a sweep and keeps ``leaderboard.csv`` and ``leaderboard.md`` of its folder current; the page says how many
+    cells are missing. Figures and the summary come at the end."""
+
+    def __init__(self) -> None:
+        self._folder = Path()
+        self._left: Counter[str | None] = Counter()
+        self._due = 0.0
+
+    def open(self, plan: Plan, store: Store) -> None:
+        """Take note of which evaluations complete a row: those of one student."""
+        self._folder = store.folder
+        entries = index.load(store)
+        done = {id for id, entry in entries.items() if entry["identity"]["status"] in FINISHED}
+        wanted = (cell for cell in plan.cells if cell.kind == EVALUATE and cell.id not in done)
+        self._left = Counter(cell.parent for cell in wanted)
+
+    def cell(self, cell: Cell, record: Record) -> None:
+        """Write the table if this record completes a row and the last one is a while ago."""
+        if cell.kind != EVALUATE or status_of(record) not in FINISHED:
+            return
+        self._left[cell.parent] -= 1
+        began = time.monotonic()
+        if self._left[cell.parent] > 0 or began < self._due:
+            return
+        with suppress(UserError):  # of results that make no table; the report at the end says so
+            write_board(self._folder)
+        self._due = time.monotonic() + max(PAUSE, SHARE * (time.monotonic() - began))
