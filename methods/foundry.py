@@ -104,7 +104,7 @@ def load_balance(cam: Tensor) -> Tensor:
 
 class DSO(nn.Module):
     """Dynamic SuperToken Optimisation: learnable queries S (s, D) gather the input tokens; with ``slots`` every cloud has its
-    own (:func:`own_supertokens`) and there is no S to learn, only how they ask."""
+    own (:func:`own_supertokens`) and there is no S to learn, only how they ask. ``count``: the first so many of them ask."""
 
     supertokens: nn.Parameter | None
 
@@ -122,7 +122,8 @@ class DSO(nn.Module):
         queries, keys = self.supertokens, tokens
         if self.assignment != "random":  # which looks at neither: no projection to pay for
             keys = self.k(tokens)
-            queries = self.q(own_supertokens(keys, self.count) if queries is None else queries)
+            queries = own_supertokens(keys, self.count) if queries is None else queries[: self.count].clone()
+            queries = self.q(queries)
         cam = ASSIGNMENTS[self.assignment](queries, keys, self.tau, self.noise(centers))
         return cam.to(tokens.dtype)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import Method
+from foundry_bench.points.patches import Patches
 from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.testing.rules import close, require, some_clouds, stranger_to
@@ -117,19 +118,33 @@ def _layers_run(student: Encoder, points: Tensor, training: bool = False) -> lis
 def _heeds_prefix(
     student: Encoder, method: Method, teacher: PointTransformer, data: PointCloudDataset, ctx: Context
 ) -> bool:
-    """Whether other rows, and other positions of them, in a student with blocks make another encoder, in training too. One
-    that holds none has to be another if its teacher's are others, unless nothing of the teacher's blocks is in it."""
+    """Whether other rows, and other positions of them, make another encoder, in training too, wherever a patch's row depends on
+    other patches at all. A student that holds none has to be another if its teacher's are others, unless nothing of the
+    teacher's blocks is in it."""
     points = some_clouds(data, student)
     own = [name for name, _ in student.named_parameters() if _in_prefix(name)]
     if own:
         modes = (False, True) if ctx.trains else (False,)
         others = [stranger_to(student, name.__eq__) for name in own]
-        blocks = any(hasattr(module, "attn") for module in student.modules())
-        return not blocks or all(_differ(student, other, points, mode) for other in others for mode in modes)
+        mixing = [mode for mode in modes if _mixes_patches(student, points, mode)]
+        return all(_differ(student, other, points, mode) for other in others for mode in mixing)
     of_rows, of_blocks = (
         make_student(method, stranger_to(teacher, chosen), data, ctx) for chosen in (_in_prefix, _in_blocks)
     )
     return _differ(student, of_rows, points) or not _differ(student, of_blocks, points)
+
+
+@torch.no_grad()
+def _mixes_patches(student: Encoder, points: Tensor, training: bool) -> bool:
+    """Whether the row of a cloud's first patch changes with its other patches, with the same random draws."""
+    patches = student.tokenize(points)
+    others = [torch.cat([x[:, :1], x[:, 1:].roll(1, 0)], 1) for x in (patches.neighborhoods, patches.centers)]
+    found = []
+    for seen in (patches, Patches(*others)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            found.append(copy.deepcopy(student).train(training)(seen).features[:, 0])
+    return not torch.equal(*found)
 
 
 def _leaks_prefix(method: Method, teacher: PointTransformer, data: PointCloudDataset, ctx: Context) -> bool:
