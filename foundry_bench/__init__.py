@@ -53,3 +53,7 @@ def __getattr__(name: str) -> Any:
     from foundry_bench import api
 
     return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

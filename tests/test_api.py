@@ -82,3 +82,12 @@ def test_importing_the_package_imports_no_torch() -> None:
     assert callable(fb.distill)
     with pytest.raises(AttributeError):
         fb.no_such_name  # noqa: B018
+
+
+def test_the_package_offers_its_functions_and_nothing_else() -> None:
+    assert set(dir(fb)) == {*fb.__all__, "__version__"}
+    assert all(callable(getattr(fb, name)) for name in fb.__all__)
+
+
+def test_without_a_name_the_teacher_is_the_one_that_comes_with_the_package() -> None:
+    assert fb.load_teacher().source == fb.load_teacher("small").source

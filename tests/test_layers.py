@@ -72,8 +72,10 @@ def imports(module: str, known: dict[str, Path], text: str | None = None) -> set
 
 
 def room(module: str) -> str:
-    """The folder or flat module directly below the package; the package itself is its front door, ``api``."""
-    return module.split(".")[1] if "." in module else "api"
+    """The folder or flat module directly below the package; the package itself is its front door, ``api``, and ``python -m``
+    another way into ``cli``."""
+    below = module.split(".")[1] if "." in module else "api"
+    return "cli" if below == "__main__" else below
 
 
 def upwards(module: str, others: set[str]) -> list[str]:
@@ -138,8 +140,8 @@ def test_imports_run_in_no_circle() -> None:
 
 
 def test_few_modules_stand_flat() -> None:
-    flat = [file.name for file in (ROOT / PACKAGE).glob("*.py")]
-    assert len(flat) <= 16, sorted(flat)
+    flat = [file.name for file in (ROOT / PACKAGE).glob("*.py") if not file.name.startswith("__")]
+    assert len(flat) <= 15, sorted(flat)
 
 
 def test_every_room_is_packaged() -> None:

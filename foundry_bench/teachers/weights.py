@@ -107,7 +107,7 @@ def save_teacher(model: PointTransformer, folder: Path, provenance: dict[str, An
 
 
 def load_teacher(
-    name_or_path: str | Path,
+    name_or_path: str | Path = "small",
     branch: str | None = None,
     *,
     heads: int | None = None,
@@ -118,12 +118,13 @@ def load_teacher(
 ) -> PointTransformer:
     """A frozen teacher in eval mode, single precision, with its ``source``.
 
-    ``name_or_path``: a registered name, a folder of ours, or a public checkpoint of Point-JEPA, point2vec, Point-MAE, ACT or
-    Point-BERT, pre-trained or fine-tuned (``.ckpt``, ``.pth``, ``.pt``, or their weights as ``.safetensors``). The other
-    arguments are for checkpoints and may also stand in the name, ``FILE?branch=ema&groups=128``: ``branch`` chooses between
-    the two encoders of checkpoints that hold two, ``student`` (default) or ``ema``; ``heads`` of attention, ``groups`` of
-    ``group_size`` points and ``points`` per cloud cannot be read from the weights. Checkpoints were trained on clouds with y
-    up; here z is up in all data sets, and the encoder is turned accordingly. ``up="y"`` leaves it as it was trained.
+    ``name_or_path``: a registered name (the teacher that comes with the package if left out), a folder of ours, or a public
+    checkpoint of Point-JEPA, point2vec, Point-MAE, ACT or Point-BERT, pre-trained or fine-tuned (``.ckpt``, ``.pth``, ``.pt``,
+    or their weights as ``.safetensors``). The other arguments are for checkpoints and may also stand in the name,
+    ``FILE?branch=ema&groups=128``: ``branch`` chooses between the two encoders of checkpoints that hold two, ``student``
+    (default) or ``ema``; ``heads`` of attention, ``groups`` of ``group_size`` points and ``points`` per cloud cannot be read
+    from the weights. Checkpoints were trained on clouds with y up; here z is up in all data sets, and the encoder is turned
+    accordingly. ``up="y"`` leaves it as it was trained.
 
     Raises UserError for a missing or truncated file, for an unknown format or layout, for sizes that no encoder has, for
     weights that do not fit or are not finite, and for a file that holds more than weights. No code in a file is run.

@@ -43,7 +43,7 @@ PAPER_EPOCHS = 150
 def get_budget(name: str) -> Budget:
     """A named budget. Raises UserError for an unknown name."""
     if not isinstance(name, str) or name not in BUDGETS:
-        raise unknown("budget", str(name), BUDGETS)
+        raise unknown("budget", str(name), [known for known in BUDGETS if known != REHEARSAL])
     return BUDGETS[name]
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from foundry_bench.cli import COMMANDS, main
+from foundry_bench.errors import UserError
+from foundry_bench.training.budget import get_budget
 
 
 def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -113,3 +115,15 @@ def test_info_shows_parameters_grid_and_variants(capsys: pytest.CaptureFixture[s
     assert "supertokens = " in out
     assert "grid: supertokens = " in out
     assert "variants: fmd" in out
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "foundry_bench", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("foundry-bench, version")
+
+
+def test_an_unknown_budget_names_those_that_are_for_people() -> None:
+    with pytest.raises(UserError, match=r"known: quick, standard, paper$"):
+        get_budget("fast")
