@@ -71,10 +71,16 @@ def _child(entries: Sequence[EntryPoint], left: float) -> Iterator[tuple[Descrip
             used = 0.0 if _built_in(entry) else monotonic() - start
             left -= used
             if line is None:
-                yield Description(error=f"{registry.ITS_IMPORT} does not end within {limit:.0f} seconds"), used
+                yield (
+                    Description(error=f"{registry.ITS_IMPORT} does not end within {limit:.0f} seconds"),
+                    used,
+                )
                 return
             if not line:
-                yield Description(error=f"{registry.ITS_IMPORT} ends the process with code {process.wait()}"), used
+                yield (
+                    Description(error=f"{registry.ITS_IMPORT} ends the process with code {process.wait()}"),
+                    used,
+                )
                 return
             yield from_json(json.loads(line)), used
 
