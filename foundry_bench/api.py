@@ -18,6 +18,7 @@ from foundry_bench.cost import CostReport
 from foundry_bench.cost import profile as measure
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.datasets.catalog import ROOT, load_dataset
+from foundry_bench.datasets.dataset import check_whole
 from foundry_bench.encoder import Encoder, TokenEncoder
 from foundry_bench.errors import UserError
 from foundry_bench.heads.context_index import context_index
@@ -77,7 +78,7 @@ def distill(
     origin = origin_of(student)
     spent = get_budget(budget)
     with working_context(seed, budget, data_root, origin.variant, device) as ctx:
-        clouds = _dataset(data, ctx)
+        clouds = _dataset(data, ctx, "data")
         if isinstance(origin.method, Stack):
             student, report = finished_student(origin.method, teacher, clouds, ctx, spent)
         else:
@@ -186,11 +187,11 @@ def _check_encoders(**given: object) -> None:
             )
 
 
-def _dataset(data: Data, ctx: Context) -> PointCloudDataset:
+def _dataset(data: Data, ctx: Context, what: str = "dataset") -> PointCloudDataset:
     if isinstance(data, PointCloudDataset):
-        return data
+        return check_whole(data, what)
     if not isinstance(data, str | Path):
         raise UserError(
-            f"the data must be the name of a data set, a folder or a PointCloudDataset, got {shown(data)}"
+            f"{what} must be the name of a data set, a folder or a PointCloudDataset, got {shown(data)}"
         )
     return load_dataset(str(data), ctx.data_root, ctx.progress)

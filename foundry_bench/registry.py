@@ -160,10 +160,16 @@ def guard(kind: str, name: str, failure: str) -> AbstractContextManager[None]:
 
     A built-in one, and an object that nobody registered, raises what it raises.
     """
-    entry = entries(kind).get(name)
-    if entry is None or distribution(entry) == OWN:
+    if built_in(kind, name):
         return nullcontext()
+    entry = entries(kind)[name]
     return guarded(f"{_called(kind, entry)} {failure}", AUTHORS)
+
+
+def built_in(kind: str, name: str) -> bool:
+    """Whether ``name`` is no plugin's: it comes with the package, or nobody registered it."""
+    entry = entries(kind).get(name)
+    return entry is None or distribution(entry) == OWN
 
 
 def blamed(modules: Iterable[str]) -> str | None:

@@ -14,7 +14,8 @@ from importlib import import_module
 import click
 
 from foundry_bench import __version__
-from foundry_bench.cli.last_resort import last_resort, told, write_nowhere
+from foundry_bench.border import interruptions
+from foundry_bench.cli.last_resort import last_resort, no_interrupt, told, write_nowhere
 from foundry_bench.errors import UserError
 
 MISTAKE, INTERRUPTED = 2, 130
@@ -96,7 +97,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> int:
     """The exit code of a command."""
     try:
-        code = cli.main(arguments, prog_name="foundry-bench", standalone_mode=False)
+        with interruptions() as came:
+            try:
+                code = cli.main(arguments, prog_name="foundry-bench", standalone_mode=False)
+            except click.Abort as abort:
+                if (error := no_interrupt(abort, came())) is not None:
+                    return last_resort(error)
+                raise
         sys.stdout.flush()
     except UserError as error:
         return told(str(error), MISTAKE)

@@ -28,6 +28,14 @@ def last_resort(error: BaseException) -> int:
     return told(f"foundry-bench met an error of its own ({said(error)}); please report it, {where}", SOFTWARE)
 
 
+def no_interrupt(abort: BaseException, signalled: bool) -> BaseException | None:
+    """What click took for an interruption and is none: an EOFError, or a KeyboardInterrupt that a plugin raises while no
+    signal has come (``signalled``)."""
+    cause = abort.__cause__
+    raised = isinstance(cause, KeyboardInterrupt) and not signalled and _plugin(cause) is not None
+    return cause if raised or isinstance(cause, EOFError) else None
+
+
 def _writable() -> bool:
     """Whether standard output takes what was printed."""
     try:

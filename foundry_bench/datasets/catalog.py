@@ -8,7 +8,7 @@ from typing import Any, cast
 from foundry_bench import registry
 from foundry_bench.border import expected
 from foundry_bench.datasets import embedded_reader
-from foundry_bench.datasets.dataset import PointCloudDataset
+from foundry_bench.datasets.dataset import PointCloudDataset, check_whole
 from foundry_bench.datasets.generated import GeneratedDataset
 from foundry_bench.datasets.lazy import Progress, silent
 from foundry_bench.datasets.official.base import OfficialDataset
@@ -38,7 +38,9 @@ def load_dataset(name: str, root: Path = ROOT, progress: Progress = silent) -> P
             found = rule.load()
         else:
             found = source().load(root, progress) if is_official(source) else source()
-    return cast(PointCloudDataset, expected(found, PointCloudDataset, f"what data set {bare!r} gives"))
+    given = f"what data set {bare!r} gives"
+    data = cast(PointCloudDataset, expected(found, PointCloudDataset, given))
+    return data if registry.built_in("datasets", bare) else check_whole(data, given)
 
 
 def dataset_sha256(name: str, root: Path = ROOT) -> str:

@@ -55,8 +55,8 @@ def _locate(name_or_path: str | Path) -> tuple[Path, Options]:
             place = folder()
         what = f"what {registry.called('teachers', name)} gives"
         path = Path(expected(place, (str, Path), what))
-        if not path.exists():
-            raise StrangerError(f"{what}, {path}, does not exist; reinstall or uninstall it")
+        if not exists(path):
+            raise StrangerError(f"{what}, {shown(path)}, does not exist; reinstall or uninstall it")
         return path, options
     if there:
         return path, options

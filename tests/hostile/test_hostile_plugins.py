@@ -473,3 +473,32 @@ def test_the_timer_of_a_caller_goes_on() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert came == [signal.SIGALRM]
+
+
+DATA = """
+from dataclasses import replace
+from foundry_bench.datasets import load_pretrain
+
+def Odd():
+    return replace(load_pretrain(), {0})
+"""
+
+
+@pytest.mark.parametrize("field", ["points=5", "labels=None", "paths=5", "sha256=5"])
+def test_what_is_in_a_data_set_is_checked(tmp_path: Path, field: str) -> None:
+    plugin = stranger(tmp_path, "datasets", DATA.format(field))
+    seen = tried_call(_load_dataset, "odd", cwd=tmp_path, plugins=[plugin])
+    assert_refused(seen, says=["data set 'odd'", field.partition("=")[0]])
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "EOFError", "SystemExit(0)"])
+def test_what_a_method_raises_is_no_interruption(tmp_path: Path, tiny: Path, error: str) -> None:
+    plugin = stranger(tmp_path, "methods", METHOD.format(f"def configure(self, student): raise {error}"))
+    where = ("--dataset", "procedural[clouds=100]", "--teacher", tiny)
+    seen = tried("profile", "odd", *where, cwd=tmp_path, plugins=[plugin], seconds=60)
+    assert_refused(seen, says="method 'odd' of stranger failed")
+
+
+def test_a_teacher_with_a_name_that_no_system_takes(tmp_path: Path) -> None:
+    plugin = stranger(tmp_path, "teachers", "def Odd(): return 'a' * 5000")
+    assert_refused(tried("info", "odd", cwd=tmp_path, plugins=[plugin]), says="does not exist")
