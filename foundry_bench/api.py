@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from foundry_bench import selectors
+from foundry_bench.beforehand.checks import check_path
+from foundry_bench.beforehand.configuration import shown
 from foundry_bench.context import Context
 from foundry_bench.cost import CostReport
 from foundry_bench.cost import profile as measure
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.datasets.catalog import ROOT, load_dataset
-from foundry_bench.encoder import Encoder, Origin, TokenEncoder
+from foundry_bench.datasets.dataset import check_whole
+from foundry_bench.encoder import Encoder, TokenEncoder
 from foundry_bench.errors import UserError
 from foundry_bench.heads.context_index import context_index
 from foundry_bench.points import normalize
 from foundry_bench.progress import working_context
 from foundry_bench.report.frame import load_results
 from foundry_bench.stack import Stack
-from foundry_bench.students.files import load_student, make_student, save_student
+from foundry_bench.students.files import load_student, make_student, origin_of, save_student
 from foundry_bench.students.hub import pull_student, push_student
 from foundry_bench.task import Scores, Task, check_needs, scores_of
 from foundry_bench.teachers import load_teacher, save_teacher
@@ -71,10 +74,11 @@ def distill(
     ``student.report`` holds the result of training: held-out R2, its curve, steps and seconds. Raises UserError for an
     encoder that no method made, for off-the-shelf students and for an unknown ``budget`` (quick, standard, paper).
     """
-    origin = _origin(student)
+    _check_encoders(student=student, teacher=teacher)
+    origin = origin_of(student)
     spent = get_budget(budget)
     with working_context(seed, budget, data_root, origin.variant, device) as ctx:
-        clouds = _dataset(data, ctx)
+        clouds = _dataset(data, ctx, "data")
         if isinstance(origin.method, Stack):
             student, report = finished_student(origin.method, teacher, clouds, ctx, spent)
         else:
@@ -98,14 +102,17 @@ def evaluate(
 
     ``budget`` is for tasks that train a head. Raises UserError for unknown names and for data that lacks what the task needs.
     """
+    _check_encoders(encoder=encoder)
     get_budget(budget)
     if isinstance(task, str):
         (protocol, named), *more = selectors.expand_task(task)
         if more:
             raise UserError(f"{task!r} stands for several tasks; give every parameter one value")
-        dataset = named or dataset
-    else:
+        dataset = dataset if named is None else named
+    elif isinstance(task, Task):
         protocol = task
+    else:
+        raise UserError(f"task must be a selector such as 'fewshot', or a Task, got {shown(task)}")
     with working_context(0, budget, data_root, device=device) as ctx:
         data = _dataset(protocol.datasets[0] if dataset is None else dataset, ctx)
         check_needs(protocol.name, protocol.needs, data.name, data)
@@ -122,7 +129,8 @@ def profile(
     measure_memory: bool = False,
 ) -> CostReport:
     """What ``encoder`` costs in comparison with its teacher ``reference``: multiply-adds, parameters, bytes, latency timed
-    in pairs."""
+    in pairs. Raises UserError."""
+    _check_encoders(encoder=encoder, reference=reference)
     with working_context(data_root=data_root, device=device) as ctx:
         return measure(encoder, reference, _dataset(dataset, ctx), ctx, measure_memory=measure_memory)
 
@@ -141,7 +149,8 @@ def run_sweep(
     ``config`` is a YAML file or the name of one that comes with the package (``embedded``, ``paper``); ``options`` are the
     keys of a sweep and take precedence over it: ``methods="teacher,foundry[supertokens=4]"``, ``tasks="fewshot"``,
     ``budget="quick"``. ``retry`` runs failed cells again; ``rehearse`` first tries every method and task on a few small
-    clouds; ``yes`` plans more than 20,000 cells, for which a UserError is raised otherwise.
+    clouds; ``yes`` plans more than 20,000 cells, for which a UserError is raised otherwise. Paths and devices may be given as
+    such.
     """
     from foundry_bench.display import SweepDisplay
     from foundry_bench.report.live import LiveBoard
@@ -149,26 +158,41 @@ def run_sweep(
     from foundry_bench.sweep import runner
     from foundry_bench.sweep.config import SweepConfig
     from foundry_bench.sweep.count import MOST
+    from foundry_bench.trackers import Trackers, select
 
-    settings = SweepConfig.from_sources(Path(config) if config else None, dict(options))
-    with SweepDisplay() as display:
+    folder = check_path(out, "out")
+    file = None if config is None else check_path(config, "config")
+    plain = {k: str(v) if isinstance(v, Path | torch.device) else v for k, v in options.items()}
+    settings = SweepConfig.from_sources(file, plain)
+    with SweepDisplay() as display, Trackers(select(settings.track), display.warn) as trackers:
         runner.run_sweep(
             settings,
-            Path(out),
+            folder,
             display,
             retry=retry,
             rehearse=rehearse,
-            listeners=(LiveBoard(),),
+            listeners=(LiveBoard(), trackers),
             most=None if yes else MOST,
         )
-    return write_reports(Path(out))
+        board = write_reports(folder)
+        trackers.close(board)
+    return board
 
 
-def _origin(student: Encoder) -> Origin:
-    if student.origin is None:
-        raise UserError("this encoder is no student; make one with make_student(selector, teacher)")
-    return student.origin
+def _check_encoders(**given: object) -> None:
+    """Raise UserError for one that is no encoder, such as its name."""
+    for name, value in given.items():
+        if not isinstance(value, Encoder):
+            raise UserError(
+                f"{name} must be a teacher or a student, as load_teacher and load_student give them, got {shown(value)}"
+            )
 
 
-def _dataset(data: Data, ctx: Context) -> PointCloudDataset:
-    return load_dataset(str(data), ctx.data_root, ctx.progress) if isinstance(data, str | Path) else data
+def _dataset(data: Data, ctx: Context, what: str = "dataset") -> PointCloudDataset:
+    if isinstance(data, PointCloudDataset):
+        return check_whole(data, what)
+    if not isinstance(data, str | Path):
+        raise UserError(
+            f"{what} must be the name of a data set, a folder or a PointCloudDataset, got {shown(data)}"
+        )
+    return load_dataset(str(data), ctx.data_root, ctx.progress)

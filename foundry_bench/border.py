@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,6 +16,8 @@ from foundry_bench.errors import UserError
 LONG = 500
 """Characters of a stranger's message that are shown."""
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+AGAIN = 1.0
+"""Seconds after which code that has swallowed the end of its time meets it again."""
 
 
 class StrangerError(UserError):
@@ -23,6 +26,10 @@ class StrangerError(UserError):
 
 class PassingError(BaseException):
     """Base of what the harness itself raises through a plugin's code, such as the end of its time; no border stops it."""
+
+
+class LateError(BaseException):
+    """A plugin's code has not ended in time; no ``except Exception`` of its own stops it."""
 
 
 def plain(text: str) -> str:
@@ -67,7 +74,35 @@ def guarded(what: str, fix: str) -> Iterator[None]:
         except BaseException as error:
             if is_ours(error, came()):
                 raise
-            raise StrangerError(f"{what} ({said(error)}); {fix}") from error
+            reason = str(error) if type(error) is LateError else said(error)
+            raise StrangerError(f"{what} ({reason}); {fix}") from error
+
+
+@contextmanager
+def in_time(seconds: float, what: str) -> Iterator[None]:
+    """Raise LateError ``WHAT does not end within SECONDS seconds`` inside when the time is over, and again until it ends.
+
+    The system's one timer and its handler are left as they were found. In another thread than the main one, which no signal
+    interrupts, there is no limit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def late(number: int, frame: FrameType | None) -> None:
+        raise LateError(f"{what} does not end within {seconds:.0f} seconds")
+
+    start = time.monotonic()
+    before = signal.signal(signal.SIGALRM, late)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if signal.getsignal(signal.SIGALRM) is late:  # else a plugin has its own now
+            signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - start), 1e-3), interval)
 
 
 def is_ours(error: BaseException, interrupted: bool) -> bool:

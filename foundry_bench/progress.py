@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from foundry_bench.beforehand.checks import check_device, check_seed
+from foundry_bench.beforehand.checks import check_device, check_path, check_seed
 from foundry_bench.variants import FMD
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def working_context(
     Raises UserError for a seed or a device that cannot be used here.
     """
     checked = check_device(device), check_seed(seed)
+    root = check_path(data_root, "data_root")
     import torch
 
     from foundry_bench.context import Context
@@ -78,7 +79,7 @@ def working_context(
             seed=checked[1],
             variant=variant,
             budget=budget,
-            data_root=Path(data_root),
+            data_root=root,
             scratch=Path(scratch),
             log=log,
             progress=progress,

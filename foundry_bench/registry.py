@@ -10,11 +10,13 @@ import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, distributions
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from foundry_bench.border import StrangerError, guarded, one_line, said
+from foundry_bench.border import StrangerError, guarded, in_time, one_line, said
 from foundry_bench.errors import UserError, unknown
 
 KINDS = ("methods", "tasks", "teachers", "datasets", "engines", "trackers")
@@ -24,6 +26,12 @@ OWN = "foundry-bench"
 """The distribution of the built-in ones, whose errors are this package's."""
 MEND = "reinstall or uninstall it"
 """What a user can do about a plugin that cannot be imported."""
+IMPORT = 15.0
+"""Seconds in which a plugin has to be imported."""
+FIRST = "torch"
+"""What most plugins import, which may take longer on a busy machine and is not their fault."""
+ITS_IMPORT = "its import"
+"""What is said not to end in time."""
 AUTHORS = "tell its authors, or uninstall it"
 """What a user can do about a plugin that fails."""
 
@@ -114,10 +122,11 @@ def check_known(kind: str, name: str) -> EntryPoint:
 def load(kind: str, name: str, contract: type | None = None) -> Any:
     """Import and return one entry, which is a subclass of ``contract`` where one is given, and else can be called.
 
-    Raises UserError for an unknown name (nearest offered), a broken plugin, or another object.
+    Raises UserError for an unknown name (nearest offered), a broken plugin, one whose import does not end in time, or another
+    object.
     """
     entry = check_known(kind, name)
-    with guarded(_cannot_be_imported(kind, entry), MEND):
+    with guarded(_cannot_be_imported(kind, entry), MEND), _import_in_time(entry):
         found = entry.load()
         fits = callable(found) if contract is None else _is_subclass(found, contract)
     if not fits:
@@ -132,6 +141,16 @@ def load(kind: str, name: str, contract: type | None = None) -> Any:
     return found
 
 
+def _import_in_time(entry: EntryPoint) -> AbstractContextManager[None]:
+    """A limit on the time that importing a plugin takes; none for what comes with the package or is imported already, nor in
+    a cell, which has a limit of its own on a machine that others may keep busy."""
+    known = distribution(entry) == OWN or entry.value.partition(":")[0].strip() in sys.modules
+    if known or parent_process() is not None:
+        return nullcontext()
+    import_module(FIRST)
+    return in_time(IMPORT, ITS_IMPORT)
+
+
 def _is_subclass(found: Any, contract: type) -> bool:
     return isinstance(found, type) and issubclass(found, contract)
 
@@ -141,10 +160,16 @@ def guard(kind: str, name: str, failure: str) -> AbstractContextManager[None]:
 
     A built-in one, and an object that nobody registered, raises what it raises.
     """
-    entry = entries(kind).get(name)
-    if entry is None or distribution(entry) == OWN:
+    if built_in(kind, name):
         return nullcontext()
+    entry = entries(kind)[name]
     return guarded(f"{_called(kind, entry)} {failure}", AUTHORS)
+
+
+def built_in(kind: str, name: str) -> bool:
+    """Whether ``name`` is no plugin's: it comes with the package, or nobody registered it."""
+    entry = entries(kind).get(name)
+    return entry is None or distribution(entry) == OWN
 
 
 def blamed(modules: Iterable[str]) -> str | None:

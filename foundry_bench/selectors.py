@@ -121,6 +121,18 @@ def expand(selector: Selector, *, use_grid: bool = True) -> list[tuple[Method, s
     return [(method, variant) for method in methods for variant in variants]
 
 
+def one_method(text: str, variant: str | None = None) -> tuple[Method, str]:
+    """The one method and variant a selector stands for; ``variant`` where the selector names none.
+
+    Raises UserError for a selector that stands for several.
+    """
+    found = expand(parse_selector(text), use_grid=False)
+    named = [pair for pair in found if variant is None or pair[1] == variant] or found
+    if len({str(method.params()) for method, _ in named}) > 1:
+        raise UserError(f"{text!r} stands for {len(found)} students; give every parameter one value")
+    return named[0]
+
+
 def _variants(method: Method, name: str) -> tuple[str, ...]:
     """The variants that a method declares. Raises UserError where they are none."""
     with guard("methods", name, UNUSABLE):

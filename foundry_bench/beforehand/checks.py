@@ -22,6 +22,15 @@ def check_seed(seed: object) -> int:
     return seed
 
 
+def check_path(path: object, what: str) -> Path:
+    """``path``, which ``what`` names to the user, as a Path. Raises UserError for an empty text, one with a null character, and
+    what is no path: an empty one would mean the folder that one happens to be in."""
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise UserError(f"{what} must be the path of a file or folder, got {shown(path)}")
+    return Path(text)
+
+
 def check_device(device: object) -> str:
     """``device`` as text, where this machine can compute on it; torch is imported for another than ``cpu`` only.
 
@@ -38,6 +47,8 @@ def check_device(device: object) -> str:
         found = torch.device(text)
         if found.type == "meta":
             raise UserError("device 'meta' holds no numbers; choose cpu, cuda or cuda:1")
+        if found.type == "cpu":
+            raise UserError(f"device {text!r} is no other than cpu; write cpu")
         torch.zeros(1, device=found)
     except (
         RuntimeError,

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
+from foundry_bench.border import one_line
 from foundry_bench.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -143,10 +144,10 @@ def _words(about: Mapping[str, Any]) -> str:
         count = f"{least} values" if least is not None and least == about.get("maxItems") else "a list"
         inner: Mapping[str, Any] = about.get("items") or next(iter(about.get("prefixItems", [])), {})
         return f"{count}, each {_words(inner)}" if inner else count
-    limits = [f"{word} {about[name]:.17g}" for name, word in _LIMITS.items() if name in about]
+    limits = [f"{word} {about[name]:.15g}" for name, word in _LIMITS.items() if name in about]
     return " ".join([_TYPES.get(about.get("type", ""), "a mapping"), " and ".join(limits)]).strip()
 
 
 def shown(value: Any) -> str:
-    """A value of unknown size in a few characters."""
-    return reprlib.repr(value)
+    """A value of unknown size in a few characters on one line."""
+    return one_line(reprlib.repr(value))

@@ -6,17 +6,16 @@ from __future__ import annotations
 
 import difflib
 import io
-import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib import import_module
 
 import click
 
 from foundry_bench import __version__
-from foundry_bench.cli.last_resort import last_resort, told
+from foundry_bench.border import interruptions
+from foundry_bench.cli.last_resort import last_resort, no_interrupt, told, write_nowhere
 from foundry_bench.errors import UserError
 
 MISTAKE, INTERRUPTED = 2, 130
@@ -102,7 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> int:
     """The exit code of a command."""
     try:
-        code = cli.main(arguments, prog_name="foundry-bench", standalone_mode=False)
+        with interruptions() as came:
+            try:
+                code = cli.main(arguments, prog_name="foundry-bench", standalone_mode=False)
+            except click.Abort as abort:
+                if (error := no_interrupt(abort, came())) is not None:
+                    return last_resort(error)
+                raise
         sys.stdout.flush()
     except UserError as error:
         return told(str(error), MISTAKE)
@@ -115,7 +120,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has gone
-        _write_nowhere()
+        write_nowhere(sys.stdout, sys.stderr)
         return 0
     return code if isinstance(code, int) else 0
 
@@ -125,11 +130,3 @@ def _encode_anything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _write_nowhere() -> None:
-    """Let the interpreter write what is still to be written to nobody, so that its end is quiet."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):
-            os.dup2(nowhere, stream.fileno())

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from foundry_bench.cli.place import Place
 from foundry_bench.progress import console
 from foundry_bench.sweep import leftovers
 from foundry_bench.sweep.store import Store
 
 
 @click.command()
-@click.argument("results", type=click.Path(path_type=Path))
+@click.argument("results", type=Place())
 @click.option(
     "--cache",
     is_flag=True,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from foundry_bench.beforehand.checks import check_file
+from foundry_bench.cli.place import Place
 from foundry_bench.errors import UserError
 from foundry_bench.progress import console
 from foundry_bench.storage import write_atomic
@@ -22,9 +23,9 @@ FORMATS = (".md", ".csv")
 
 
 @click.command()
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="A .md or .csv file to write.")
+@click.argument("a", type=Place())
+@click.argument("b", type=Place())
+@click.option("-o", "--output", type=Place(), help="A .md or .csv file to write.")
 @click.option("--all", "everything", is_flag=True, help="List scores and costs that did not change, too.")
 def compare(a: Path, b: Path, output: Path | None, everything: bool) -> int:
     """Tell what changed from the results folder A to B: settings, environment, scores and cost.

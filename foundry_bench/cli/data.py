@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foundry_bench.cli.place import Place
+
 if TYPE_CHECKING:
     from foundry_bench.datasets.dataset import PointCloudDataset
     from foundry_bench.datasets.official.base import OfficialDataset
@@ -33,7 +35,7 @@ def data() -> None:
 @data.command("list")
 @click.option(
     "--root",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="Folder below which the official data sets lie.  [default: data]",
 )
 def list_datasets(root: Path | None) -> None:
@@ -67,10 +69,10 @@ def list_datasets(root: Path | None) -> None:
 @click.option(
     "--source",
     required=True,
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="Folder in which the Debian packages were unpacked (dpkg -x PACKAGE.deb DIR).",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write.  [default: data/NAME]")
+@click.option("--out", type=Place(), help="Folder to write.  [default: data/NAME]")
 @click.option("--points", type=click.IntRange(min=16), help="Points an object.  [default: as in the package]")
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(min=1), help="Processes.")
 def prepare(name: str, source: Path, out: Path | None, points: int | None, jobs: int) -> None:
@@ -111,7 +113,7 @@ def prepare(name: str, source: Path, out: Path | None, points: int | None, jobs:
 @click.argument("name")
 @click.option(
     "--root",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="The data set's folder, or one that holds it.  [default: the embedded copy; data for official sets]",
 )
 @click.pass_context

@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 
 from foundry_bench.beforehand.checks import check_device, check_folder, check_seed
-from foundry_bench.cli.options import data_root_option, one_method, teacher_option
+from foundry_bench.cli.options import data_root_option, teacher_option
+from foundry_bench.cli.place import Place
 from foundry_bench.errors import UserError
 from foundry_bench.progress import working_context
+from foundry_bench.selectors import one_method
 from foundry_bench.students.files import save_student
 
 
@@ -24,7 +26,7 @@ from foundry_bench.students.files import save_student
     show_default=True,
     help="Unlabelled clouds: a data set, or a folder of cloud files.",
 )
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the student.")
+@click.option("-o", "--out", type=Place(), required=True, help="Folder of the student.")
 @click.option("--budget", default="quick", show_default=True, help="quick, standard or paper.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")

@@ -41,7 +41,7 @@ def evaluate(student: str, task: str, dataset: str | None, budget: str, data_roo
         encoder = student_of(student, load_teacher(teacher), ctx)
         for protocol, asked in tasks:
             label = selectors.selector_text(protocol.name, selectors.shown_fields(protocol), None)
-            names = (asked,) if asked else (dataset,) if dataset else protocol.datasets
+            names = (asked,) if asked else (dataset,) if dataset is not None else protocol.datasets
             for name in map(resolved, names):
                 data = load_dataset(name, Path(data_root), ctx.progress)
                 check_needs(protocol.name, protocol.needs, name, data)

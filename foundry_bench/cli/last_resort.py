@@ -8,6 +8,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 from foundry_bench.border import one_line, said
 
@@ -25,6 +26,14 @@ def last_resort(error: BaseException) -> int:
     if plugin is not None:
         return told(f"{plugin} failed ({said(error)}); tell its authors, {where}", 2)
     return told(f"foundry-bench met an error of its own ({said(error)}); please report it, {where}", SOFTWARE)
+
+
+def no_interrupt(abort: BaseException, signalled: bool) -> BaseException | None:
+    """What click took for an interruption and is none: an EOFError, or a KeyboardInterrupt that a plugin raises while no
+    signal has come (``signalled``)."""
+    cause = abort.__cause__
+    raised = isinstance(cause, KeyboardInterrupt) and not signalled and _plugin(cause) is not None
+    return cause if raised or isinstance(cause, EOFError) else None
 
 
 def _writable() -> bool:
@@ -73,7 +82,14 @@ def told(message: str, code: int) -> int:
     except (OSError, ValueError, AttributeError):  # replaced or closed
         with suppress(OSError):
             os.write(2, line.encode("ascii", "backslashreplace"))
-    with suppress(OSError, ValueError, AttributeError):
-        if not _writable():
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if not _writable():
+        write_nowhere(sys.stdout)
     return code
+
+
+def write_nowhere(*streams: Any) -> None:
+    """Let the interpreter write what is still to be written to nobody, so that its end is quiet."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        with suppress(OSError, ValueError, AttributeError):  # replaced or closed
+            os.dup2(nowhere, stream.fileno())

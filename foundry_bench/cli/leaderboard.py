@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from foundry_bench.beforehand.checks import check_file
+from foundry_bench.cli.place import Place
 from foundry_bench.progress import console
 from foundry_bench.storage import write_atomic
 
 
 @click.command()
-@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="A .csv file to write.")
+@click.argument("results", nargs=-1, required=True, type=Place())
+@click.option("-o", "--output", type=Place(), help="A .csv file to write.")
 def leaderboard(results: tuple[Path, ...], output: Path | None) -> int:
     """Rank the rows of one or several folders RESULTS together.
 

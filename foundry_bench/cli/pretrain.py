@@ -11,19 +11,20 @@ import click
 from foundry_bench.beforehand.checks import check_device, check_folder
 from foundry_bench.beforehand.configuration import read_yaml
 from foundry_bench.cli.options import data_root_option
+from foundry_bench.cli.place import Place
 from foundry_bench.errors import UserError
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the teacher.")
+@click.option("--out", type=Place(), required=True, help="Folder of the teacher.")
 @click.option("--data", help="Unlabelled data sets, or folders, joined by commas.  [default: pretrain]")
 @click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="YAML with other settings, and data: a name, a list, or names with their shares of a batch.",
 )
 @data_root_option
-@click.option("--steps", type=click.IntRange(1), help="Optimisation steps.")
+@click.option("--steps", type=click.IntRange(1, 10**9), help="Optimisation steps.")
 @click.option("--probe/--no-probe", default=True, show_default=True, help="Linear probe along the way.")
 @click.option("--device", default="cpu", show_default=True)
 def pretrain(

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from foundry_bench.beforehand.checks import check_folder
+from foundry_bench.cli.place import Place
 from foundry_bench.progress import console
 from foundry_bench.report import writer
 
 
 @click.command()
-@click.argument("results", type=click.Path(path_type=Path))
+@click.argument("results", type=Place())
 def report(results: Path) -> int:
     """Write leaderboard, summary and plots of the folder RESULTS.
 

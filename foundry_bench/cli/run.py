@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foundry_bench.cli.place import Place
 from foundry_bench.display import SweepDisplay
 from foundry_bench.report import writer
 from foundry_bench.report.live import LiveBoard
@@ -55,11 +56,11 @@ def _print_schema(context: click.Context, option: click.Parameter, asked: bool) 
     "--threads", type=int, help="Threads of a cell; the same number gives the same scores. [cores / jobs]"
 )
 @click.option("--memory", type=float, help="GB of memory after which a cell is stopped. [no limit]")
-@click.option("--out", type=click.Path(path_type=Path), help="Results folder. [results/TASKS-BUDGET]")
+@click.option("--out", type=Place(), help="Results folder. [results/TASKS-BUDGET]")
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="A sweep.yaml, or embedded or paper; options win.",
 )
 @click.option("--tables", help="Some of the tables of a --config that makes several. [all]")

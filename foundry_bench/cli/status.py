@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from foundry_bench.cli.place import Place
 from foundry_bench.errors import UserError
 from foundry_bench.progress import console
 from foundry_bench.sweep import index, snapshot
@@ -21,7 +22,7 @@ MOST = 10
 
 
 @click.command()
-@click.argument("results", type=click.Path(path_type=Path))
+@click.argument("results", type=Place())
 def status(results: Path) -> int:
     """Show what is finished, running and failed in the folder RESULTS. Nothing is disturbed or locked.
 

@@ -8,12 +8,12 @@ from typing import Any, cast
 from foundry_bench import registry
 from foundry_bench.border import expected
 from foundry_bench.datasets import embedded_reader
-from foundry_bench.datasets.dataset import PointCloudDataset
+from foundry_bench.datasets.dataset import PointCloudDataset, check_whole
 from foundry_bench.datasets.generated import GeneratedDataset
 from foundry_bench.datasets.lazy import Progress, silent
 from foundry_bench.datasets.official.base import OfficialDataset
 from foundry_bench.errors import UserError
-from foundry_bench.parameters.named import build_one, parse_part
+from foundry_bench.parameters.named import bare_name, build_one, parse_part
 
 ROOT = Path("data")
 """Where official data sets are looked for when no other folder is named."""
@@ -38,7 +38,9 @@ def load_dataset(name: str, root: Path = ROOT, progress: Progress = silent) -> P
             found = rule.load()
         else:
             found = source().load(root, progress) if is_official(source) else source()
-    return cast(PointCloudDataset, expected(found, PointCloudDataset, f"what data set {bare!r} gives"))
+    given = f"what data set {bare!r} gives"
+    data = cast(PointCloudDataset, expected(found, PointCloudDataset, given))
+    return data if registry.built_in("datasets", bare) else check_whole(data, given)
 
 
 def dataset_sha256(name: str, root: Path = ROOT) -> str:
@@ -87,11 +89,6 @@ def generated(name: str) -> GeneratedDataset | None:
     return None
 
 
-def bare_name(name: str) -> str:
-    """``procedural`` of ``procedural[clouds=1000]``."""
-    return name.partition("[")[0].strip()
-
-
 def registered(name: str) -> Any:
     """What is registered as ``name``: a class of :class:`OfficialDataset` or :class:`GeneratedDataset`, or a function
     without arguments."""
@@ -110,7 +107,7 @@ def is_official(source: Any) -> bool:
 
 def is_folder(name: str) -> bool:
     """Whether ``name`` is meant as a folder: registered names win over folders that are called the same."""
-    return name.partition("[")[0] not in registry.entries("datasets") and Path(name).is_dir()
+    return bare_name(name) not in registry.entries("datasets") and Path(name).is_dir()
 
 
 def _load_folder(path: Path, progress: Progress) -> PointCloudDataset:

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from foundry_bench.errors import UserError
+
 
 class CloudArray(Protocol):
     """An array (N, P, 3) of float32, or (N, P) of what is known of the points, that need not be in memory.
@@ -71,3 +73,23 @@ class PointCloudDataset:
     novel_classes: tuple[str, ...]
     licence: str
     episodes: dict[str, tuple[Episode, ...]] = field(default_factory=dict)
+
+
+def check_whole(data: PointCloudDataset, what: str) -> PointCloudDataset:
+    """``data``, which a plugin or a caller made. Raises UserError, whose line names ``what`` and the field, for texts that are
+    none, clouds that are not (N, P, 3) numbers, and labels, series or paths that are not one for each cloud."""
+    for name in ("name", "version", "sha256", "licence"):
+        if not isinstance(getattr(data, name), str):
+            raise UserError(f"{what} has a {name} that is no text; mend where it is made")
+    shape: tuple[int, ...] = getattr(data.points, "shape", ())
+    kind = getattr(getattr(data.points, "dtype", None), "kind", "f")
+    if len(shape) != 3 or shape[2] != 3 or kind != "f":
+        raise UserError(
+            f"{what} has points that are no (N, P, 3) floating-point numbers; mend where it is made"
+        )
+    for name in ("labels", "series", "paths"):
+        if np.shape(getattr(data, name)) != shape[:1]:
+            raise UserError(
+                f"{what} has not one of its {name} for each of {shape[0]} clouds; mend where it is made"
+            )
+    return data

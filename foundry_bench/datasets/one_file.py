@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from foundry_bench.border import message_of, one_line, plain
 from foundry_bench.errors import UserError
 
 _LONGEST = 300
@@ -29,7 +30,7 @@ def one_file() -> Iterator[None]:
     except (FileError, UserError, KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
-        raise FileError(f"cannot be read ({one_line(error)})") from error
+        raise FileError(f"cannot be read ({_reason(error)})") from error
 
 
 @contextmanager
@@ -42,20 +43,16 @@ def reading(path: Path, advice: str) -> Iterator[None]:
         raise UserError(f"{shown(path)} {error}: {advice}") from error
 
 
-def one_line(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """The message of an exception on one line, without characters that steer a terminal."""
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     if isinstance(error, MemoryError):
         return "it asks for more memory than there is"
-    try:
-        text = " ".join(str(error).split())
-    except Exception:
-        text = ""
-    text = shown(text or type(error).__name__)
+    text = one_line(message_of(error)) or type(error).__name__
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def shown(text: object) -> str:
     """A path, or a text from a file, with everything that cannot be printed as an escape sequence."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(text))
+    return plain(str(text))

@@ -12,16 +12,20 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import EntryPoint
 from queue import Empty, Queue
 from threading import Thread
+from time import monotonic
 from typing import IO
 
+from foundry_bench import registry
 from foundry_bench.descriptions.description import Description, from_json
 
-FIRST = "torch"
-"""What the child imports before any plugin, for most need it."""
+FIRST = registry.FIRST
+"""What the child imports before any plugin."""
 START = 120.0
 """Seconds that it may take, on a busy machine."""
 EACH = 60.0
-"""Seconds in which one plugin has to be imported: a machine whose cores are all taken needs half of it for the first one."""
+"""Seconds in which a built-in one has to be imported: a machine whose cores are all taken needs half of it for the first."""
+OTHERS = 16.0
+"""Seconds that all plugins of other distributions may take together, each of them half of what is left."""
 CODE = (
     "import json, sys; path, *what = map(json.loads, sys.argv[1:]); sys.path[:] = path; "
     "from foundry_bench.descriptions.child import main; main(*what)"
@@ -31,34 +35,54 @@ CODE = (
 def ask(entries: Sequence[EntryPoint]) -> list[Description | None]:
     """A description of each entry, in their order; None where the child could not even start.
 
-    One child does all. A plugin that ends it or does not return in time has that as its error, and a new child goes on
-    behind it.
+    One child does all, the built-in ones first. A plugin that ends it or does not return in time has that as its error, and a
+    new child goes on behind it.
     """
-    answers: list[Description | None] = []
+    order = sorted(range(len(entries)), key=lambda number: not _built_in(entries[number]))
+    answers: list[Description] = []
+    left = OTHERS
     while len(answers) < len(entries):
-        got = list(_child(entries[len(answers) :]))
-        if not got:
+        before = len(answers)
+        for answer, seconds in _child([entries[number] for number in order[before:]], left):
+            left -= seconds
+            answers.append(answer)
+        if len(answers) == before:
             break
-        answers += got
-    return answers + [None] * (len(entries) - len(answers))
+    found = dict(zip(order, answers, strict=False))
+    return [found.get(number) for number in range(len(entries))]
 
 
-def _child(entries: Sequence[EntryPoint]) -> Iterator[Description]:
-    """Descriptions until all are known or one plugin has ended the child; the last one then says so."""
+def _built_in(entry: EntryPoint) -> bool:
+    return registry.distribution(entry) == registry.OWN
+
+
+def _child(entries: Sequence[EntryPoint], left: float) -> Iterator[tuple[Description, float]]:
+    """Descriptions until all are known or one plugin has ended the child; the last one then says so. With each come the
+    seconds that it has used up of the ``left`` ones."""
     with _process(entries) as process:
         lines: Queue[str] = Queue()
         Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
         if _next(lines, START) != "\n":
             return
-        for _ in entries:
-            line = _next(lines, EACH)
+        for entry in entries:
+            limit = EACH if _built_in(entry) else left / 2
+            start = monotonic()
+            line = _next(lines, limit)
+            used = 0.0 if _built_in(entry) else monotonic() - start
+            left -= used
             if line is None:
-                yield Description(error=f"its import does not end within {EACH:.0f} seconds")
+                yield (
+                    Description(error=f"{registry.ITS_IMPORT} does not end within {limit:.0f} seconds"),
+                    used,
+                )
                 return
             if not line:
-                yield Description(error=f"its import ends the process with code {process.wait()}")
+                yield (
+                    Description(error=f"{registry.ITS_IMPORT} ends the process with code {process.wait()}"),
+                    used,
+                )
                 return
-            yield from_json(json.loads(line))
+            yield from_json(json.loads(line)), used
 
 
 def _next(lines: Queue[str], seconds: float) -> str | None:

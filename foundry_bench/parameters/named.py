@@ -19,6 +19,11 @@ class Part:
     values: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
+def bare_name(text: str) -> str:
+    """``procedural`` of ``procedural[clouds=1000]``."""
+    return text.partition("[")[0].strip()
+
+
 def parse_part(text: str) -> Part:
     """Parse ``name`` or ``name[a=1,2,b=3]``; values are read by :func:`read_text`. Raises UserError."""
     name, *body = tokens(text.strip())

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from foundry_bench import registry, selectors
+from foundry_bench.beforehand.checks import check_folder, check_path
 from foundry_bench.border import expected
 from foundry_bench.context import Context
 from foundry_bench.encoder import Encoder, EncoderConfig, Origin
@@ -19,7 +20,15 @@ from foundry_bench.errors import UserError, unknown
 from foundry_bench.method import FMD
 from foundry_bench.storage import atomic_path
 from foundry_bench.teachers.cards import check_format, of_card, read_card, shown
-from foundry_bench.teachers.tensors import SLACK, Allotment, load_exactly, numbers, read_tensors, sizes_of
+from foundry_bench.teachers.tensors import (
+    SLACK,
+    Allotment,
+    check_finite,
+    load_exactly,
+    numbers,
+    read_tensors,
+    sizes_of,
+)
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.variants import VARIANTS
 
@@ -43,12 +52,15 @@ def make_student(
 ) -> Encoder:
     """An untrained student, from a method or from a selector that names one method.
 
-    ``data`` are clouds for methods that calibrate, by default the embedded unlabelled set. Raises UserError.
+    ``data`` are clouds for methods that calibrate, by default the embedded unlabelled set. Raises UserError, also for a
+    selector that stands for several students.
     """
+    if not isinstance(teacher, Encoder):
+        raise UserError(f"teacher must be an encoder, as load_teacher gives one, got {shown(teacher)}")
     if isinstance(method, str):
-        selector = selectors.parse_selector(method)
-        method = selectors.expand(selector, use_grid=False)[0][0]
-        named = selector.variant or (ctx.variant if ctx else default_variant(method))
+        named = selectors.parse_selector(method).variant
+        method = selectors.one_method(method)[0]
+        named = named or (ctx.variant if ctx else default_variant(method))
         ctx = replace(ctx or Context(), variant=named)
     if data is None:
         data = registry.load("datasets", "pretrain")()
@@ -67,6 +79,14 @@ def mark(student: Encoder, method: Method, variant: str, teacher: Encoder) -> En
     return student
 
 
+def origin_of(student: Encoder) -> Origin:
+    """Where ``student`` comes from. Raises UserError for an encoder that no method made."""
+    origin = getattr(student, "origin", None)
+    if origin is None:
+        raise UserError("this encoder is no student; make one with make_student(selector, teacher)")
+    return origin
+
+
 def default_variant(method: Method) -> str:
     """The variant that is used when none is named: distilled (``fmd``), if the method allows it."""
     return FMD if FMD in method.variants else method.variants[0]
@@ -75,12 +95,13 @@ def default_variant(method: Method) -> str:
 def save_student(student: Encoder, folder: Path | str) -> None:
     """Write ``model.safetensors`` and ``config.json`` into ``folder``, each completely or not at all.
 
-    The folder is all that :func:`load_student` needs. Raises UserError for an encoder that no method made.
+    The folder is all that :func:`load_student` needs. Raises UserError, before anything is written or replaced, for an encoder
+    that no method made, for weights that are not finite and for a folder that cannot be written.
     """
-    origin = student.origin
-    if origin is None:
-        raise UserError("this encoder is no student; make one with make_student(selector, teacher)")
-    folder = Path(folder)
+    origin = origin_of(student)
+    folder = check_path(folder, "folder")
+    check_folder(folder, "folder")
+    check_finite(student.state_dict(), f"the student cannot be saved in {folder}")
     state = {k: v.detach().cpu().contiguous() for k, v in student.state_dict().items()}
     config = {
         "format": FORMAT,
@@ -105,7 +126,7 @@ def load_student(folder: Path | str) -> Encoder:
     the student's. Raises UserError for a missing, truncated or foreign folder, for a method, parameters, a variant or sizes
     that cannot be, and for weights that do not fit or are not finite. No code in a file is run.
     """
-    folder = Path(folder)
+    folder = check_path(folder, "folder")
     card, weights = read_card(folder, FIX), folder / "model.safetensors"
     check_format(folder, card, FORMAT)
     name = of_card(folder, card, "method", str, "the name of a method")

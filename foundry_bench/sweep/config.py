@@ -143,8 +143,8 @@ class SweepConfig:
 
 def packaged(file: Path) -> Path:
     """``file``, or the sweep of that name that comes with the package."""
-    ready = Path(str(files("foundry_bench") / SWEEPS / file.with_suffix(".yaml").name))
-    return ready if not file.exists() and len(file.parts) == 1 and ready.exists() else file
+    ready = Path(str(files("foundry_bench") / SWEEPS / f"{file.stem}.yaml"))
+    return ready if len(file.parts) == 1 and not file.exists() and ready.exists() else file
 
 
 def json_schema() -> dict[str, Any]:
@@ -185,9 +185,10 @@ def _chosen(tables: tuple[Table, ...], names: tuple[str, ...]) -> tuple[Table, .
 
 
 def _items(value: object) -> object:
-    """Names as a tuple: those of one text, those of a list, none of null. Anything else is left to be refused."""
+    """Names as a tuple: those of one text, those of a list, none of null. Anything else, a text without names among it, is left
+    to be refused."""
     if isinstance(value, str):
-        return tuple(split_selectors(value))
+        return tuple(split_selectors(value)) or value
     if isinstance(value, list):
         return tuple(value)
     return () if value is None else value

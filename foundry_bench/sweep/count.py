@@ -51,5 +51,16 @@ def _students(text: str) -> int:
 def _places(text: str, config: SweepConfig) -> int:
     """Evaluations of one student that one task's selector stands for."""
     pieces = selectors.split_selectors(text, ":")
-    tasks = math.prod(len(v) for v in parse_part(pieces[0]).values.values()) if pieces else 0
-    return tasks * (1 if len(pieces) > 1 else max(len(config.dataset), 1))
+    if not pieces:
+        return 0
+    part = parse_part(pieces[0])
+    tasks = math.prod(map(len, part.values.values()))
+    return tasks * (1 if len(pieces) > 1 else len(config.dataset) or _own_places(part.name))
+
+
+def _own_places(task: str) -> int:
+    """The data sets that a task is evaluated on where none is named; 1 for a plugin that cannot be used."""
+    try:
+        return max(len(registry.load("tasks", task).datasets), 1)
+    except (UserError, TypeError, AttributeError):
+        return 1

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from foundry_bench import registry, selectors
 from foundry_bench.beforehand.checks import check_device, check_folder
 from foundry_bench.errors import UserError
+from foundry_bench.parameters.named import bare_name
 from foundry_bench.storage import FULL
 from foundry_bench.sweep import environment, index, reasons, snapshot
 from foundry_bench.sweep.config import SweepConfig
@@ -47,7 +48,7 @@ def prepare(
     """
     from foundry_bench.sweep.engines.base import Engine
 
-    name = engine_name(config)
+    name = bare_name(config.engine)
     registry.check_known("engines", name)
     if config.device != "cpu" and not registry.load("engines", name, Engine).elsewhere:
         check_device(config.device)
@@ -66,11 +67,6 @@ def prepare(
         reporter.note(line)
     tried = {c.id: recorded[c.id]["identity"]["attempt"] for c in todo if c.id in recorded}
     return Outcome(planned, todo, tried)
-
-
-def engine_name(config: SweepConfig) -> str:
-    """``ray`` of ``ray[address=auto]``."""
-    return config.engine.partition("[")[0].strip()
 
 
 def unfinished(
@@ -159,7 +155,7 @@ def _run_cells(
 
     schedule = partial(Schedule, started=reporter.started, done=done)
     try:
-        failing = registry.guard("engines", engine_name(config), "failed")
+        failing = registry.guard("engines", bare_name(config.engine), "failed")
         with termination_interrupts(), failing, _opened(engine, store):
             if rehearse:
                 todo, cells = outcome.todo, outcome.plan.cells

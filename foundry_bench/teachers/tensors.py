@@ -4,7 +4,7 @@ file holds is built from the sizes beside them."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +108,21 @@ def load_exactly(
     if listed:
         raise UserError("; ".join(listed))
     model.load_state_dict(dict(state))
-    for (
-        name,
-        value,
-    ) in model.state_dict().items():  # as loaded: a number may be too large for the encoder's type
-        if value.is_floating_point() and not value.isfinite().all():
-            raise UserError(f"{shown(in_file(name))} has NaN or infinite values")
+    for name in not_finite(model.state_dict()):  # as loaded: a number may be too large for the encoder's type
+        raise UserError(f"{shown(in_file(name))} has NaN or infinite values")
+
+
+def not_finite(state: Mapping[str, Tensor]) -> Iterator[str]:
+    """The names of the tensors that hold NaN or infinite values."""
+    return (n for n, value in state.items() if value.is_floating_point() and not value.isfinite().all())
+
+
+def check_finite(state: Mapping[str, Tensor], refused: str) -> None:
+    """Raise UserError ``REFUSED: ...`` where weights that are to be written hold NaN or infinite values."""
+    for name in not_finite(state):
+        raise UserError(
+            f"{refused}: {name} has NaN or infinite values: training has diverged; train again with a lower learning rate"
+        )
 
 
 def _kind(value: Tensor) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundry_bench import registry
+from foundry_bench.beforehand.checks import check_folder, check_path
 from foundry_bench.border import StrangerError, expected
 from foundry_bench.errors import UserError, unknown
 from foundry_bench.storage import atomic_path
@@ -43,7 +44,7 @@ def teacher_folder(name_or_path: str | Path) -> Path:
 
 
 def _locate(name_or_path: str | Path) -> tuple[Path, Options]:
-    name, options = split_name(str(name_or_path))
+    name, options = split_name(str(check_path(name_or_path, "the teacher")))
     path = Path(name)
     there = exists(path)
     if there and path.is_dir():
@@ -54,8 +55,8 @@ def _locate(name_or_path: str | Path) -> tuple[Path, Options]:
             place = folder()
         what = f"what {registry.called('teachers', name)} gives"
         path = Path(expected(place, (str, Path), what))
-        if not path.exists():
-            raise StrangerError(f"{what}, {path}, does not exist; reinstall or uninstall it")
+        if not exists(path):
+            raise StrangerError(f"{what}, {shown(path)}, does not exist; reinstall or uninstall it")
         return path, options
     if there:
         return path, options
@@ -93,11 +94,20 @@ def _sha256(path: Path, _modified: int) -> str:
     return digest.hexdigest()
 
 
-def save_teacher(model: PointTransformer, folder: Path, provenance: dict[str, Any]) -> None:
-    """Write the weights in half precision with their sizes and ``provenance`` (command, data hash, log)."""
+def save_teacher(model: PointTransformer, folder: Path | str, provenance: dict[str, Any]) -> None:
+    """Write the weights in half precision with their sizes and ``provenance`` (command, data hash, log).
+
+    Raises UserError, before anything is written or replaced, for weights that are not finite in half precision and for a
+    folder that cannot be written.
+    """
     from safetensors.torch import save_file
 
+    from foundry_bench.teachers.tensors import check_finite
+
+    folder = check_path(folder, "folder")
+    check_folder(folder, "folder")
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    check_finite(state, f"the teacher cannot be saved in {folder}")
     with atomic_path(folder / "model.safetensors") as path:
         save_file({k: v.cpu().contiguous() for k, v in state.items()}, path)
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()

@@ -38,7 +38,7 @@ SMALL = EncoderConfig(
 """Sizes of the shipped teacher."""
 
 
-Count = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(1), Le(10**9)]
 Share = Annotated[float, Ge(0), Le(1)]
 Factor = Annotated[float, Gt(0)]
 

@@ -72,41 +72,15 @@ class Seen:
         return [line for line in self.err.splitlines() if line.strip()]
 
 
-def tried(
-    *args: object,
-    cwd: Path,
-    env: Mapping[str, str | None] | None = None,
-    seconds: float = SECONDS,
-    megabytes: float = MEGABYTES,
-    allowed: Iterable[Path] = (),
-    plugins: Sequence[Path] = (),
-) -> Seen:
-    """Run ``foundry-bench ARGS`` in folder ``cwd``; ``env`` adds to the environment, or takes away where a value is None."""
-    return _ask(
-        ("command", list(map(os.fspath, map(_text, args)))),
-        args,
-        cwd,
-        env,
-        seconds,
-        megabytes,
-        allowed,
-        plugins,
-    )
+def tried(*args: object, cwd: Path, **bounds: Any) -> Seen:
+    """Run ``foundry-bench ARGS`` in folder ``cwd``, within the ``bounds`` that :func:`_ask` explains."""
+    return _ask(("command", list(map(os.fspath, map(_text, args)))), args, cwd, **bounds)
 
 
-def tried_call(
-    function: Callable[..., Any],
-    *args: object,
-    cwd: Path,
-    env: Mapping[str, str | None] | None = None,
-    seconds: float = SECONDS,
-    megabytes: float = MEGABYTES,
-    allowed: Iterable[Path] = (),
-    plugins: Sequence[Path] = (),
-) -> Seen:
+def tried_call(function: Callable[..., Any], *args: object, cwd: Path, **bounds: Any) -> Seen:
     """Call ``function(*args)`` in folder ``cwd``, bounded and watched as a command line is."""
     call = ("call", pickle.dumps((function, args)))
-    return _ask(call, (function.__name__, *args), cwd, env, seconds, megabytes, allowed, plugins)
+    return _ask(call, (function.__name__, *args), cwd, **bounds)
 
 
 def assert_refused(seen: Seen, code: int = 2, says: str | Sequence[str] = ()) -> None:
@@ -179,13 +153,18 @@ def _ask(
     what: tuple[str, Any],
     args: tuple[Any, ...],
     cwd: Path,
-    env: Mapping[str, str | None] | None,
-    seconds: float,
-    megabytes: float,
-    allowed: Iterable[Path],
-    plugins: Sequence[Path],
+    *,
+    env: Mapping[str, str | None] | None = None,
+    seconds: float = SECONDS,
+    megabytes: float = MEGABYTES,
+    allowed: Iterable[Path] = (),
+    plugins: Sequence[Path] = (),
 ) -> Seen:
-    """Send one case to the server and read what it saw."""
+    """Send one case to the server and read what it saw.
+
+    ``env`` adds to the environment, or takes away where a value is None; ``allowed`` are folders in which the case may write,
+    ``plugins`` those that are on its path.
+    """
     request = {
         "what": what,
         "cwd": os.fspath(cwd),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import pty
+import signal
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from door import assert_harmless, assert_refused, tried
+from door import assert_harmless, assert_refused, tried, tried_call
 
 SWEEPS = {
     "seeds: 1.5": "seeds",
@@ -30,6 +34,9 @@ SWEEPS = {
     "device: ''": "device",
     "device: zzz": "device",
     "device: meta": "device",
+    "device: 'cpu:1'": "write cpu",
+    "dataset: ''": "dataset",
+    "track: ','": "track",
     "device: 'cuda:-1'": "device",
     "tasks: []": "tasks",
     "tasks: null": "tasks",
@@ -83,6 +90,63 @@ def test_an_odd_sweep_file_is_refused(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["/dev/zero", "/proc/self", "missing.yaml"])
 def test_what_is_no_file_is_not_read_as_one(file: str, tmp_path: Path) -> None:
     assert_refused(tried("run", "--config", file, cwd=tmp_path), says="cannot read")
+
+
+EMPTY = {
+    "run": ("run", "--out", ""),
+    "config": ("run", "--config", ""),
+    "distill": ("distill", "--method", "foundry", "-o", ""),
+    "pretrain": ("pretrain", "--out", ""),
+    "report": ("report", ""),
+    "status": ("status", ""),
+    "clean": ("clean", ""),
+    "compare": ("compare", "", ""),
+    "leaderboard": ("leaderboard", ""),
+    "verify": ("data", "verify", "kicad", "--root", ""),
+}
+
+
+@pytest.mark.parametrize("case", EMPTY)
+def test_an_empty_path_is_not_the_folder_one_is_in(case: str, tmp_path: Path) -> None:
+    assert_refused(tried(*EMPTY[case], cwd=tmp_path), says="must be the path of a file or folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+ANSWERS = {b"n\n": 2, b"\n": 2, b"\x04": 130, b"\x03": 130, b"what\nn\n": 2}
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=ascii)
+def test_a_person_at_a_terminal_is_asked_before_a_large_plan(answer: bytes, tmp_path: Path) -> None:
+    seen = tried_call(_asked, answer, cwd=tmp_path, seconds=60)
+    assert_harmless(seen)
+    code, shown = seen.value
+    assert code == ANSWERS[answer]
+    assert "about 100,000 cells" in shown
+    assert "plan them all? [y/N]" in shown
+    assert "Traceback" not in shown
+
+
+def _asked(answer: bytes) -> tuple[int, str]:
+    """The exit code of a large plan and what a terminal shows, where a person gives ``answer``."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        from foundry_bench.cli import main
+
+        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            main(["run", "--methods", "teacher", "--tasks", "fewshot", "--seeds", "20000", "--dry-run"])
+        except SystemExit as end:
+            sys.stdout.flush()
+            os._exit(int(end.code or 0))
+    shown = b""
+    with suppress(OSError):  # the other side is closed
+        while part := os.read(terminal, 4096):
+            shown += part
+            if answer and b"[y/N]" in shown:
+                os.write(terminal, answer)
+                answer = b""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
 
 
 OUTPUTS = ["/proc/x/y", "/dev/null/x", "/etc/passwd/x", "a" * 300, "a/" * 3000, "loop", "file"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from door import assert_harmless, assert_refused, plugin_folder, tried, tried_call
 
+from foundry_bench.border import LateError, in_time
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.teachers import PointTransformer, save_teacher
 
@@ -417,5 +420,85 @@ def _listed(*options: str) -> None:
     from foundry_bench.cli import main
     from foundry_bench.descriptions import asking
 
-    asking.FIRST, asking.EACH = "json", 4.0
+    asking.FIRST, asking.OTHERS = "json", 8.0
     main(["list", "teachers", *options])
+
+
+WAITS = {
+    "loops": "while True: pass",
+    "sleeps": "import time; time.sleep(1000)",
+    "joins": "import threading; threading.Event().wait()",
+    "swallows": "import time\nfor _ in range(3):\n    try: time.sleep(1000)\n    except BaseException: pass\nraise ValueError",
+    "swallows-errors": "while True:\n    try: 1 / 0\n    except Exception: pass",
+    "pipe": "import os; os.read(os.pipe()[0], 1)",
+    "locks": "import threading; lock = threading.Lock(); lock.acquire(); lock.acquire()",
+}
+
+
+@pytest.mark.parametrize("case", WAITS)
+def test_an_import_that_does_not_end_is_ended(tmp_path: Path, case: str) -> None:
+    plugin = stranger(tmp_path, "teachers", WAITS[case])
+    seen = tried_call(_impatient, "info", "odd", cwd=tmp_path, plugins=[plugin])
+    says = "ValueError" if case == "swallows" else "its import does not end within 1 seconds"
+    assert_refused(seen, says=["teacher 'odd' of stranger cannot be imported", says])
+
+
+@pytest.mark.parametrize("kind", USES)
+def test_no_command_waits_for_an_import_for_ever(tmp_path: Path, kind: str) -> None:
+    plugin = stranger(tmp_path, kind, WAITS["loops"])
+    seen = tried_call(_impatient, *USES[kind], cwd=tmp_path, plugins=[plugin], seconds=60)
+    assert_refused(seen, says="'odd' of stranger cannot be imported (its import does not end")
+
+
+def _impatient(*command: str) -> None:
+    """A command that waits a second for an import."""
+    from foundry_bench import registry
+    from foundry_bench.cli import main
+
+    registry.IMPORT = 1.0  # type: ignore[misc]
+    main(command)
+
+
+def test_the_timer_of_a_caller_goes_on() -> None:
+    came: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: came.append(number))
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with in_time(0.1, "it"), pytest.raises(LateError, match="it does not end"):
+            time.sleep(5)
+        with in_time(5, "it"):
+            time.sleep(0.01)
+        time.sleep(1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert came == [signal.SIGALRM]
+
+
+DATA = """
+from dataclasses import replace
+from foundry_bench.datasets import load_pretrain
+
+def Odd():
+    return replace(load_pretrain(), {0})
+"""
+
+
+@pytest.mark.parametrize("field", ["points=5", "labels=None", "paths=5", "sha256=5"])
+def test_what_is_in_a_data_set_is_checked(tmp_path: Path, field: str) -> None:
+    plugin = stranger(tmp_path, "datasets", DATA.format(field))
+    seen = tried_call(_load_dataset, "odd", cwd=tmp_path, plugins=[plugin])
+    assert_refused(seen, says=["data set 'odd'", field.partition("=")[0]])
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "EOFError", "SystemExit(0)"])
+def test_what_a_method_raises_is_no_interruption(tmp_path: Path, tiny: Path, error: str) -> None:
+    plugin = stranger(tmp_path, "methods", METHOD.format(f"def configure(self, student): raise {error}"))
+    where = ("--dataset", "procedural[clouds=100]", "--teacher", tiny)
+    seen = tried("profile", "odd", *where, cwd=tmp_path, plugins=[plugin], seconds=60)
+    assert_refused(seen, says="method 'odd' of stranger failed")
+
+
+def test_a_teacher_with_a_name_that_no_system_takes(tmp_path: Path) -> None:
+    plugin = stranger(tmp_path, "teachers", "def Odd(): return 'a' * 5000")
+    assert_refused(tried("info", "odd", cwd=tmp_path, plugins=[plugin]), says="does not exist")
