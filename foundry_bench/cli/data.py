@@ -133,9 +133,11 @@ def verify(context: click.Context, name: str, root: Path | None) -> None:
         _verify_embedded(name, root)
     elif catalog.is_folder(name):
         from foundry_bench.datasets.folder import load_folder
+        from foundry_bench.progress import long_work
 
-        with _progress(f"checking {name}") as progress:
-            _show_counts(load_folder(Path(name), progress=lambda _, done, total: progress(done, total, "")))
+        with long_work() as (progress, _):
+            found = load_folder(Path(name), progress=progress)
+        _show_counts(found)
     elif not _verify_official(name, root or catalog.ROOT):
         context.exit(2)
 

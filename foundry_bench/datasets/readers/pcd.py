@@ -17,8 +17,8 @@ from typing import IO
 import numpy as np
 
 from foundry_bench.datasets.one_file import FileError, shown
-from foundry_bench.datasets.readers.bounds import HEADER_BYTES, must_be_small, must_fit
-from foundry_bench.datasets.readers.rows import parse_rows
+from foundry_bench.datasets.readers.bounds import HEADER_BYTES, must_be_small, must_end, must_fit
+from foundry_bench.datasets.readers.rows import parse_announced
 
 _STYLES = ("ascii", "binary", "binary_compressed")
 
@@ -69,18 +69,15 @@ def read_pcd(path: Path) -> np.ndarray:
         if header.style == "binary":
             must_fit(header.points * header.width, held, "points")
             rows = np.fromfile(stream, header.row(), header.points)
+            must_end(stream, header.points, header.width)
             return np.stack([rows[f"{header.fields.index(axis)}"] for axis in "xyz"], axis=1)
         return _unpacked(_checked_packed(stream.read(), header), header)
 
 
 def _text(stream: IO[bytes], header: _Header, held: int) -> np.ndarray:
     must_fit(2 * header.points * sum(header.repeats) - 1, held, "points")
-    points = parse_rows(io.BytesIO(stream.read()), header.columns())
-    if len(points) < header.points:
-        raise FileError(f"ends after {len(points):,} of {header.points:,} points")
-    if len(points) > header.points:
-        raise FileError(f"announces {header.points:,} points and holds {len(points):,}")
-    return points
+    content = io.BytesIO(stream.read())
+    return parse_announced(content, header.columns(), sum(header.repeats), header.points, alone=True)
 
 
 def _checked_packed(content: bytes, header: _Header) -> bytes:
@@ -125,7 +122,7 @@ def _header(stream: IO[bytes]) -> _Header:
         if key == "DATA":
             break
     try:
-        fields = tuple(entries["FIELDS"])
+        fields = tuple(entries.get("FIELDS") or entries["COLUMNS"])  # until version 0.6
         count = entries.get("POINTS")
         header = _Header(
             fields=fields,
