@@ -25,7 +25,7 @@ from foundry_bench.datasets.readers.rows import parse_announced
 
 _BEGIN = re.compile(rb"ply[ \t]*[\r\n]")
 _END = re.compile(rb"(?<=[\r\n])[ \t]*end_header[ \t]*(?:\r\n|\r|\n|\Z)")
-_ROWS_FOLLOWED = 2**14
+_ROWS_FOLLOWED = 2**8
 _NOT_ITS_OWN = "holds more or fewer elements than it announces: its header is not its own"
 _CORNERS = ("vertex_index", "vertex_indices")
 """Lists that are never empty: where one seems to be, the faces begin elsewhere."""
@@ -99,36 +99,44 @@ def _must_follow(stream: IO[bytes], parsed: Any, counts: tuple[int, ...], last: 
     left = size - stream.tell()
     order: Literal["little", "big"] = "little" if parsed.byte_order in ("<", "=") else "big"
     for element, count in list(zip(parsed.elements, counts, strict=True))[last + 1 :]:
-        first = _row_bytes(stream, element, order) if count else 0
-        if first is None:
+        parts = [_part(each) for each in element.properties]
+        if any(length.kind == "f" for length, _, _ in parts if length is not None):
             return
+        first = _row_bytes(stream, parts, order) if count else 0
         if not _has_list(element) or first * count == left:
             left -= first * count
             stream.seek(size - left)
             continue
         left -= first
         for _ in range(min(count - 1, _ROWS_FOLLOWED)):
-            row = _row_bytes(stream, element, order)
-            left -= row or 0
-            if row is None or left < 0:
-                break
+            left -= _row_bytes(stream, parts, order)
+            if left < 0:
+                raise FileError(_NOT_ITS_OWN)
         if count > _ROWS_FOLLOWED:
             return
     if left < 0 or (left > _LINE_END and any(stream.read(left))):
         raise FileError(_NOT_ITS_OWN)
 
 
-def _row_bytes(stream: IO[bytes], element: Any, order: Literal["little", "big"]) -> int | None:
-    """Bytes of the row at which the stream stands, and then does no more; None where a length is no whole number."""
+def _part(each: Any) -> tuple[np.dtype[Any] | None, int, bool]:
+    """The type of a list's length or None, the bytes of a number, and whether it names the corners of a face."""
+    if not _is_list(each):
+        return None, np.dtype(each.dtype()).itemsize, False
+    length, item = map(np.dtype, each.list_dtype())
+    return length, item.itemsize, each.name in _CORNERS
+
+
+def _row_bytes(
+    stream: IO[bytes],
+    parts: Sequence[tuple[np.dtype[Any] | None, int, bool]],
+    order: Literal["little", "big"],
+) -> int:
+    """Bytes of the row at which the stream stands, and then does no more. Raises FileError for a face without corners."""
     taken = 0
-    for each in element.properties:
-        wide = np.dtype(each.dtype() if not _is_list(each) else each.list_dtype()[1]).itemsize
-        if _is_list(each):
-            kind = np.dtype(each.list_dtype()[0])
-            if kind.kind == "f":
-                return None
+    for kind, wide, corners in parts:
+        if kind is not None:
             length = int.from_bytes(stream.read(kind.itemsize), order, signed=kind.kind == "i")
-            if length < 1 and each.name in _CORNERS:
+            if length < corners:
                 raise FileError(_NOT_ITS_OWN)
             taken += kind.itemsize
             wide *= length
