@@ -9,6 +9,7 @@ Source: Turk, *The PLY Polygon File Format*, 1994.
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import numpy as np
 
 from foundry_bench.datasets.one_file import FileError, shown
 from foundry_bench.datasets.readers.bounds import HEADER_BYTES, must_be_small, must_end, must_fit
+from foundry_bench.datasets.readers.records import axes, read_records
 from foundry_bench.datasets.readers.rows import parse_announced
 
 _BEGIN = re.compile(rb"ply[ \t]*[\r\n]")
@@ -46,7 +48,7 @@ def read_ply(path: Path) -> np.ndarray:
     """x, y and z (n, 3) of the element ``vertex``, in the type of the file; float64 where it is text."""
     with path.open("rb") as stream:
         header = _header(stream)
-        size = path.stat().st_size
+        size = os.fstat(stream.fileno()).st_size
         must_be_small(size, "cut it into tiles")
         parsed = _described(header.lines)
         names = [element.name for element in parsed]
@@ -60,7 +62,7 @@ def read_ply(path: Path) -> np.ndarray:
         stream.seek(header.start)
         if any(_has_list(element) for element in parsed.elements[: last + 1]):
             rows = _parsed(header.lines, header.counts[: last + 1], stream.read()).elements[last].data
-            return np.stack([rows[axis] for axis in "xyz"], axis=1)
+            return axes(rows, "xyz")
         if parsed.text:
             return _text(stream, header.counts, last, place)
         return _binary(stream, parsed, header.counts, last, size)
@@ -85,12 +87,12 @@ def _text(stream: IO[bytes], counts: tuple[int, ...], last: int, place: list[str
 def _binary(stream: IO[bytes], parsed: Any, counts: tuple[int, ...], last: int, size: int) -> np.ndarray:
     kinds = [np.dtype(element.dtype(parsed.byte_order)) for element in parsed.elements[: last + 1]]
     stream.seek(sum(kind.itemsize * count for kind, count in zip(kinds[:-1], counts, strict=False)), 1)
-    rows = np.fromfile(stream, kinds[-1], counts[last])
+    rows = read_records(stream, kinds[-1], counts[last])
     if last == len(counts) - 1:
         must_end(stream, counts[last], kinds[-1].itemsize)
     else:
         _must_follow(stream, parsed, counts, last, size)
-    return np.stack([rows[axis] for axis in "xyz"], axis=1)
+    return axes(rows, "xyz")
 
 
 def _must_follow(stream: IO[bytes], parsed: Any, counts: tuple[int, ...], last: int, size: int) -> None:
