@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from door import assert_harmless, assert_refused, tried, tried_call
 
+from foundry_bench.datasets.embedded_reader import load_prepared
 from foundry_bench.datasets.folder import load_folder
 
 CLOUD = np.random.default_rng(0).normal(size=(64, 3))
@@ -155,6 +156,28 @@ def test_a_cache_that_holds_anything_else_is_made_again(content: bytes, tmp_path
     seen = tried_call(_told, tmp_path / "set", cwd=tmp_path)
     assert_harmless(seen)
     assert seen.value == first
+
+
+DESCRIPTIONS = {
+    "a list": "[]",
+    "nothing of it": '{"schema_version": 1}',
+    "deep": "[" * 100_000,
+    "no files": '{"schema_version": 1, "name": "kicad", "files": null}',
+    "files elsewhere": '{"schema_version": 1, "name": "kicad", "files": {"../a": {"sha256": "0"}}}',
+}
+
+
+@pytest.mark.parametrize("kind", [*DESCRIPTIONS, "a device"])
+def test_a_description_of_anything_else_is_one_line(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    about = tmp_path / "set" / "dataset.json"
+    if kind in DESCRIPTIONS:
+        about.write_text(DESCRIPTIONS[kind])
+    else:
+        about.symlink_to("/dev/zero")
+    for command in (("data", "verify", "set"), ("data", "verify", "kicad", "--root", "set")):
+        assert_refused(tried(*command, cwd=tmp_path), says="set")
+    assert_refused(tried_call(load_prepared, tmp_path / "set", cwd=tmp_path), says="set")
 
 
 BAD_NAMES = [b"caf\xe9.npy", b"\xff\xfe.npy"]
