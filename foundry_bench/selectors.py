@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from foundry_bench.border import StrangerError, expected
-from foundry_bench.errors import UserError, unknown
+from foundry_bench.errors import UserError, quoted, unknown
 from foundry_bench.parameters.named import (
     Part,
     bracketed,
@@ -166,7 +166,7 @@ def expand_task(text: str) -> list[tuple[Task, str | None]]:
     """
     pieces = split_selectors(text, ":")
     if not 1 <= len(pieces) <= 2:
-        raise UserError(f"cannot read task {text!r}; write it as name[param=value]:dataset")
+        raise UserError(f"cannot read task {quoted(text)}; write it as name[param=value]:dataset")
     part = parse_part(pieces[0])
     place = pieces[1] if len(pieces) == 2 else None
     return [(task, place) for task in _product(task_class(part.name), "tasks", part.name, part.values)]

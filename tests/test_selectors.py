@@ -173,6 +173,15 @@ def test_what_cannot_be_read_is_answered_in_one_line(text: str, answer: str) -> 
     assert str(caught.value).endswith(answer)
 
 
+@pytest.mark.parametrize("text", ["9" * 2000, f"foundry[{'9' * 2000}]", "0[\ud7fc]", "tome[\n=1,\n=2]"])
+def test_a_long_or_odd_text_is_repeated_in_part_and_as_escapes(text: str) -> None:
+    for read in (lambda: expand(parse_selector(text)), lambda: expand_task(text)):
+        with pytest.raises(UserError) as caught:
+            read()
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 1500
+
+
 def wrong(hint: Any) -> list[str]:
     """Values as a person writes them that no field annotated with ``hint`` takes."""
     if get_origin(hint) is Annotated:

@@ -129,15 +129,19 @@ def verify(context: click.Context, name: str, root: Path | None) -> None:
       foundry-bench data verify modelnet40 --root /data
     """
     from foundry_bench.datasets import catalog
-    from foundry_bench.datasets.embedded_reader import EMBEDDED
+    from foundry_bench.datasets.embedded_reader import EMBEDDED, read_description
 
     if name in EMBEDDED:
         _verify_embedded(name, root)
+    elif catalog.is_folder(name) and (Path(name) / "dataset.json").exists():
+        _verify_embedded(str(read_description(Path(name), "prepare it again").get("name")), Path(name))
     elif catalog.is_folder(name):
         from foundry_bench.datasets.folder import load_folder
+        from foundry_bench.progress import long_work
 
-        with _progress(f"checking {name}") as progress:
-            _show_counts(load_folder(Path(name), progress=lambda _, done, total: progress(done, total, "")))
+        with long_work() as (progress, _):
+            found = load_folder(Path(name), progress=progress)
+        _show_counts(found)
     elif not _verify_official(name, root or catalog.ROOT):
         context.exit(2)
 

@@ -5,6 +5,7 @@ This is the border of one file: what its reader raises, whatever it is, becomes 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,26 @@ MESHES = (".off", ".obj", ".stl", ".glb")
 EXTRAS = {**dict.fromkeys((".las", ".laz"), ("laspy", "las")), **dict.fromkeys(MESHES, ("trimesh", "meshes"))}
 """Ending to the library that it needs and the extra of foundry-bench that has it."""
 
+_HEAD_BYTES = 64
+_FOREIGN = {
+    **{
+        begin: f"is packed by {name}: unpack it first"
+        for begin, name in (
+            (b"\x1f\x8b", "gzip"),
+            (b"\xfd7zxz", "xz"),
+            (b"bzh", "bzip2"),
+            (b"pk\x03\x04", "zip"),
+            (b"\x28\xb5\x2f\xfd", "zstd"),
+            (b"7z\xbc\xaf", "7-Zip"),
+            (b"rar!", "RAR"),
+        )
+    },
+    b"version https://git-lfs": "is a pointer of Git LFS: fetch the files with `git lfs pull`",
+    b"<!doctype html": "is a page of the web: download the file itself",
+    b"<html": "is a page of the web: download the file itself",
+}
+"""How files begin, in small letters, that got the name of a point file."""
+
 READERS: dict[str, Callable[[Path], np.ndarray]] = {
     ".npy": read_npy,
     ".npz": read_npz,
@@ -45,11 +66,26 @@ def read_cloud(path: Path) -> np.ndarray:
     Rows without coordinates are kept, see :func:`finite_rows`. A ``.npy`` file is memory-mapped. Raises FileError, to be read
     after the file's name, for a file that cannot be read.
     """
-    with one_file():
-        cloud = READERS[path.suffix.lower()](path)
+    try:
+        with one_file(), np.errstate(all="ignore"):
+            cloud = READERS[path.suffix.lower()](path)
+    except FileError as error:
+        raise (_foreign(path) or error) from error
     if cloud.ndim != 2 or cloud.shape[1] < 3:
         raise FileError(f"holds an array {cloud.shape}, expected (points, 3 or more)")
     return cloud[:, :3]
+
+
+def _foreign(path: Path) -> FileError | None:
+    """What a file that cannot be read is instead of what its name says, where its first bytes tell."""
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+        if path.suffix.lower() == ".npz" and head.startswith(b"PK"):
+            return None
+        for begin, what in _FOREIGN.items():
+            if head.lstrip().lower().startswith(begin):
+                return FileError(what)
+    return None
 
 
 def finite_rows(cloud: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import Any
 from foundry_bench.datasets.lazy import Progress, silent
 from foundry_bench.datasets.official.cache import cache_root
 from foundry_bench.datasets.one_file import reading
-from foundry_bench.storage import write_atomic
+from foundry_bench.storage import read_sealed, sealed, write_atomic
 
 SETTLED = 2.0
 """Seconds for which a file must have been left alone before its hash is remembered.
@@ -57,7 +56,7 @@ def file_hashes(
     if fresh:
         with contextlib.suppress(OSError):  # without a cache the files are read again next time
             there = {name: entry for name, entry in found.items() if (folder / name).exists()}
-            write_atomic(kept, json.dumps(there).encode(), durable=False)
+            write_atomic(kept, sealed(there), durable=False)
     return hashes
 
 
@@ -70,15 +69,9 @@ def _sha256(path: Path) -> str:
 
 
 def _remembered(kept: Path) -> dict[str, list[Any]]:
-    """The entries of the last call; none where the file is not what this module writes."""
+    """The entries of the last call; none where the file is not as this module wrote it."""
     try:
-        entries = json.loads(kept.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        entries: dict[str, list[Any]] = read_sealed(kept)
+    except (OSError, ValueError):
         return {}
-    if not isinstance(entries, dict):
-        return {}
-    return {name: entry for name, entry in entries.items() if _is_entry(entry)}
-
-
-def _is_entry(entry: object) -> bool:
-    return isinstance(entry, list) and len(entry) == 5 and isinstance(entry[4], str) and len(entry[4]) == 64
+    return entries

@@ -18,6 +18,8 @@ import numpy as np
 from foundry_bench.datasets import codec
 from foundry_bench.datasets.dataset import PointCloudDataset
 from foundry_bench.datasets.format import SCHEMA_VERSION, SPLIT_PREFIX, data_hash
+from foundry_bench.datasets.one_file import FileError, reading, shown
+from foundry_bench.datasets.readers.bounds import bounded_bytes
 from foundry_bench.errors import UserError
 
 EMBEDDED = ("kicad", "furniture", "pretrain", "bricks", "bricks-unlabelled")
@@ -77,7 +79,9 @@ def load_prepared(folder: Path) -> PointCloudDataset:
     Raises:
         UserError: a file is missing, differs from its SHA-256, or has another layout than this version reads.
     """
-    return _load(folder, f"run `foundry-bench data prepare` again for {folder}")
+    fix = f"run `foundry-bench data prepare` again for {shown(folder)}"
+    with reading(folder / "dataset.json", fix):
+        return _load(folder, fix)
 
 
 def read_description(folder: Path, fix: str) -> dict[str, Any]:
@@ -87,17 +91,24 @@ def read_description(folder: Path, fix: str) -> dict[str, Any]:
         UserError: no such file, not JSON, or another schema version.
     """
     path = folder / "dataset.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: {fix}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}): {fix}") from error
+    if not path.exists():
+        raise UserError(f"{shown(path)} is missing: {fix}")
+    with reading(path, fix):
+        content = json.loads(_bytes(path))
+    if not isinstance(content, dict):
+        raise UserError(f"{shown(path)} does not describe a data set: {fix}")
     if content.get("schema_version") != SCHEMA_VERSION:
         raise UserError(
             f"{path} has schema {content.get('schema_version')}, expected {SCHEMA_VERSION}: {fix}"
         )
     return content
+
+
+def _bytes(path: Path) -> bytes:
+    """A whole file that is no device and not too large."""
+    if not path.is_file():
+        raise FileError("is no file")
+    return bounded_bytes(path)
 
 
 def read_checked(folder: Path, name: str, expected: str, fix: str) -> bytes:
@@ -107,10 +118,12 @@ def read_checked(folder: Path, name: str, expected: str, fix: str) -> bytes:
         UserError: missing or different; the message names the file and both sums.
     """
     path = folder / name
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing (expected SHA-256 {expected}): {fix}") from error
+    if Path(name).name != name:
+        raise UserError(f"{shown(path)} lies elsewhere than its dataset.json: {fix}")
+    if not path.exists():
+        raise UserError(f"{shown(path)} is missing (expected SHA-256 {expected}): {fix}")
+    with reading(path, fix):
+        content = _bytes(path)
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise UserError(f"{path} is damaged: expected SHA-256 {expected}, found {found}: {fix}")

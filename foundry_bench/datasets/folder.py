@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from foundry_bench.datasets.official.base import identity, unserialised
 from foundry_bench.datasets.official.cache import cache_root
 from foundry_bench.datasets.one_file import FileError, one_file, reading, shown
 from foundry_bench.errors import UserError
-from foundry_bench.storage import write_atomic
+from foundry_bench.storage import read_sealed, sealed, write_atomic
 
 POINTS = 2048
 MIN_POINTS = 32
@@ -105,7 +104,7 @@ def _classes(root: Path, files: Sequence[str]) -> tuple[str, ...]:
     folders = sorted({file.split("/")[0] for file in files if "/" in file})
     if len(folders) > 1 and {name.lower() for name in folders} <= _SIDES:
         raise UserError(
-            f"{root} has the folders {', '.join(folders)}, which would be taken for classes: name one of them"
+            f"{shown(root)} has the folders {', '.join(folders)}, which would be taken for classes: name one of them"
         )
     return tuple(folders) if len(folders) > 1 else ()
 
@@ -145,16 +144,15 @@ def _check_once(root: Path, files: Sequence[str], sha256: str, progress: Progres
         raise UserError(f"{bad[0]}; {len(bad)} of {len(files)} files cannot be used: repair or remove them")
     gaps = _Gaps(int(np.count_nonzero(missing)), sum(missing))
     with contextlib.suppress(OSError):  # without a cache the files are checked again next time
-        write_atomic(mark, json.dumps([gaps.files, gaps.rows]).encode(), durable=False)
+        write_atomic(mark, sealed([gaps.files, gaps.rows]), durable=False)
     return gaps
 
 
 def _remembered(mark: Path) -> _Gaps | None:
     try:
-        files, rows = json.loads(mark.read_bytes())
-    except (OSError, ValueError, TypeError):
+        return _Gaps(*read_sealed(mark))
+    except (OSError, ValueError):
         return None
-    return _Gaps(files, rows) if isinstance(files, int) and isinstance(rows, int) else None
 
 
 def _missing_rows(path: Path) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 from foundry_bench.datasets.one_file import FileError, reading, shown
 from foundry_bench.datasets.readers.arrays import read_npy
 from foundry_bench.datasets.readers.hdf5 import open_hdf5, own_array
+from foundry_bench.datasets.readers.scale import squarable
 from foundry_bench.errors import UserError
 
 Progress = Callable[[str, int, int], None]
@@ -25,8 +26,6 @@ Progress = Callable[[str, int, int], None]
 
 BLOCK = 256
 """Clouds read at a time, so that a large request needs little memory beyond its result."""
-_SQUARABLE = 1e100
-"""Coordinates above it, or all below its inverse, are scaled by a power of two first: their squares have no float64."""
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -151,9 +150,7 @@ def unit_sphere(points: np.ndarray) -> np.ndarray:
     """
     if not np.isfinite(points).all():
         raise FileError("has NaN or infinite coordinates")
-    largest = float(np.abs(points).max(initial=0.0))
-    if largest and not 1 / _SQUARABLE < largest < _SQUARABLE:
-        points = np.ldexp(points.astype(np.float64), -int(np.frexp(largest)[1]))
+    points = squarable(points)
     centred = points - points.mean(axis=0, dtype=np.float64)
     radius = np.sqrt(np.square(centred).sum(axis=1).max(initial=0.0))
     if radius == 0.0:

@@ -44,7 +44,7 @@ def list_clouds(root: Path) -> Listing:
     """The point clouds below ``root``; hidden files and folders are passed over, links are followed, each folder once.
 
     Left out and counted are files of other endings; endings whose library is not installed; meshes, where there are point
-    files; and texts beside folders or clouds of another ending that hold no points (lists of names).
+    files; and texts that hold no points (lists of names) beside folders of clouds or clouds of another ending.
 
     Raises UserError where there is no cloud.
     """
@@ -72,8 +72,8 @@ def list_clouds(root: Path) -> Listing:
 
 def _walk(root: Path, left_out: Counter[str]) -> Iterator[str]:
     """Paths below ``root`` of all files that are not hidden. Folders come before links to folders, so that they keep their
-    own names, and no folder is read twice, however links are laid."""
-    seen: set[tuple[int, int]] = set()
+    own names, and no folder is read twice, however links are laid; one that holds ``root`` would be read twice."""
+    seen = {(status.st_dev, status.st_ino) for status in map(os.stat, root.resolve().parents)}
     links: list[str] = []
     waiting = [""]
     while waiting or links:
@@ -119,16 +119,24 @@ def _meshes(clouds: Sequence[str]) -> set[str]:
 
 
 def _lists(root: Path, clouds: Sequence[str]) -> set[str]:
-    """Texts without points at the top of a folder whose clouds are elsewhere or of another kind."""
-    top = {file for file in clouds if "/" not in file and file.lower().endswith(_LIST_ENDINGS)}
-    if len(top) == len(clouds):
-        return set()
+    """Texts without points that lie beside folders of clouds or beside clouds of another ending."""
+    texts = [file for file in clouds if file.lower().endswith(_LIST_ENDINGS)]
+    apart = {folder for file in clouds for folder in _above(os.path.dirname(file))}
+    apart |= {os.path.dirname(file) for file in set(clouds).difference(texts)}
     found = set()
-    for file in top:
-        with reading(root / file, _REPAIR):
-            if not has_points(root / file):
-                found.add(file)
+    for file in texts:
+        if os.path.dirname(file) in apart:
+            with reading(root / file, _REPAIR):
+                if not has_points(root / file):
+                    found.add(file)
     return found
+
+
+def _above(folder: str) -> Iterator[str]:
+    """The folders that hold a folder, up to the empty name of the root."""
+    while folder:
+        folder = os.path.dirname(folder)
+        yield folder
 
 
 def _named(what: str, count: int) -> str:

@@ -11,6 +11,7 @@ from foundry_bench.datasets.embedded_reader import (
     read_checked,
     read_description,
 )
+from foundry_bench.datasets.one_file import reading, shown
 from foundry_bench.errors import UserError
 
 
@@ -39,15 +40,16 @@ def verify_folder(name: str, root: Path | None = None) -> Verified:
     """
     folder, fix = _folder(name, root)
     about = read_description(folder, fix)
-    if about["name"] != name:
+    if about.get("name") != name:
         raise UserError(
-            f"{folder} holds the data set {about['name']!r}, not {name!r}: give its folder with --root"
+            f"{shown(folder)} holds the data set {about.get('name')!r}, not {name!r}: give its folder with --root"
         )
-    for file, entry in about["files"].items():
-        read_checked(folder, file, entry["sha256"], fix)
+    with reading(folder / "dataset.json", fix):
+        for file, entry in about["files"].items():
+            read_checked(folder, file, entry["sha256"], fix)
+        stated = (about["sha256"], about["objects"], about["points"])
     dataset = load_prepared(folder)
     found = (dataset.sha256, len(dataset.points), dataset.points.shape[1])
-    stated = (about["sha256"], about["objects"], about["points"])
     if found != stated:
         raise UserError(f"{folder}: dataset.json states {stated}, the files hold {found}: {fix}")
     return Verified(tuple(about["files"]), len(dataset.points), dataset.points.shape[1], dataset.sha256)

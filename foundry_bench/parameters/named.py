@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from foundry_bench.errors import UserError, unknown
+from foundry_bench.border import plain
+from foundry_bench.errors import UserError, quoted, unknown
 from foundry_bench.parameters.text import as_text, keyed, read_text, split, tokens
 from foundry_bench.parameters.types import checked, known
 
@@ -43,22 +44,27 @@ def _values(text: str, body: str) -> dict[str, tuple[Any, ...]]:
     for item in split(body, ","):
         named, value = keyed(item)
         if named in values:
-            raise UserError(f"cannot read selector {text!r}; {named} stands twice, write {named}=1,2")
+            raise UserError(
+                f"cannot read selector {quoted(text)}; {plain(named)[:40]} stands twice, write {plain(named)[:40]}=1,2"
+            )
         key = named or key
         if not key:
+            example = f"param={plain(item)[:40].lstrip('=')}"
             raise UserError(
-                f"cannot read selector {text!r}; {item!r} belongs to no parameter, write param={item.lstrip('=')}"
+                f"cannot read selector {quoted(text)}; {quoted(item)} belongs to no parameter, write {example}"
             )
         try:
             values.setdefault(key, []).append(read_text(value))
         except ValueError as error:
-            raise UserError(f"cannot read selector {text!r}; {value.strip()!r} of {key}: {error}") from error
+            raise UserError(
+                f"cannot read selector {quoted(text)}; {quoted(value.strip())} of {plain(key)[:40]}: {error}"
+            ) from error
     return {key: tuple(several) for key, several in values.items()}
 
 
 def unreadable(text: str) -> UserError:
     """The error for a selector whose brackets or names do not fit."""
-    return UserError(f"cannot read selector {text!r}; write it as name[param=1,2]+variant")
+    return UserError(f"cannot read selector {quoted(text)}; write it as name[param=1,2]+variant")
 
 
 def values_text(values: Mapping[str, Any]) -> str:

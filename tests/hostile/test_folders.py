@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from door import assert_harmless, assert_refused, tried_call
+from door import assert_harmless, assert_refused, tried, tried_call
 
+from foundry_bench.datasets.embedded_reader import load_prepared
 from foundry_bench.datasets.folder import load_folder
 
 CLOUD = np.random.default_rng(0).normal(size=(64, 3))
@@ -58,6 +59,22 @@ def _lists(root: Path) -> None:
     (root / "filelist.csv").write_text("file,class\nbolt/a.npy,bolt\n")
 
 
+def _inner_lists(root: Path) -> None:
+    _classes(root)
+    (root / "bolt" / "readme.txt").write_text("seen from the left\n")
+    (root / "nut" / "inner").mkdir()
+    np.savetxt(root / "nut" / "inner" / "b.txt", CLOUD)
+    (root / "nut" / "b.npy").unlink()
+    (root / "nut" / "angles.txt").write_text("inner 90\n")
+
+
+def _upwards(root: Path) -> None:
+    _classes(root)
+    clouds(root.parent / "other" / "c.npy")
+    (root / "bolt" / "all").symlink_to("/")
+    (root / "nut" / "up").symlink_to(root.parent)
+
+
 def _meshes(root: Path) -> None:
     _classes(root)
     (root / "bolt" / "a.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
@@ -81,6 +98,8 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
     "links that go round": (_loop, "2 clouds in 2 classes; left out: 10 links"),
     "links that lead nowhere": (_dead_links, "2 clouds in 2 classes; left out: 2 links"),
     "lists beside classes": (_lists, "2 clouds in 2 classes; left out: 3 lists"),
+    "lists inside classes": (_inner_lists, "2 clouds in 2 classes; left out: 2 lists"),
+    "links to what holds the folder": (_upwards, "2 clouds in 2 classes; left out: 2 links"),
     "meshes beside points": (_meshes, "2 clouds in 2 classes; left out: 1 .obj"),
     "files of other kinds": (_foreign, "left out: 2 .e57, 1 .md, 1 without ending"),
     "pipes and devices": (_devices, "2 clouds in 2 classes; left out: 1"),
@@ -118,6 +137,47 @@ def test_rows_without_coordinates_are_counted_also_when_they_are_remembered(tmp_
     for _ in range(2):
         said = tried_call(_told, tmp_path / "set", cwd=tmp_path).value[0]
         assert "9 rows without coordinates in 1 clouds" in said[0]
+
+
+def test_verify_says_what_a_folder_holds_and_what_is_left_out(tmp_path: Path) -> None:
+    _lists(tmp_path / "set")
+    seen = tried("data", "verify", "set", cwd=tmp_path)
+    assert_harmless(seen)
+    assert seen.code == 0
+    assert "2 clouds in 2 classes; left out: 3 lists" in seen.err
+
+
+@pytest.mark.parametrize("content", [b"", b"[1, 2]", b"[" * 100_000, b'{"version": 1, "entries": null}'])
+def test_a_cache_that_holds_anything_else_is_made_again(content: bytes, tmp_path: Path) -> None:
+    _lists(tmp_path / "set")
+    first = tried_call(_told, tmp_path / "set", cwd=tmp_path).value
+    for kept in (tmp_path / "cache").iterdir():
+        kept.write_bytes(content)
+    seen = tried_call(_told, tmp_path / "set", cwd=tmp_path)
+    assert_harmless(seen)
+    assert seen.value == first
+
+
+DESCRIPTIONS = {
+    "a list": "[]",
+    "nothing of it": '{"schema_version": 1}',
+    "deep": "[" * 100_000,
+    "no files": '{"schema_version": 1, "name": "kicad", "files": null}',
+    "files elsewhere": '{"schema_version": 1, "name": "kicad", "files": {"../a": {"sha256": "0"}}}',
+}
+
+
+@pytest.mark.parametrize("kind", [*DESCRIPTIONS, "a device"])
+def test_a_description_of_anything_else_is_one_line(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    about = tmp_path / "set" / "dataset.json"
+    if kind in DESCRIPTIONS:
+        about.write_text(DESCRIPTIONS[kind])
+    else:
+        about.symlink_to("/dev/zero")
+    for command in (("data", "verify", "set"), ("data", "verify", "kicad", "--root", "set")):
+        assert_refused(tried(*command, cwd=tmp_path), says="set")
+    assert_refused(tried_call(load_prepared, tmp_path / "set", cwd=tmp_path), says="set")
 
 
 BAD_NAMES = [b"caf\xe9.npy", b"\xff\xfe.npy"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import lzma
@@ -21,6 +22,9 @@ from foundry_bench.datasets.official.hdf5 import hdf5_problem
 CLOUD = np.random.default_rng(0).normal(size=(64, 3))
 ROWS = "".join(f"{x:.4f} {y:.4f} {z:.4f}\n" for x, y, z in CLOUD.tolist())
 COMMAS = ROWS.replace(" ", ",")
+BINARY = CLOUD.astype("<f4").tobytes()
+FACES = "element face 2\nproperty list uchar int vertex_indices\n"
+TRIANGLE = struct.pack("<B3i", 3, 0, 1, 2)
 FOUR = "".join(f"{number},{line}\n" for number, line in enumerate(COMMAS.splitlines()))
 MEGABYTES = 400
 
@@ -151,6 +155,14 @@ CASES: dict[str, bytes] = {
     "no-end.ply": ply(64).replace(b"end_header", b"comment"),
     "endless.ply": b"ply\nformat ascii 1.0\n" + b"comment x\n" * 20_000,
     "words.ply": ply(64, body=b"a b c\n" * 64),
+    "fewer-than-held.ply": ply(63, "binary_little_endian", body=BINARY),
+    "fewer-than-held-faces.ply": ply(63, "binary_little_endian", after=FACES, body=BINARY + TRIANGLE * 2),
+    "more-than-held-faces.ply": ply(
+        65, "binary_little_endian", after=FACES, body=BINARY + TRIANGLE * 2 + b"\n"
+    ),
+    "fewer-faces.ply": ply(64, after=FACES, body=ROWS.encode() + b"3 0 1 2\n"),
+    "wide-rows.ply": ply(64, body=ROWS.replace("\n", " 5\n").encode()),
+    "narrow-last-row.ply": ply(64, after="property float w\n", body=ROWS.replace("\n", " 5\n").encode()[:-3]),
     "before.ply": b"ply\nproperty float x\nend_header\n",
     "huge.pcd": pcd(POINTS=HUGE),
     "many.pcd": pcd(POINTS=2**31, DATA="binary"),
@@ -170,6 +182,9 @@ CASES: dict[str, bytes] = {
     "twice.pcd": pcd(FIELDS="x x z"),
     "fewer-than-said.pcd": pcd(POINTS=70),
     "more-than-said.pcd": pcd(POINTS=50),
+    "wide-rows.pcd": pcd(ROWS.replace("\n", " 5\n").encode()),
+    "narrow-rows.pcd": pcd(FIELDS="x y z i", SIZE="4 4 4 4", TYPE="F F F F", COUNT="1 1 1 1"),
+    "fewer-than-held.pcd": pcd(BINARY, POINTS=63, DATA="binary"),
     "many.las": las(2**32 - 1),
     "records.las": las(40, records=2**32 - 1),
     "scale.las": las(40, scale=float("nan")),
@@ -200,6 +215,17 @@ CASES: dict[str, bytes] = {
     "words.csv": ("time,range,azimuth\n" + COMMAS).encode(),
     "named-comment.txt": ("# t px range q\n" + FOUR.replace(",", " ")).encode(),
     "twice.csv": ("x,y,z,x\n" + FOUR).encode(),
+    "later-index.csv": "".join(
+        f"{number * 7},{line}\n" for number, line in enumerate(COMMAS.split())
+    ).encode(),
+    "classes-first.txt": "".join(f"{n % 3} {line}\n" for n, line in enumerate(ROWS.splitlines())).encode(),
+    "size-first.xyz": ("640 480 1 1\n" + ROWS).encode(),
+    "unit-row.csv": ("x,y,z\nm,m,mm\n" + COMMAS).encode(),
+    "cut.csv": ("x,y,z,i\n" + COMMAS.replace("\n", ",5\n"))[:-3].encode(),
+    "cut-number.csv": ("x,y,z\n" + COMMAS + "1.0,2.0,").encode(),
+    "long-row.xyz": (ROWS + "1.0 2.0 3.04.0 5.0\n" + "1 2 3 4\n").encode(),
+    "thousands.txt": ("1,234 5,678 9,012\n" * 40 + "999 5,678 9,012\n").encode(),
+    "two-scans.pts": ("32\n" + ROWS + "32\n" + ROWS).encode(),
     "degrees.csv": ("id,latitude,longitude,height\n" + FOUR).encode(),
     "units.csv": ("x [m],y [m],z [mm]\n" + COMMAS).encode(),
     "two-columns.csv": b"1,2\n" * 50,
@@ -247,6 +273,17 @@ GOOD: dict[str, bytes] = {
     "gaps.xyz": (ROWS + "nan nan nan\n" * 30).encode(),
     "far.xyz": ROWS.replace("\n", "e200\n").encode(),
     "empty-lines.xyz": ROWS.replace("\n", "\n\n").encode(),
+    "decimal-commas.txt": ROWS.replace(".", ",").encode(),
+    "decimal-commas-tabs.txt": ("x\ty\tz\n" + ROWS.replace(".", ",").replace(" ", "\t")).encode(),
+    "address.csv": ("from,x,y,z\n" + "".join(f"http://a#b,{line}\n" for line in COMMAS.split())).encode(),
+    "quoted.csv": ("name,x,y,z\n" + "".join(f'"a, b",{line}\n' for line in COMMAS.split())).encode(),
+    "remarks.xyz": ROWS.replace("\n", " # seen\n", 9).replace("\n", " // twice\n", 5).encode(),
+    "mixed-faces.ply": ply(
+        64, "binary_little_endian", after=FACES, body=BINARY + TRIANGLE + struct.pack("<B4i", 4, 0, 1, 2, 3)
+    ),
+    "faces-first.ply": ply(64, "binary_little_endian", before=FACES, body=TRIANGLE * 2 + BINARY),
+    "columns.pcd": pcd(BINARY, DATA="binary").replace(b"FIELDS", b"COLUMNS"),
+    "padded.pcd": pcd(BINARY + bytes(4096), DATA="binary"),
     "mac.xyz": ROWS.replace("\n", "\r").encode(),
     "mark.csv": ("\ufeffx,y,z\n" + COMMAS).encode(),
     "fortran.npy": npy("(64, 3)", data=CLOUD.tobytes()).replace(b"False", b"True "),
@@ -260,6 +297,44 @@ def test_an_odd_file_that_is_whole_is_read(name: str, tmp_path: Path) -> None:
     seen = tried_call(_load, tmp_path / "clouds", cwd=tmp_path, megabytes=MEGABYTES)
     assert_harmless(seen)
     assert (seen.code, seen.value) == (0, 1), seen.err
+
+
+FOREIGN = {
+    "gzip.ply": (gzip.compress(ROWS.encode()), "unpack it first"),
+    "xz.xyz": (lzma.compress(ROWS.encode()), "unpack it first"),
+    "zip.csv": (npz({"a.csv": ROWS.encode()}), "unpack it first"),
+    "page.txt": (b"\n<!DOCTYPE html>\n<p>404</p>", "download the file itself"),
+    "pointer.laz": (b"version https://git-lfs.github.com/spec/v1\nsize 9\n", "git lfs pull"),
+    "part.glb": (glb(scene() | {"buffers": [{"byteLength": 36, "uri": "part.bin"}]}), "in another file"),
+    "packed.glb": (
+        glb(scene() | {"extensionsRequired": ["KHR_draco_mesh_compression"]}),
+        "without compression",
+    ),
+    "faces.off": (b"OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "it is cut off"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_file_that_is_something_else_is_named_as_what_it_is(name: str, tmp_path: Path) -> None:
+    (tmp_path / "clouds").mkdir()
+    (tmp_path / "clouds" / name).write_bytes(FOREIGN[name][0])
+    assert_refused(tried_call(_load, tmp_path / "clouds", cwd=tmp_path), says=[name, FOREIGN[name][1]])
+
+
+TRIANGLES = {
+    "joined.off": b"OFF3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n",
+    "far.obj": b"v 0 0 0\nv 1e200 0 0\nv 0 1e200 0\nf 1 2 3\n",
+    "near.obj": b"v 0 0 0\nv 1e-200 0 0\nv 0 1e-200 0\nf 1 2 3\n",
+}
+
+
+@pytest.mark.parametrize("name", TRIANGLES)
+def test_an_odd_mesh_that_is_whole_is_read(name: str, tmp_path: Path) -> None:
+    (tmp_path / "clouds").mkdir()
+    (tmp_path / "clouds" / name).write_bytes(TRIANGLES[name])
+    seen = tried_call(_load, tmp_path / "clouds", cwd=tmp_path, megabytes=MEGABYTES)
+    assert_harmless(seen)
+    assert (seen.code, seen.value, seen.err) == (0, 1, "")
 
 
 def _extent(folder: Path) -> float:

@@ -172,7 +172,7 @@ def _shape(file: Path, path: str, own: range) -> tuple[np.ndarray, np.ndarray]:
         if columns != COLUMNS:
             raise FileError(f"has {columns} columns, expected {COLUMNS}")
         content.seek(0)
-        table = parse_rows(content, range(COLUMNS)).astype(np.float32)
+        table = parse_rows(content, range(COLUMNS), COLUMNS).astype(np.float32)
         table = table[draw(path, len(table), POINTS)]
         parts = table[:, -1].astype(np.int64)
         if parts.min() < own[0] or parts.max() > own[-1]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 from foundry_bench.datasets.one_file import FileError
 
@@ -18,6 +19,14 @@ def must_fit(announced: int, held: int, what: str) -> None:
         raise FileError(
             f"announces {announced:,} bytes of {what} and holds {held:,}: it is cut off or damaged"
         )
+
+
+def must_end(stream: IO[bytes], announced: int, width: int) -> None:
+    """Raise FileError where whole points of ``width`` bytes follow the ``announced`` ones; what is shorter, or padding of
+    zeros, does not count."""
+    rest = stream.read(width)
+    if len(rest) == width and any(rest):
+        raise FileError(f"announces {announced:,} points and holds more: its header is not its own")
 
 
 def must_be_small(size: int, advice: str) -> None:

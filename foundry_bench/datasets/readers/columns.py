@@ -23,6 +23,7 @@ _FAMILIES: tuple[tuple[set[str], set[str], set[str]], ...] = (
 )
 """Names of the three axes that go together; the first family that a table has whole counts."""
 
+_UNITS = {"mm", "cm", "dm", "m", "km", "in", "inch", "ft", "feet", "meter", "metre", "meters", "metres"}
 _UNIT = re.compile(
     r"(?P<name>.*?)\s*(?:[\[(]\s*(?P<unit>[^\])]*?)\s*[\])]|_(?P<tail>mm|cm|m|km|ft|met(?:re|er)s?))"
 )
@@ -48,6 +49,13 @@ def find_columns(names: Sequence[str]) -> Columns | None:
             raise FileError(f"has x, y and z in different units ({shown(', '.join(names[:8]))})")
         return x, y, z
     return None
+
+
+def one_unit(cells: Sequence[str], columns: Columns) -> None:
+    """Raise FileError where a line of units below the names gives x, y and z several."""
+    units = {cells[column].strip("[]() ").lower() for column in columns if column < len(cells)} & _UNITS
+    if len(units) > 1:
+        raise FileError(f"has x, y and z in different units ({shown(', '.join(cells[:8]))})")
 
 
 def _clean(name: str) -> tuple[str, str]:

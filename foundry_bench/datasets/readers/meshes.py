@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from foundry_bench.datasets.one_file import FileError
+from foundry_bench.datasets.one_file import FileError, shown
 from foundry_bench.datasets.readers.bounds import bounded_bytes, must_be_small, must_fit
+from foundry_bench.datasets.readers.scale import squarable
 
 POINTS = 2**14
 """Points drawn on the surface of a mesh."""
@@ -26,6 +27,7 @@ def read_mesh(path: Path) -> np.ndarray:
     """Points (2**14, 3) float64, uniform over the surface and the same on every call.
 
     Only the file itself is read: materials and textures beside it are not.
+    Coordinates whose squares have no float64 are scaled.
     """
     content = bounded_bytes(path)
     ending = path.suffix.lower().removeprefix(".")
@@ -41,7 +43,7 @@ def read_mesh(path: Path) -> np.ndarray:
     if ending in ("obj", "glb"):
         options["skip_materials"] = True
     mesh = trimesh.load_scene(io.BytesIO(content), file_type=ending, **options).to_mesh()
-    triangles = np.asarray(mesh.triangles, np.float64).reshape(-1, 3, 3)
+    triangles = squarable(np.asarray(mesh.triangles, np.float64).reshape(-1, 3, 3))
     edges = triangles[:, 1:] - triangles[:, :1]
     areas = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1) / 2
     if len(areas) == 0 or not np.isfinite(areas).all() or areas.sum() <= 0:
@@ -52,11 +54,15 @@ def read_mesh(path: Path) -> np.ndarray:
 def _check_off(content: bytes) -> None:
     """Hold the number of corners and faces against the size of the text."""
     bare = re.sub(rb"#[^\r\n]*", b"", content[: 2**16])
-    found = re.match(rb"\s*(?:ST|C|N|4)*OFF\s+(\d{1,30})\s+(\d{1,30})", bare)
+    found = re.match(rb"\s*(?:ST|C|N)*OFF\s*(\d{1,30})\s+(\d{1,30})", bare)
     if found is None:
         raise FileError("does not begin with OFF and the numbers of corners and faces")
     corners, faces = int(found[1]), int(found[2])
     must_fit(6 * corners + 2 * faces - 1, len(content), "corners and faces")
+    rows = sum(line[:1] not in (b"", b"#") for line in map(bytes.strip, content.splitlines()))
+    rows -= sum(map(bool, map(bytes.strip, found[0].splitlines())))
+    if rows < corners + faces:
+        raise FileError(f"announces {corners:,} corners and {faces:,} faces in {rows:,} lines: it is cut off")
 
 
 def _check_stl(content: bytes) -> None:
@@ -76,6 +82,11 @@ def _check_glb(content: bytes) -> None:
     length, size = struct.unpack_from("<II", content, 8)
     must_fit(max(length - 12, size), len(content), "the scene")
     scene = json.loads(content[20 : 20 + size])
+    if any(not buffer.get("uri", "data:").startswith("data:") for buffer in scene.get("buffers", [])):
+        raise FileError("keeps its corners in another file: export it as one file")
+    packed = [name for name in scene.get("extensionsRequired", []) if "compression" in name]
+    if packed:
+        raise FileError(f"packs its corners as {shown(packed[0])[:80]}: export it without compression")
     counts = [int(each["count"]) for each in scene.get("accessors", [])]
     if min(counts, default=0) < 0:
         raise FileError("announces fewer than no corners")

@@ -9,6 +9,8 @@ Source: the PCD format 0.7 of the Point Cloud Library's documentation.
 from __future__ import annotations
 
 import io
+import os
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +19,11 @@ from typing import IO
 import numpy as np
 
 from foundry_bench.datasets.one_file import FileError, shown
-from foundry_bench.datasets.readers.bounds import HEADER_BYTES, must_be_small, must_fit
-from foundry_bench.datasets.readers.rows import parse_rows
+from foundry_bench.datasets.readers.bounds import HEADER_BYTES, must_be_small, must_end, must_fit
+from foundry_bench.datasets.readers.records import axes, read_records
+from foundry_bench.datasets.readers.rows import parse_announced
 
+_END = re.compile(rb"(?:\A|(?<=[\r\n]))[ \t]*DATA\b[^\r\n]*(?:\r\n|\r|\n|\Z)")
 _STYLES = ("ascii", "binary", "binary_compressed")
 
 
@@ -61,26 +65,23 @@ def read_pcd(path: Path) -> np.ndarray:
         header = _header(stream)
         if header.points == 0:
             return np.empty((0, 3))
-        held = path.stat().st_size - header.start
+        held = os.fstat(stream.fileno()).st_size - header.start
         stream.seek(header.start)
         must_be_small(held, "cut it into tiles")
         if header.style == "ascii":
             return _text(stream, header, held)
         if header.style == "binary":
             must_fit(header.points * header.width, held, "points")
-            rows = np.fromfile(stream, header.row(), header.points)
-            return np.stack([rows[f"{header.fields.index(axis)}"] for axis in "xyz"], axis=1)
+            rows = read_records(stream, header.row(), header.points)
+            must_end(stream, header.points, header.width)
+            return axes(rows, [str(header.fields.index(axis)) for axis in "xyz"])
         return _unpacked(_checked_packed(stream.read(), header), header)
 
 
 def _text(stream: IO[bytes], header: _Header, held: int) -> np.ndarray:
     must_fit(2 * header.points * sum(header.repeats) - 1, held, "points")
-    points = parse_rows(io.BytesIO(stream.read()), header.columns())
-    if len(points) < header.points:
-        raise FileError(f"ends after {len(points):,} of {header.points:,} points")
-    if len(points) > header.points:
-        raise FileError(f"announces {header.points:,} points and holds {len(points):,}")
-    return points
+    content = io.BytesIO(stream.read())
+    return parse_announced(content, header.columns(), sum(header.repeats), header.points, alone=True)
 
 
 def _checked_packed(content: bytes, header: _Header) -> bytes:
@@ -112,20 +113,20 @@ def _unpacked(content: bytes, header: _Header) -> np.ndarray:
     )
     text = "".join(f"{key} {' '.join(map(str, values))}\n" for key, values in lines)
     rows = PointCloud.from_fileobj(io.BufferedReader(io.BytesIO(text.encode() + content))).pc_data
-    return np.stack([rows[axis] for axis in "xyz"], axis=1)
+    return axes(rows, "xyz")
 
 
 def _header(stream: IO[bytes]) -> _Header:
+    head = stream.read(HEADER_BYTES)
+    end = _END.search(head)
+    if end is None:
+        raise FileError(f"has no line DATA among its first {HEADER_BYTES:,} bytes")
     entries: dict[str, list[str]] = {}
-    start = 0
-    for raw in stream.read(HEADER_BYTES).splitlines(keepends=True):
-        start += len(raw)
-        key, *values = raw.decode("ascii", "replace").split() or ["#"]
+    for line in head[: end.end()].decode("ascii", "replace").splitlines():
+        key, *values = line.split() or ["#"]
         entries[key] = values
-        if key == "DATA":
-            break
     try:
-        fields = tuple(entries["FIELDS"])
+        fields = tuple(entries.get("FIELDS") or entries["COLUMNS"])  # until version 0.6
         count = entries.get("POINTS")
         header = _Header(
             fields=fields,
@@ -134,7 +135,7 @@ def _header(stream: IO[bytes]) -> _Header:
             repeats=tuple(int(number[:30]) for number in entries.get("COUNT", ["1"] * len(fields))),
             points=int(count[0][:30]) if count else int(entries["WIDTH"][0]) * int(entries["HEIGHT"][0]),
             style=entries["DATA"][0],
-            start=start,
+            start=end.end(),
         )
     except (KeyError, IndexError, ValueError) as error:
         raise FileError(f"has no whole PCD header ({shown(error)})") from error

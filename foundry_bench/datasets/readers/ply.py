@@ -9,23 +9,35 @@ Source: Turk, *The PLY Polygon File Format*, 1994.
 from __future__ import annotations
 
 import io
+import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from foundry_bench.datasets.one_file import FileError, shown
-from foundry_bench.datasets.readers.bounds import HEADER_BYTES, must_be_small, must_fit
-from foundry_bench.datasets.readers.rows import parse_rows
+from foundry_bench.datasets.readers.bounds import HEADER_BYTES, must_be_small, must_end, must_fit
+from foundry_bench.datasets.readers.records import axes, read_records
+from foundry_bench.datasets.readers.rows import parse_announced
 
-_LONG_HEADER = f"has no 'end_header' among its first {HEADER_BYTES:,} bytes"
+_BEGIN = re.compile(rb"ply[ \t]*[\r\n]")
+_END = re.compile(rb"(?<=[\r\n])[ \t]*end_header[ \t]*(?:\r\n|\r|\n|\Z)")
+_ROWS_FOLLOWED = 2**8
+_NOT_ITS_OWN = "holds more or fewer elements than it announces: its header is not its own"
+_CORNERS = ("vertex_index", "vertex_indices")
+"""Lists that are never empty: where one seems to be, the faces begin elsewhere."""
+_LINE_END = 2
+"""Bytes behind the last element that nobody minds."""
 
 
 @dataclass(frozen=True)
 class _Header:
-    """Lines of the header without comments, the number of rows of each element, and the byte at which the data begins."""
+    """Lines of the header with every element empty and without comments, how many rows each has, and where the data begins."""
 
     lines: tuple[str, ...]
     counts: tuple[int, ...]
@@ -36,85 +48,146 @@ def read_ply(path: Path) -> np.ndarray:
     """x, y and z (n, 3) of the element ``vertex``, in the type of the file; float64 where it is text."""
     with path.open("rb") as stream:
         header = _header(stream)
-        size = path.stat().st_size
+        size = os.fstat(stream.fileno()).st_size
         must_be_small(size, "cut it into tiles")
-        parsed = _parsed(header, [0] * len(header.counts))
+        parsed = _described(header.lines)
         names = [element.name for element in parsed]
         if "vertex" not in names:
             raise FileError("has no element 'vertex'")
         _check(parsed, header.counts, size - header.start)
         last = names.index("vertex")
-        place = [name for name, _ in _scalars(parsed.elements[last])]
+        place = [each.name for each in parsed.elements[last].properties if not _is_list(each)]
         if not {"x", "y", "z"} <= set(place):
             raise FileError(f"has the properties {shown(', '.join(place[:12]))} and not x, y and z")
         stream.seek(header.start)
         if any(_has_list(element) for element in parsed.elements[: last + 1]):
-            rows = _parsed(header, header.counts[: last + 1], stream.read()).elements[last].data
-            return np.stack([rows[axis] for axis in "xyz"], axis=1)
+            rows = _parsed(header.lines, header.counts[: last + 1], stream.read()).elements[last].data
+            return axes(rows, "xyz")
         if parsed.text:
             return _text(stream, header.counts, last, place)
-        return _binary(stream, parsed, header.counts, last)
+        return _binary(stream, parsed, header.counts, last, size)
 
 
 def _text(stream: IO[bytes], counts: tuple[int, ...], last: int, place: list[str]) -> np.ndarray:
-    content = io.BytesIO(stream.read())
-    for _ in islice(content, sum(counts[:last])):
-        pass
-    alone = last == len(counts) - 1
-    columns = [place.index(axis) for axis in "xyz"]
     if counts[last] == 0:
         return np.empty((0, 3))
-    points = parse_rows(content, columns, count=None if alone else counts[last])
-    if len(points) < counts[last]:
-        raise FileError(f"ends after {len(points):,} of {counts[last]:,} points")
-    if len(points) > counts[last]:
-        raise FileError(f"announces {counts[last]:,} points and holds {len(points):,}")
-    return points
+    content = stream.read()
+    alone = last == len(counts) - 1
+    if not alone and content.count(b"\n") != sum(counts):
+        held = sum(bool(line.strip()) for line in content.splitlines())
+        if held != sum(counts):
+            raise FileError(f"announces {sum(counts):,} rows of elements and holds {held:,}")
+    rows = io.BytesIO(content)
+    for _ in islice(rows, sum(counts[:last])):
+        pass
+    columns = [place.index(axis) for axis in "xyz"]
+    return parse_announced(rows, columns, len(place), counts[last], alone=alone)
 
 
-def _binary(stream: IO[bytes], parsed: Any, counts: tuple[int, ...], last: int) -> np.ndarray:
+def _binary(stream: IO[bytes], parsed: Any, counts: tuple[int, ...], last: int, size: int) -> np.ndarray:
     kinds = [np.dtype(element.dtype(parsed.byte_order)) for element in parsed.elements[: last + 1]]
     stream.seek(sum(kind.itemsize * count for kind, count in zip(kinds[:-1], counts, strict=False)), 1)
-    rows = np.fromfile(stream, kinds[-1], counts[last])
-    return np.stack([rows[axis] for axis in "xyz"], axis=1)
+    rows = read_records(stream, kinds[-1], counts[last])
+    if last == len(counts) - 1:
+        must_end(stream, counts[last], kinds[-1].itemsize)
+    else:
+        _must_follow(stream, parsed, counts, last, size)
+    return axes(rows, "xyz")
+
+
+def _must_follow(stream: IO[bytes], parsed: Any, counts: tuple[int, ...], last: int, size: int) -> None:
+    """Raise FileError where the elements behind the vertices do not end with the file: then the vertices do not end where
+    the header says either. Lists of many lengths are followed for so many rows only that it takes no time."""
+    left = size - stream.tell()
+    order: Literal["little", "big"] = "little" if parsed.byte_order in ("<", "=") else "big"
+    for element, count in list(zip(parsed.elements, counts, strict=True))[last + 1 :]:
+        parts = [_part(each) for each in element.properties]
+        if any(length.kind == "f" for length, _, _ in parts if length is not None):
+            return
+        first = _row_bytes(stream, parts, order) if count else 0
+        if not _has_list(element) or first * count == left:
+            left -= first * count
+            stream.seek(size - left)
+            continue
+        left -= first
+        for _ in range(min(count - 1, _ROWS_FOLLOWED)):
+            left -= _row_bytes(stream, parts, order)
+            if left < 0:
+                raise FileError(_NOT_ITS_OWN)
+        if count > _ROWS_FOLLOWED:
+            return
+    if left < 0 or (left > _LINE_END and any(stream.read(left))):
+        raise FileError(_NOT_ITS_OWN)
+
+
+def _part(each: Any) -> tuple[np.dtype[Any] | None, int, bool]:
+    """The type of a list's length or None, the bytes of a number, and whether it names the corners of a face."""
+    if not _is_list(each):
+        return None, np.dtype(each.dtype()).itemsize, False
+    length, item = map(np.dtype, each.list_dtype())
+    return length, item.itemsize, each.name in _CORNERS
+
+
+def _row_bytes(
+    stream: IO[bytes],
+    parts: Sequence[tuple[np.dtype[Any] | None, int, bool]],
+    order: Literal["little", "big"],
+) -> int:
+    """Bytes of the row at which the stream stands, and then does no more. Raises FileError for a face without corners."""
+    taken = 0
+    for kind, wide, corners in parts:
+        if kind is not None:
+            length = int.from_bytes(stream.read(kind.itemsize), order, signed=kind.kind == "i")
+            if length < corners:
+                raise FileError(_NOT_ITS_OWN)
+            taken += kind.itemsize
+            wide *= length
+        stream.seek(wide, 1)
+        taken += wide
+    return taken
 
 
 def _header(stream: IO[bytes]) -> _Header:
     head = stream.read(HEADER_BYTES)
+    if not _BEGIN.match(head):
+        raise FileError("does not begin with 'ply'")
+    end = _END.search(head)
+    if end is None:
+        raise FileError(f"has no 'end_header' among its first {HEADER_BYTES:,} bytes")
     lines: list[str] = []
     counts: list[int] = []
-    start = 0
-    for raw in head.splitlines(keepends=True):
-        start += len(raw)
-        line = raw.decode("ascii", "replace").strip()
+    for line in head[: end.start()].decode("ascii", "replace").splitlines():
         words = line.split()
-        if not lines and line != "ply":
-            raise FileError("does not begin with 'ply'")
-        if words and words[0] not in ("comment", "obj_info"):
-            lines.append(line)
         if words[:1] == ["element"]:
             if len(words) != 3 or not words[2].isascii() or not words[2].isdigit():
                 raise FileError(f"has the line {shown(line[:80])!r} and no number of rows in it")
             counts.append(int(words[2][:30]))
-        if line == "end_header":
-            return _Header(tuple(lines), tuple(counts), start)
-    raise FileError(_LONG_HEADER)
+            line = f"element {words[1]} 0"
+        if words and words[0] not in ("comment", "obj_info"):
+            lines.append(line.strip())
+    return _Header(tuple(lines), tuple(counts), end.end())
 
 
-def _parsed(header: _Header, counts: Any, data: bytes = b"") -> Any:
-    """What plyfile makes of the header, with as many elements as there are ``counts`` and so many rows of each, and of data."""
+@lru_cache(maxsize=16)
+def _described(lines: tuple[str, ...]) -> Any:
+    """The elements of a header, as plyfile has them; files of one folder mostly have the same."""
+    return _parsed(lines, [0] * sum(line.startswith("element") for line in lines))
+
+
+def _parsed(lines: Sequence[str], counts: Sequence[int], data: bytes = b"") -> Any:
+    """What plyfile makes of a header, with as many elements as there are ``counts`` and so many rows of each, and of data."""
     from plyfile import PlyData
 
-    lines: list[str] = []
+    used: list[str] = []
     number = 0
-    for line in header.lines[:-1]:
+    for line in lines:
         if line.startswith("element"):
             if number == len(counts):
                 break
-            line = " ".join([*line.split()[:2], str(counts[number])])
+            line = f"{line.removesuffix(' 0')} {counts[number]}"
             number += 1
-        lines.append(line)
-    text = "\n".join([*lines, "end_header", ""])
+        used.append(line)
+    text = "\n".join([*used, "end_header", ""])
     return PlyData.read(io.BytesIO(text.encode("ascii", "replace") + data), mmap=False)
 
 
@@ -136,10 +209,6 @@ def _smallest(each: Any) -> int:
     """The fewest bytes that a property takes in a binary row."""
     kind = each.list_dtype()[0] if _is_list(each) else each.dtype()
     return np.dtype(kind).itemsize
-
-
-def _scalars(element: Any) -> list[tuple[str, Any]]:
-    return [(each.name, each) for each in element.properties if not _is_list(each)]
 
 
 def _has_list(element: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from collections.abc import Sequence
@@ -11,15 +12,21 @@ from pathlib import Path
 
 import numpy as np
 
-from foundry_bench.datasets.one_file import FileError, shown
+from foundry_bench.datasets.one_file import FileError, one_line, shown
 from foundry_bench.datasets.readers.bounds import bounded_bytes
-from foundry_bench.datasets.readers.columns import Columns, find_columns
-from foundry_bench.datasets.readers.rows import parse_rows
+from foundry_bench.datasets.readers.columns import Columns, find_columns, one_unit
+from foundry_bench.datasets.readers.rows import MISSING, parse_rows
 
 _HEAD_LINES = 100
 """Lines within which a text file must have its first point."""
 _HEAD_BYTES = 2**20
 _COMMENTS = ("#", "//")
+_COMMENT = re.compile(r"(?<!\S)(?:#|//)[^\r\n]*")
+"""It begins a line or stands after a space; ``http://`` and ``part#7`` hold none."""
+_COMMENT_BYTES = re.compile(_COMMENT.pattern.encode())
+_COMMA_NUMBER = re.compile(r"[-+]?\d+(?P<comma>,\d+)?(?:[eE][-+]?\d+)?")
+_ROWS_SEARCHED = 10**6
+"""Rows that are looked at, one by one, for the one that is no point."""
 _NAME_THEM = "name them in a first line, such as 'x y z intensity'"
 
 
@@ -54,17 +61,21 @@ def read_table(path: Path) -> np.ndarray:
     """
     content = bounded_bytes(path)
     layout = table_layout(content)
-    if b"//" in content:
-        content = content[: layout.start] + re.sub(rb"//[^\r\n]*", b"", content[layout.start :])
-    stream = io.BytesIO(content)
-    stream.seek(layout.start)
-    unnamed_more = not layout.named and layout.width > 3
-    points = parse_rows(stream, layout.columns, layout.separator, layout.decimal, width=layout.width)
+    rows = content[layout.start :]
+    if any(mark.encode() in rows for mark in _COMMENTS):
+        rows = _COMMENT_BYTES.sub(b"", rows)
+    try:
+        points = parse_rows(io.BytesIO(rows), layout.columns, layout.width, layout.separator, layout.decimal)
+    except (ValueError, TypeError) as error:
+        before = len(content[: layout.start].splitlines())
+        raise FileError(_bad_row(rows, layout, before) or f"cannot be read ({one_line(error)})") from error
+    _must_end_whole(rows, layout)
+    _must_have_even_commas(rows, layout, len(points))
     if layout.declared not in (None, len(points)):
         raise FileError(
             f"declares {layout.declared:,} points and holds {len(points):,}: it is cut off or damaged"
         )
-    if unnamed_more and _counts(points[:, 0]):
+    if not layout.named and layout.width > 3 and _numbers_rows(points):
         raise FileError(
             f"has a first column that numbers the rows, so its columns cannot be told: {_NAME_THEM}"
         )
@@ -77,7 +88,8 @@ def has_points(path: Path) -> bool:
         head = stream.read(_HEAD_BYTES)
     for raw in islice(head.splitlines(), _HEAD_LINES):
         line = raw.decode("utf-8", "replace")
-        cells = _split(line, _separator(line))
+        separator, decimal = _writing(line)
+        cells = [cell.replace(decimal, ".") for cell in _split(line, separator)]
         if sum(_is_number(cell) for cell in cells) >= 3 or find_columns(cells):
             return True
     return False
@@ -90,17 +102,17 @@ def table_layout(content: bytes) -> Layout:
     start, declared = 0, None
     before: list[str] = []
     lines = content[:_HEAD_BYTES].splitlines(keepends=True)[: _HEAD_LINES + 1]
-    texts = [line.decode("utf-8", "replace").lstrip("\ufeff").strip(" \r\n") for line in lines]
+    texts = [_bare(line.decode("utf-8", "replace").lstrip("\ufeff").strip(" \r\n")) for line in lines]
     for number, text in enumerate(texts[:_HEAD_LINES]):
-        separator = _separator(text)
+        separator, decimal = _writing(text)
         cells = _split(text, separator)
-        decimal = "," if separator == ";" and "," in text else "."
         if not text.startswith(_COMMENTS) and not _numbers_columns(texts[number : number + 2], separator):
             columns = _named_columns(before, separator, len(cells))
             chosen = columns or (0, 1, 2)
             if _is_point(cells, chosen, separator, decimal, named=columns is not None):
                 if columns is None:
                     _refuse_unknown(before, separator, len(cells))
+                    _refuse_uneven(texts[number + 1 : number + 2], separator, len(cells))
                 return Layout(start, separator, decimal, chosen, columns is not None, len(cells), declared)
             if text.isascii() and text.isdigit():
                 declared = int(text[:30])
@@ -141,7 +153,7 @@ def _numbers_columns(texts: Sequence[str], separator: str | None) -> bool:
 
 def _named_columns(before: Sequence[str], separator: str | None, width: int) -> Columns | None:
     """The columns that the last line with names of x, y and z, and with as many cells as a point, gives them."""
-    for line in reversed(before):
+    for place, line in reversed(list(enumerate(before))):
         bare = line.lstrip("#/ ")
         numbered = _split(bare, separator)
         if _numbers_columns([bare, "."], separator) and len(numbered) == width:
@@ -152,6 +164,8 @@ def _named_columns(before: Sequence[str], separator: str | None, width: int) -> 
             if len(cells) == width + 1 and cells[0].endswith(":"):
                 cells = cells[1:]  # "format: x y z"
             if len(cells) == width and (found := find_columns(cells)):
+                for below in before[place + 1 :]:
+                    one_unit(_split(below, mark), found)
                 return found
     return None
 
@@ -167,21 +181,80 @@ def _refuse_unknown(before: Sequence[str], separator: str | None, width: int) ->
             )
 
 
-def _separator(line: str) -> str | None:
+def _refuse_uneven(after: Sequence[str], separator: str | None, width: int) -> None:
+    """Raise FileError where the row after the first one has another number of cells: then the first is something else."""
+    for text in after:
+        cells = _split(text, separator)
+        if len(cells) not in (width, 1) and all(map(_is_number, filter(None, cells))):
+            raise FileError(f"has rows of {width} and of {len(cells)} cells: remove what is no point")
+
+
+def _must_end_whole(rows: bytes, layout: Layout) -> None:
+    """Raise FileError where the last row has neither an end nor all of its cells."""
+    tail = rows[-_HEAD_BYTES:]
+    if not tail or tail.endswith((b"\n", b"\r")):
+        return
+    cells = _split(tail.splitlines()[-1].decode("utf-8", "replace"), layout.separator)
+    whole = len(cells) >= layout.width and all(cells[column] for column in layout.columns)
+    if any(cells) and not whole:
+        raise FileError(f"ends within a row, after {len(cells)} of {layout.width} cells: it is cut off")
+
+
+def _bad_row(rows: bytes, layout: Layout, before: int) -> str | None:
+    """What is wrong with the first of the rows that is no point, ``before`` lines of the file being above them."""
+    for number, raw in enumerate(islice(io.BytesIO(rows), _ROWS_SEARCHED), before + 1):
+        line = raw.decode("utf-8", "replace").strip(" \r\n")
+        cells = ["nan" if cell in MISSING else cell for cell in _split(line, layout.separator)]
+        if line and not _is_point(cells, layout.columns, layout.separator, layout.decimal, named=True):
+            return f"has a line without numbers for x, y and z: {shown(line[:80])!r} (line {number:,})"
+    return None
+
+
+def _must_have_even_commas(rows: bytes, layout: Layout, count: int) -> None:
+    """Raise FileError where some numbers between spaces have a comma and others have none: it may mark thousands."""
+    if layout.decimal == "," and layout.separator is None:
+        first = next(filter(None, rows[:_HEAD_BYTES].splitlines()))
+        if rows.count(b",") != first.count(b",") * count:
+            raise FileError("has numbers with and without a comma: write points as decimal marks")
+
+
+def _writing(line: str) -> tuple[str | None, str]:
+    """What splits the columns of a line, None for spaces, and its decimal mark."""
     if ";" in line:
-        return ";"
+        return ";", "," if "," in line else "."
     if "," in line:
-        return ","
-    return "\t" if "\t" in line and all(map(_is_number, filter(None, line.split("\t")))) else None
+        numbers = [_COMMA_NUMBER.fullmatch(cell) for cell in _split(line, None)]
+        commas = sum(number is not None and number["comma"] is not None for number in numbers)
+        return (None, ",") if commas >= 3 and all(numbers) else (",", ".")
+    numbers_between_tabs = "\t" in line and all(map(_is_number, filter(None, line.split("\t"))))
+    return ("\t" if numbers_between_tabs else None), "."
+
+
+def _bare(line: str) -> str:
+    """A line without the comment at its end; one that is a comment stays."""
+    return line if _is_comment(line) else _COMMENT.sub("", line).rstrip(" ")
 
 
 def _split(line: str, separator: str | None) -> list[str]:
-    return [cell.strip().strip("\"'").strip() for cell in line.split(separator)] or [""]
+    if separator is None:
+        cells = re.split(r"[ \t]+", line.strip(" \t"))
+    elif '"' in line:
+        cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [""])
+    else:
+        cells = line.split(separator)
+    return [cell.strip(" \t\"'") for cell in cells] or [""]
 
 
-def _counts(column: np.ndarray) -> bool:
-    """Whether a column is 0, 1, 2 ... or 1, 2, 3 ..."""
-    return len(column) > 1 and any(np.array_equal(column, np.arange(len(column)) + first) for first in (0, 1))
+def _numbers_rows(points: np.ndarray) -> bool:
+    """Whether the first column is 0, 1, 2 ... or 1, 2, 3 ..., or holds different whole numbers beside fractions."""
+    first = points[:, 0]
+    if len(first) < 2:
+        return False
+    if any(np.array_equal(first, np.arange(len(first)) + start) for start in (0, 1)):
+        return True
+    first, *others = points[np.isfinite(points).all(axis=1)].T
+    whole = bool((first == np.floor(first)).all() and (first >= 0).all() and (first != first[:1]).any())
+    return whole and all((other != np.floor(other)).any() for other in others)
 
 
 def _is_number(text: str) -> bool:
@@ -189,4 +262,4 @@ def _is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return "_" not in text
+    return text.isascii() and "_" not in text
