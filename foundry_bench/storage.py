@@ -16,6 +16,10 @@ from foundry_bench.border import message_of
 
 CACHE_VARIABLE = "FOUNDRY_BENCH_CACHE"
 """Environment variable that names the folder for what can be made again."""
+NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""Error numbers of a folder that is none."""
+LARGEST_JSON = 1 << 29
+"""Bytes of a JSON file that is read: an index of a million records."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk and of a used-up quota."""
 
@@ -47,12 +51,33 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
         temporary.write_bytes(content)
 
 
+def entries_in(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in ``folder``; nothing where it is none but a file, a link in a circle, or not there. Raises other OSErrors."""
+    try:
+        return list(os.scandir(folder))
+    except OSError as error:
+        if error.errno in NO_FOLDER:
+            return []
+        raise
+
+
 def read_json(path: Path) -> Any:
     """The JSON in a file. Raises OSError, or ValueError for what is not a file or not JSON, however it is not."""
+    return _parsed(_bytes(path), path)
+
+
+def _bytes(path: Path) -> bytes:
+    """The content of a file that is one: never of a device, which has no end, a pipe, or what no memory holds."""
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a file")
+    if path.stat().st_size > LARGEST_JSON:
+        raise ValueError(f"{path} is larger than {LARGEST_JSON:,} bytes")
+    return path.read_bytes()
+
+
+def _parsed(text: bytes, path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(text)
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply") from None
 
@@ -62,20 +87,18 @@ _SEAL = b'{"sha256":"%s","content":'
 
 def sealed(content: object) -> bytes:
     """JSON with the hash of its text in front, for a file that can be made again: :func:`read_sealed` takes it only whole and
-    as it was written, so that nobody has to check its parts."""
+    as it was written."""
     text = json.dumps(content, separators=(",", ":")).encode()
     return _SEAL % hashlib.sha256(text).hexdigest().encode() + text + b"}"
 
 
 def read_sealed(path: Path) -> Any:
     """The content of a file that :func:`sealed` made. Raises OSError, or ValueError where it is not as it was written."""
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is not a file")
-    written = path.read_bytes()
+    written = _bytes(path)
     text = written[len(_SEAL) - len(b"%s") + 64 : -1]
     if not written.startswith(_SEAL % hashlib.sha256(text).hexdigest().encode()):
         raise ValueError(f"{path} is not as it was written")
-    return json.loads(text)
+    return _parsed(text, path)
 
 
 def disk_is_full(error: BaseException) -> bool:

@@ -107,11 +107,11 @@ def softmax_with_policy(scores: Tensor, policy: Tensor) -> Tensor:
 
 def block_with_policy(block: Any, x: Tensor, policy: Tensor) -> Tensor:
     """A timm ``Block`` on x (B, N, D) in which the tokens with ``policy`` (B, N, 1) 0 are seen by themselves only."""
-    attention, (batch, count, _) = block.attn, x.shape
-    qkv = attention.qkv(block.norm1(x)).reshape(batch, count, 3, attention.num_heads, -1)
+    attention = block.attn
+    qkv = attention.qkv(block.norm1(x)).unflatten(-1, (3, attention.num_heads, -1))
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     weights = softmax_with_policy((q * attention.scale) @ k.transpose(-2, -1), policy)
-    out = (weights.to(v.dtype) @ v).transpose(1, 2).reshape(batch, count, -1)
+    out = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)
     x = x + attention.proj(out)
     return x + block.mlp(block.norm2(x))
 
@@ -172,9 +172,9 @@ class DynamicViTStudent(ReducingStudent):
                 stream = self.through(stream, partial(block_with_policy, block), policy)
             else:
                 stream = self.through(stream, block)
-            if levels and i in self.config.level_blocks:
+            if levels and (here := self.config.level_blocks.count(i)):
                 read = readable(stream, rows, policy, embedding.centers)
-                dense.append(self.restore(read, base, final=False))
+                dense += [self.restore(read, base, final=False)] * here
         penalty = self.ratio_weight * ratio_loss(shares, self.rho) if shares else None
         return self.finish(readable(stream, rows, policy, embedding.centers), base, dense, penalty)
 

@@ -294,9 +294,10 @@ FORMS: dict[bool, dict[str, Any]] = {
 class Foundry(Method):
     """``supertokens``: s. ``published``: the paper's form, hard assignment and no skip; the default is soft with a skip. It is
     what ``assignment=hard,cau_skip=false`` says, so either way of writing is one student, and another ``assignment`` or
-    ``cau_skip`` beside it is refused. ``assignment``: ``hard``, ``soft``, ``slots`` (soft, to SuperTokens of every cloud's own
-    instead of one codebook), ``random`` (a control). ``cau_skip``: the CAU is added to its row, as the other methods' is here.
-    None leaves either to the form. ``balance``: weight of a load-balancing loss on the use of SuperTokens.
+    ``cau_skip`` beside it is refused; the default form as a whole gives way to it, as in ``replace(foundry, published=True)``.
+    ``assignment``: ``hard``, ``soft``, ``slots`` (soft, to SuperTokens of every cloud's own instead of one codebook),
+    ``random`` (a control). ``cau_skip``: the CAU is added to its row, as the other methods' is here. None leaves either to the
+    form. ``balance``: weight of a load-balancing loss on the use of SuperTokens.
 
     ``position``: whether the CAU sees the patch's position; without it, tokens (which are relative to their centre) cannot
     tell where they are unless their SuperToken says so. ``tau``: temperature of the softmax. ``hidden_ratio``: CAU hidden
@@ -336,8 +337,10 @@ class Foundry(Method):
     def __post_init__(self) -> None:
         """Let the form fill in what was left open, so that one student has one set of parameters."""
         super().__post_init__()
+        # replace(Foundry(), published=True) hands over the default form, filled in before, and the name of the other
+        filled = self.published and all(getattr(self, k) == v for k, v in FORMS[False].items())
         for name, value in FORMS[self.published].items():
-            if getattr(self, name) is None:
+            if filled or getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         others = [f"{k}={getattr(self, k)}" for k, v in FORMS[True].items() if getattr(self, k) != v]
         if self.published and others:

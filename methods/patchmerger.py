@@ -34,6 +34,8 @@ from foundry_bench.authoring import (
 )
 
 EPS = 1e-4
+FEWEST = 1.1
+"""Tokens that a query reads at least, calibrated: none reads fewer than one."""
 
 
 def log_weights(queries: Tensor, tokens: Tensor) -> Tensor:
@@ -79,7 +81,8 @@ def calibrate(merger: PM, tokens: Tensor, seed: int) -> None:
 
     The norm's output is what the following blocks get, so its scale and shift restore each channel's mean and deviation.
     Queries are k-means centres of the standardised tokens, which makes logits cosines times a sharpness; the sharpness is
-    the one at which a query reads T / M tokens (the exponential of its entropy), that is its share, on average.
+    the one at which a query reads T / M tokens (the exponential of its entropy), that is its share, on average;
+    ``FEWEST`` where there are as many queries as tokens, or the sharpness had no end and queries no place in half precision.
     """
     flat, shape = tokens.flatten(0, 1), tokens.shape[-1:]
     mean, std, unit = flat.mean(dim=0), flat.std(dim=0) + EPS, F.layer_norm(flat, shape)
@@ -90,7 +93,7 @@ def calibrate(merger: PM, tokens: Tensor, seed: int) -> None:
     count = min(len(merger.queries), len(flat))  # those that no token is left for stay random
     fitted = KMeans(count, n_init=1, random_state=seed).fit(standard.double().cpu().numpy())
     centers = F.normalize(torch.from_numpy(fitted.cluster_centers_).to(flat), dim=-1) / std
-    share = tokens.shape[1] / len(centers)
+    share = max(tokens.shape[1] / len(centers), FEWEST)
     low, high = 1e-2, 1e3
     for _ in range(24):
         sharpness = (low * high) ** 0.5

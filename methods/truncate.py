@@ -45,12 +45,11 @@ class TruncatedStudent(TokenStudent):
         base = embedding.tokens + pos
         last = len(self.blocks) - 1
         wanted = tuple(min(k, last) for k in self.config.level_blocks) if levels else ()
-        x, kept = self.run(embedding.tokens, pos, wanted) if self.blocks else (base, [base] * levels)
-        by_block = dict(zip(sorted(set(wanted)), kept, strict=True))
+        x, kept = self.run(embedding.tokens, pos, wanted) if self.blocks else (base, [base] * len(wanted))
         if self.cau is None:
-            return Tokens(self.norm(x), tuple(by_block[k] for k in wanted))
+            return Tokens(self.norm(x), tuple(kept))
         out = self.cau(self.norm(x), base)
-        return Tokens(out, tuple(self.cau(self.norm(by_block[k]), base) for k in wanted))
+        return Tokens(out, tuple(self.cau(self.norm(level), base) for level in kept))
 
 
 @dataclass(frozen=True)

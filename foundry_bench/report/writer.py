@@ -69,7 +69,7 @@ def _write_tables(folder: Path, frame: pd.DataFrame) -> None:
     for name, cells in content["tables"].items():
         part = frame[frame["cell_id"].isin(cells)]
         board = leaderboard.build(part)
-        text = tables.markdown(board, name, part, about[name])
+        text = tables.markdown(board, name, part, about.get(name, ""))
         write_atomic(folder / "tables" / f"{name}.csv", board.to_csv(index=False).encode())
         write_atomic(folder / "tables" / f"{name}.md", text.encode())
 

@@ -75,11 +75,11 @@ class ReducingStudent(TokenStudent):
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
         stream, base = self.enter(embedding)
-        dense = []
+        dense: list[Tensor] = []
         for i, block in enumerate(self.blocks):
             stream = self.step(i, block, self.before(i, stream).of_pass(stream))
-            if levels and i in self.config.level_blocks:
-                dense.append(self.restore(stream, base, final=False))
+            if levels and (count := self.config.level_blocks.count(i)):
+                dense += [self.restore(stream, base, final=False)] * count
         return self.finish(stream, base, dense)
 
     def finish(

@@ -7,20 +7,36 @@ index that is missing, damaged or of another folder costs time and nothing else.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import cast
+from typing import TypedDict, cast
 
-from foundry_bench.storage import read_sealed, sealed, write_atomic
+from foundry_bench.storage import entries_in, read_sealed, sealed, write_atomic
 from foundry_bench.sweep.plan import title
 from foundry_bench.sweep.record import Entry, Fidelity, Record, ScoresBlock
+from foundry_bench.sweep.shapes import shape
 from foundry_bench.sweep.store import KINDS, Store
 
-VERSION = 2
+VERSION = 3
 Entries = dict[str, Entry]
 """Cell id -> short record."""
-Known = dict[str, tuple[list[int], Entry]]
-"""Cell id -> time, size and inode of its files, and its short record; the pair is a list in JSON."""
+
+
+class Kept(TypedDict):
+    """``stamp``: time, size and inode of a record and of its outcomes; ``entry``: the short record."""
+
+    stamp: list[int]
+    entry: Entry
+
+
+Known = dict[str, Kept]
+"""By the cell's id."""
+
+
+class IndexFile(TypedDict):
+    """``.cache/index.json``."""
+
+    version: int
+    entries: Known
 
 
 def load(store: Store) -> Entries:
@@ -35,21 +51,17 @@ def load(store: Store) -> Entries:
                 continue
             cell_id = name[: -len(".json")]
             key = [*stamp, *stamps.get(f"{cell_id}.npz", ())]
-            entry = known.get(cell_id)
-            if entry is None or entry[0] != key:
+            kept = known.get(cell_id)
+            if kept is None or kept["stamp"] != key:
                 changed = True
                 record = store.read(kind, cell_id)
                 if record is None:
                     continue
-                try:
-                    entry = (key, shorten(record))
-                except (KeyError, TypeError, AttributeError, ValueError):
-                    store.ignore(store.record_path(kind, cell_id), "is of a shape that no cell leaves")
-                    continue
-            current[cell_id] = entry
+                kept = {"stamp": key, "entry": shorten(record)}
+            current[cell_id] = kept
     if changed or len(current) != len(known):
         _save(store, current)
-    return {cell_id: entry[1] for cell_id, entry in current.items()}
+    return {cell_id: kept["entry"] for cell_id, kept in current.items()}
 
 
 def shorten(record: Record) -> Entry:
@@ -86,12 +98,8 @@ def _is_record(name: str) -> bool:
 
 def _stamps(folder: Path) -> dict[str, list[int]]:
     """Name -> time, size and inode of the files that records consist of."""
-    try:
-        entries = list(os.scandir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
     found = {}
-    for entry in entries:
+    for entry in entries_in(folder):
         if entry.name.endswith((".json", ".npz")):
             try:
                 info = entry.stat()
@@ -112,7 +120,9 @@ def _known(store: Store) -> Known:
         content = read_sealed(_path(store))
     except (OSError, ValueError):
         return {}
-    return cast(Known, content["entries"]) if content["version"] == VERSION else {}
+    if not shape(IndexFile)(content) or content["version"] != VERSION:
+        return {}
+    return cast(IndexFile, content)["entries"]
 
 
 def _save(store: Store, entries: Known) -> None:

@@ -26,7 +26,7 @@ class Leftover:
 
     def remove(self) -> None:
         """Delete it."""
-        if self.path.is_dir():
+        if self.path.is_dir() and not self.path.is_symlink():
             shutil.rmtree(self.path, ignore_errors=True)
         else:
             self.path.unlink(missing_ok=True)
@@ -84,6 +84,7 @@ def _unplanned(store: Store, planned: set[str]) -> Iterator[Path]:
 
 
 def _size(path: Path) -> int:
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size
+    """Bytes of a file, of a link itself, or of all files below a folder."""
+    if path.is_dir() and not path.is_symlink():
+        return sum(file.lstat().st_size for file in path.rglob("*") if file.is_file())
+    return path.lstat().st_size

@@ -14,9 +14,11 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from pathlib import Path
 
+from foundry_bench.storage import entries_in
 from foundry_bench.sweep.environment import utc_now
 
 POLL = 0.1
@@ -25,6 +27,8 @@ SWEEP = "sweep"
 """Kind of the mark of a process that drives a sweep."""
 SERIAL = "serial"
 """Name of the engine that runs cells in the process of the sweep."""
+LARGEST = 1 << 16
+"""Bytes of a notice."""
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What file systems without locks answer."""
 
@@ -45,6 +49,16 @@ class Notice:
     def in_the_sweep(self) -> bool:
         """Whether the cell ran in the process of the sweep itself, which it takes along when it dies."""
         return self.engine.partition("[")[0] == SERIAL
+
+    @classmethod
+    def parsed(cls, text: bytes) -> Notice:
+        """The notice in ``text``. Raises ValueError, TypeError or RecursionError where there is none."""
+        notice = cls(**json.loads(text))
+        if any(type(getattr(notice, f.name)) is not (int if f.type == "int" else str) for f in fields(cls)):
+            raise TypeError("a value of another type")
+        if notice.start and datetime.fromisoformat(notice.start).tzinfo is None:
+            raise ValueError("a time of no zone")
+        return notice
 
     def here(self) -> Notice:
         """The same notice, signed by this process."""
@@ -90,10 +104,7 @@ class Marks:
 
     def names(self) -> list[str]:
         """Names of all marks, alive or dead."""
-        try:
-            return [entry.name for entry in os.scandir(self.folder)]
-        except FileNotFoundError:
-            return []
+        return [entry.name for entry in entries_in(self.folder)]
 
     def alive(self, name: str) -> Notice | None:
         """What the process says that holds ``name`` now, None where nobody does."""
@@ -122,10 +133,11 @@ class Marks:
         except OSError:
             return None
         try:
-            free = _lock(descriptor, fcntl.LOCK_SH)
-            content = os.pread(descriptor, 1 << 16, 0)
-            return None if free == alive else Notice(**json.loads(content))
-        except (ValueError, TypeError):  # its process has not yet written it, or died before it could
+            if _lock(descriptor, fcntl.LOCK_SH) == alive:
+                return None
+            return Notice.parsed(os.pread(descriptor, LARGEST, 0))
+        except (ValueError, TypeError, RecursionError, OSError):
+            # its process has not yet written it, or died before it could; or it is a pipe, or no notice at all
             return Notice("unknown", name)
         finally:
             os.close(descriptor)

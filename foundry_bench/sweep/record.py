@@ -57,11 +57,18 @@ class TaskInputs(_TaskShown):
     code_sha256: str
 
 
-class _BudgetClouds(TypedDict, total=False):
+class _BudgetFields(TypedDict, total=False):
+    steps: int
+    batch_size: int
+    views: int
+    lr: float
+    weight_decay: float
+    warmup: float
+    curve: int
     clouds: int
 
 
-class BudgetInputs(_BudgetClouds):
+class BudgetInputs(_BudgetFields):
     """How long a student was trained, the fields of :class:`~foundry_bench.training.budget.Budget`.
 
     ``name``: as after ``--budget``.
@@ -73,16 +80,11 @@ class BudgetInputs(_BudgetClouds):
     ``warmup``: share of the steps in which the learning rate rises.
     ``curve``: points of the training curve that are kept.
     ``clouds``: no more of the data set were read, 0 for all; absent in records of pipeline 2 and before.
+
+    Readers ask for the name alone; a field that a version does not know is absent.
     """
 
     name: str
-    steps: int
-    batch_size: int
-    views: int
-    lr: float
-    weight_decay: float
-    warmup: float
-    curve: int
 
 
 class HarnessProtocol(TypedDict, total=False):

@@ -17,10 +17,12 @@ from typing import Any, TypedDict, cast
 
 from foundry_bench import registry
 from foundry_bench.datasets.embedded_reader import EMBEDDED
+from foundry_bench.errors import UserError
 from foundry_bench.storage import read_sealed, sealed, write_atomic
 from foundry_bench.sweep.config import HOW, SweepConfig
 from foundry_bench.sweep.plan import Cell, Plan
 from foundry_bench.sweep.record import Inputs, given
+from foundry_bench.sweep.shapes import shape
 from foundry_bench.sweep.store import Store
 from foundry_bench.teachers.checkpoints.names import split_name
 
@@ -87,9 +89,13 @@ def load(store: Store, asked: SweepConfig) -> Plan | None:
 def read(store: Store) -> PlanFile | None:
     """The content of ``plan.json``, None where there is none, or one that is not as it was written: it is then made again."""
     try:
-        return cast(PlanFile, read_sealed(store.plan_file))
-    except (OSError, ValueError):
+        content = read_sealed(store.plan_file)
+        if not shape(PlanFile)(content):
+            return None
+        SweepConfig.from_plain(content["resolved"])
+    except (OSError, ValueError, UserError):
         return None
+    return cast(PlanFile, content)
 
 
 def cells_of(content: PlanFile) -> list[Cell]:

@@ -13,13 +13,17 @@ from foundry_bench.storage import read_json, write_atomic
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.marks import Marks
 from foundry_bench.sweep.record import SCHEMA_VERSION, Record
+from foundry_bench.sweep.shapes import shape
 
 KINDS = ("student", "evaluate", "profile")
 ORPHAN = "parent"
 """Stage of a record whose cell could not start because its student failed."""
 FINISHED = ("ok", "skipped")
 """Statuses of cells that came to their end. The others leave a record too, which ``run --retry`` makes anew."""
+STATUSES = (*FINISHED, "failed", "oom", "timeout", "killed")
 SET_ASIDE = "set-aside"
+LARGEST_HEADER = 100_000_000
+"""Bytes of a header of ``.safetensors``, as the format has it."""
 
 
 def write_json(path: Path, value: object, *, durable: bool = True) -> None:
@@ -133,13 +137,16 @@ class Store:
         """Whether a student's weights are there, whole as far as their size tells."""
         folder = self.student_folder(cell_id)
         try:
-            with (folder / "model.safetensors").open("rb") as file:
+            weights = folder / "model.safetensors"
+            if not weights.is_file():  # to open a pipe would wait
+                return False
+            size = weights.stat().st_size
+            with weights.open("rb") as file:
                 length = int.from_bytes(file.read(8), "little")
-                header = json.loads(file.read(length))
+                header = json.loads(file.read(min(length, size, LARGEST_HEADER)))
             ends = [about["data_offsets"][1] for name, about in header.items() if name != "__metadata__"]
-            whole = 8 + length + max(ends, default=0) == (folder / "model.safetensors").stat().st_size
-            return whole and bool(json.loads((folder / "config.json").read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError):
+            return 8 + length + max(ends, default=0) == size and bool(read_json(folder / "config.json"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return False
 
     def write(self, record: Record) -> Path:
@@ -160,12 +167,14 @@ class Store:
         return goal
 
     def _problem(self, record: dict[str, Any], path: Path) -> str | None:
-        """What is wrong with a record that can be read."""
+        """What is wrong with a file that is JSON."""
         if record["schema_version"] != SCHEMA_VERSION:
             version = record["schema_version"]
             return f"has schema version {version}, this program reads {SCHEMA_VERSION}"
         if record.get("digest") != digest(record) or record["identity"]["cell_id"] != path.stem:
             return "is not as it was written (edited, or of an early version)"
+        if not shape(Record)(record) or not _whole(record, path.parent.name):
+            return "is of a shape that no cell leaves"
         scores = record["scores"] or {}
         file = scores.get("outcomes_file")
         if not file:
@@ -182,6 +191,16 @@ class Store:
         line = f"{path} {reason}; the cell counts as missing"
         if line not in self.warnings:
             self.warnings.append(line)
+
+
+def _whole(record: Mapping[str, Any], kind: str) -> bool:
+    """Whether it is of this kind and came to one of the known ends; an evaluation also names its place, and has scores if it
+    came to any."""
+    inputs, status = record["inputs"], record["identity"]["status"]
+    if record["identity"]["kind"] != kind or status not in STATUSES:
+        return False
+    placed = inputs["task"] is not None and inputs["dataset"] is not None
+    return kind != "evaluate" or (placed and (status != "ok" or record["scores"] is not None))
 
 
 def status_of(record: Record | None) -> str | None:

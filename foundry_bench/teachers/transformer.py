@@ -47,18 +47,18 @@ def run_blocks(
     keep: tuple[int, ...] = (),
     prefix: Prefix | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Tokens (B, T, D) through the blocks with ``pos`` added before each; also the outputs of the blocks in ``keep``.
+    """Tokens (B, T, D) through the blocks with ``pos`` added before each; also the outputs of the blocks in ``keep``, which
+    ascends, one for each entry: a transformer of two blocks has the first of them at two of its three levels.
 
     ``prefix`` rows run in front of them and are not among the outputs.
     """
+    kept: list[Tensor] = []
     if prefix is not None:
         x, kept = run_blocks(blocks, *prefix.in_front(x, pos), keep)
         return prefix.split(x)[1], [prefix.split(level)[1] for level in kept]
-    kept = []
     for i, block in enumerate(blocks):
         x = block(x + pos)
-        if i in keep:
-            kept.append(x)
+        kept += [x] * keep.count(i)
     return x, kept
 
 

@@ -112,6 +112,7 @@ OFFENCES: dict[str, tuple[Callable[[Altered, Tokens], Tokens], str]] = {
     "random in eval": (replaced(lambda x: x + torch.rand_like(x)), "same patches"),
     "batch dependent": (replaced(lambda x: x - x.mean(dim=0, keepdim=True)), "others in its batch"),
     "no levels": (lambda _, tokens: Tokens(tokens.features), "three levels"),
+    "no empty batch": (replaced(lambda x: x + 0 * x.amax(dim=0)), "without clouds"),
     "uncountable": (replaced(lambda x: torch.fft.fft(x, dim=1).real), "aten::fft"),
 }
 

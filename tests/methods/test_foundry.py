@@ -210,6 +210,14 @@ def test_two_forms_of_which_each_has_one_set_of_parameters(
     assert Foundry(**method.params()) == method
 
 
+def test_the_form_of_a_method_can_be_replaced() -> None:
+    published = replace(Foundry(supertokens=4), published=True)
+    assert published == Foundry(supertokens=4, published=True)
+    assert published.params()["published"]
+    assert replace(published, tau=2.0) == Foundry(supertokens=4, published=True, tau=2.0)
+    assert replace(Foundry(), assignment="hard", cau_skip=False) == Foundry(published=True)
+
+
 @pytest.mark.parametrize(
     ("asked", "odd"), [({"assignment": "soft"}, "assignment=soft"), ({"cau_skip": True}, "cau_skip=True")]
 )

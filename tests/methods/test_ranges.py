@@ -17,6 +17,7 @@ import torch
 from foundry_bench import registry
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.encoder import EncoderConfig
 from foundry_bench.errors import UserError
 from foundry_bench.method import OFF_THE_SHELF, Method
 from foundry_bench.methods.random_drop import RandomDrop
@@ -110,6 +111,49 @@ def test_inside_its_ranges_every_method_gives_finite_tokens(
 )
 def test_the_same_holds_with_the_shipped_teacher(name: str, clouds: PointCloudDataset) -> None:
     check(registry.load("methods", name), load_teacher("small"), few(clouds))
+
+
+SMALL = {
+    "eight tokens, two blocks": EncoderConfig(
+        dim=16, depth=2, heads=2, groups=8, group_size=8, points=128, tokenizer_widths=(8, 8, 16)
+    ),
+    "one token, one block": EncoderConfig(
+        dim=16, depth=1, heads=1, groups=1, group_size=2, points=64, tokenizer_widths=(4, 4, 4)
+    ),
+    "nine tokens and a prefix, three blocks": EncoderConfig(
+        dim=16, depth=3, heads=4, mlp_ratio=0.3, qkv_bias=False, groups=9, group_size=8, points=128,
+        tokenizer_widths=(8, 8, 16), prefix=1,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", SMALL)
+@pytest.mark.parametrize("name", NAMES)
+def test_small_teachers_have_whole_students_in_every_precision_and_for_every_batch(
+    name: str, sizes: str, clouds: PointCloudDataset
+) -> None:
+    """Features and three levels, also where the teacher has fewer blocks than levels; empty batches in training, too."""
+    torch.manual_seed(0)
+    teacher = PointTransformer(SMALL[sizes]).eval().requires_grad_(False)
+    patches = teacher.tokenize(torch.from_numpy(clouds.points[:3, : teacher.config.points]))
+    cls = registry.load("methods", name)
+    for variant in cls.variants:
+        try:
+            student = make_student(cls(), teacher, few(clouds), Context(variant=variant))
+        except UserError as error:
+            if "teacher's" not in str(error):
+                raise
+            continue
+        for dtype in (torch.float, torch.bfloat16, torch.half):
+            for count in (0, 1, 3):
+                with torch.no_grad():
+                    tokens = student.to(dtype)(patches[:count].to(dtype), levels=True)
+                assert len(tokens.levels) == 3
+                for found in (tokens.features, *tokens.levels):
+                    assert found.shape == (count, teacher.config.groups, teacher.config.dim), variant
+                    assert found.dtype == dtype, variant
+                    assert found.isfinite().all(), variant
+        assert student.float().train()(patches[:0]).features.shape[0] == 0, variant
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -37,7 +37,7 @@ STARTS = (
     *(NO_START, NO_START, None),
     *(StartVariance(1e-4, 2), StartVariance(1e-6, 2), StartVariance(0.0, 2)),
     *(StartVariance(2e-4, 6, "merge"), StartVariance(2e-4, 6, "merge"), StartVariance(1e-5, 4, "foundry")),
-    *(StartVariance(1e-4, 2, "merge", own=True), StartVariance(5e-5, 3, "merge", own=True)),
+    *(StartVariance(1e-4, 2, "merge"), StartVariance(5e-5, 3, "merge")),
 )
 """Of untrained rows, of a provisional one, of rows with several starts, and of rows that have their family's."""
 
@@ -172,12 +172,6 @@ def test_two_rows_with_the_variance_of_their_family_share_its_error() -> None:
     error = 0.01 * np.sqrt(2)
     assert half("merge") == pytest.approx(stats.t.ppf(0.975, 4) * error)
     assert half(None) == pytest.approx(stats.t.ppf(0.975, 8) * error)
-    own = Sample(first.outcomes, StartVariance(0.01**2, 4, "merge", own=True))
-    pooled = Sample(second.outcomes, StartVariance(0.01**2, 4, "merge"))
-    alone_in_its_pool = mean_difference(own, pooled)[1]
-    assert alone_in_its_pool == pytest.approx(half("merge")), "the pool is that row"
-    both = Sample(second.outcomes, StartVariance(0.01**2, 4, "merge", own=True))
-    assert mean_difference(own, both)[1] == pytest.approx(half(None))
 
 
 def test_a_provisional_row_is_tested_against_nothing_and_costs_the_others_nothing() -> None:

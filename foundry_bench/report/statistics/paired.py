@@ -68,11 +68,7 @@ def _common_error(starts: list[StartVariance]) -> float:
     if len(starts) < 2 or starts[0].pool is None or starts[0].pool != starts[1].pool:
         return 0.0
     first, second = starts
-    return (
-        0.0
-        if first.own and second.own
-        else 2 * first.value * second.value / max(first.freedom, second.freedom)
-    )
+    return 2 * first.value * second.value / max(first.freedom, second.freedom)
 
 
 def mean_difference(first: Sample, second: Sample) -> tuple[float, float, float]:
@@ -143,12 +139,11 @@ def _comparable(rows: Sequence[Sample]) -> Iterator[np.ndarray]:
 @dataclass(frozen=True)
 class _Starts:
     """Start variances of R rows, each an array (R,): ``value`` with ``inverse`` 1 / degrees of freedom, ``pool`` the number
-    of a common estimate or -1, ``own`` and ``known``, which is false where provisional, bool."""
+    of a common estimate or -1, ``known`` bool, false where provisional."""
 
     value: np.ndarray
     inverse: np.ndarray
     pool: np.ndarray
-    own: np.ndarray
     known: np.ndarray
 
     @classmethod
@@ -161,7 +156,6 @@ class _Starts:
             np.array([start.value for start in starts]),
             np.array([1 / start.freedom for start in starts]),
             np.array([number[start.pool] for start in starts]),
-            np.array([start.own for start in starts]),
             np.array([sample.start is not None for sample in samples]),
         )
 
@@ -174,7 +168,6 @@ class _Starts:
         own = self.value**2 * self.inverse
         squares += own[block, None] + own[:end]
         alike = (self.pool[block, None] == self.pool[:end]) & (self.pool[block, None] >= 0)
-        alike &= ~(self.own[block, None] & self.own[:end])
         if alike.any():
             common = np.minimum(self.inverse[block, None], self.inverse[:end])
             squares += np.where(alike, 2 * self.value[block, None] * self.value[:end] * common, 0.0)

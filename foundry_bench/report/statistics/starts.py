@@ -30,14 +30,12 @@ Runs = dict[str, np.ndarray]
 class StartVariance:
     """The part of a mean's variance that comes of random starts, with ``freedom`` degrees of freedom.
 
-    ``pool`` names the rows whose estimates are pooled with it, ``own`` says that it is the row's own and not that of the pool:
-    two estimates of one pool err alike unless both are own.
+    ``pool`` names the rows whose estimates are pooled with it: two estimates of one pool err alike.
     """
 
     value: float
     freedom: float
     pool: Hashable = None
-    own: bool = False
 
     def of_mean(self, starts: int) -> StartVariance:
         """That of a mean over ``starts``; a negative estimate becomes zero."""
@@ -71,7 +69,7 @@ def start_variance(runs: Runs) -> StartVariance | None:
         return None
     means = np.mean([values.mean(axis=1) for values in runs.values()], axis=0)
     rest = sum(_rest(values) for values in runs.values()) / len(runs) ** 2
-    return StartVariance(float(means.var(ddof=1)) - rest, starts - 1, own=True)
+    return StartVariance(float(means.var(ddof=1)) - rest, starts - 1)
 
 
 def _rest(values: np.ndarray) -> float:
