@@ -66,7 +66,7 @@ def test_repeated_points_do_not_break_the_patches(
     kicad: PointCloudDataset, tiny_teacher: PointTransformer
 ) -> None:
     """A teacher of 16 points: whatever is taken away is filled up with the same points again."""
-    object.__setattr__(tiny_teacher.config, "points", 16)
+    tiny_teacher.config = replace(tiny_teacher.config, points=16)
     rows = SMALL.problems(kicad)[0].query
     for features in embed_corrupted(tiny_teacher, kicad, rows, Context()):
         assert np.isfinite(features).all()

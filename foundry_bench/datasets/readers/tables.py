@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from foundry_bench.datasets.one_file import FileError, one_line, shown
+from foundry_bench.border import said
+from foundry_bench.datasets.one_file import FileError, shown
 from foundry_bench.datasets.readers.bounds import bounded_bytes
 from foundry_bench.datasets.readers.columns import Columns, find_columns, one_unit
 from foundry_bench.datasets.readers.rows import MISSING, parse_rows
@@ -68,7 +69,7 @@ def read_table(path: Path) -> np.ndarray:
         points = parse_rows(io.BytesIO(rows), layout.columns, layout.width, layout.separator, layout.decimal)
     except (ValueError, TypeError) as error:
         before = len(content[: layout.start].splitlines())
-        raise FileError(_bad_row(rows, layout, before) or f"cannot be read ({one_line(error)})") from error
+        raise FileError(_bad_row(rows, layout, before) or f"cannot be read ({said(error)})") from error
     _must_end_whole(rows, layout)
     _must_have_even_commas(rows, layout, len(points))
     if layout.declared not in (None, len(points)):
