@@ -552,6 +552,12 @@ WRAPPED: dict[str, Callable[[Any, State], Any]] = {
     "bare": lambda model, s: _below("MAE_encoder.", s),
     "a whole model": lambda model, s: torch.nn.ModuleDict({"MAE_encoder": model}),
     "a whole model in a dictionary": lambda model, s: {"model": torch.nn.ModuleDict({"MAE_encoder": model})},
+    "below a name of its own": lambda model, s: {"net": _below("MAE_encoder.", s), "cfg": {"lr": [0.1]}},
+    "beside the state of an optimiser": lambda model, s: {
+        "optimizer": {"state": {i: {"exp_avg": v} for i, v in enumerate(s.values())}},
+        "weights": {"student": _below("MAE_encoder.", s)},
+    },
+    "in a list": lambda model, s: [datetime.date(2022, 3, 1), _below("MAE_encoder.", s)],
 }
 """Layouts of files for which the recipe is printed, because they hold an object beside the weights or around them."""
 

@@ -43,15 +43,16 @@ FOREIGN = (
 point2vec its data modules. They are replaced by empty stand-ins and never imported."""
 RECIPE = (
     'python -c "import sys, torch; from safetensors.torch import save_file; '
-    "own = lambda c: hasattr(c, 'state_dict') or hasattr(c, 'items'); "
-    "w = lambda c: c.state_dict() if hasattr(c, 'state_dict') else "
-    f"next((w(c[k]) for k in {WRAPPERS} if own(c.get(k))), c); "
-    "s = w(torch.load(sys.argv[1], 'cpu', weights_only=False)); "
-    'save_file({str(k): v.detach().clone().contiguous() for k, v in s.items() if torch.is_tensor(v)}, sys.argv[2])" '
+    "d = lambda c: c.state_dict() if hasattr(c, 'state_dict') else c; "
+    "v = lambda c: list(c.values()) if hasattr(c, 'items') else list(c) if isinstance(c, (list, tuple)) else []; "
+    "n = lambda c: sum(map(torch.is_tensor, v(c))) * hasattr(c, 'items'); "
+    "f = lambda c: max([c, *(f(d(x)) for x in v(c) if not torch.is_tensor(x))], key=n); "
+    "s = f(d(torch.load(sys.argv[1], 'cpu', weights_only=False))); "
+    'save_file({str(k): t.detach().clone().contiguous() for k, t in s.items() if torch.is_tensor(t)}, sys.argv[2])" '
     "IN OUT.safetensors"
 )
-"""Re-saves the weights of a file that is trusted, for files that hold more than weights: a dictionary of them in one of the
-``WRAPPERS`` or in none, or a whole model."""
+"""Re-saves the weights of a file that is trusted, for files that hold more than weights: of all dictionaries and models in it,
+however deep, the one with most tensors."""
 
 
 @dataclass(frozen=True)
