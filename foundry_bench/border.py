@@ -83,9 +83,9 @@ def in_time(seconds: float, what: str) -> Iterator[None]:
     """Raise LateError ``WHAT does not end within SECONDS seconds`` inside when the time is over, and again until it ends.
 
     The system's one timer and its handler are left as they were found. In another thread than the main one, which no signal
-    interrupts, there is no limit.
+    interrupts, and on systems without such a timer there is no limit.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
 
