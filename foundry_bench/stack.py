@@ -1,4 +1,8 @@
-"""Methods on top of each other, such as ``foundry+int8``: the first is trained, the others compress the trained student."""
+"""Methods on top of each other, such as ``foundry+int8``: the first is trained, the others compress the trained student.
+
+Where one of the others can be trained, as in ``kd+lowrank``, the distilled stack is trained once more, as a whole: each of the
+two trainings gets half the steps, so that a stack spends what every other student does.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from foundry_bench.encoder import Encoder, Tokens
+from foundry_bench.errors import UserError
 from foundry_bench.method import Method
-from foundry_bench.variants import Family
+from foundry_bench.variants import FMD, OFF_THE_SHELF, Family
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -18,9 +23,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stack(Method):
-    """``parts``: two or more methods. Parameters of all but the first carry their method's name: ``int8.bits``."""
+    """``parts``: two or more methods. Parameters of all but the first carry their method's name: ``int8.bits``.
+
+    Raises UserError for one behind the first that has nothing to give without training.
+    """
 
     parts: tuple[Method, ...]
+
+    def __post_init__(self) -> None:
+        for part in self.parts[1:]:
+            if OFF_THE_SHELF not in part.variants:
+                raise UserError(
+                    f"{self.name}: {part.name} makes a student that has to be trained from its start; put it first, as in "
+                    f"{'+'.join([part.name, *(other.name for other in self.parts if other is not part)])}"
+                )
+
+    def tuned(self, variant: str) -> bool:
+        """Whether the stack is trained once more after its last method: distilled, and one of the others can be trained."""
+        return variant == FMD and any(FMD in part.variants for part in self.parts[1:])
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -29,7 +49,7 @@ class Stack(Method):
 
     @property
     def family(self) -> Family | None:  # type: ignore[override]
-        """That of the first method, the only one that is trained."""
+        """That of the first method."""
         return self.parts[0].family
 
     @property
@@ -39,7 +59,7 @@ class Stack(Method):
 
     @property
     def variants(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The variants of the first method, the only one that is trained."""
+        """The variants of the first method."""
         return self.parts[0].variants
 
     @property

@@ -37,6 +37,7 @@ from foundry_bench.sweep.engines.base import Engine
 from foundry_bench.sweep.identity import identity
 from foundry_bench.sweep.plan import plan
 from foundry_bench.trackers.base import Tracker
+from foundry_bench.variants import OFF_THE_SHELF
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_expansion_fills_the_grid_and_the_variants() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["foundry[supertokens=4]+truncate+fmd", "tome[r=8]+off-the-shelf", "foundry+kd[depth=3]+fmd"]
+    "text", ["foundry[supertokens=4]+truncate+fmd", "tome[r=8]+off-the-shelf", "foundry+lowrank[keep=0.5]+fmd"]
 )
 def test_a_row_is_named_as_it_is_selected_and_rebuilt_from_its_parameters(text: str) -> None:
     ((method, variant),) = expand(parse_selector(text), use_grid=False)
@@ -91,9 +92,9 @@ def test_a_row_is_named_as_it_is_selected_and_rebuilt_from_its_parameters(text: 
 
 
 def test_in_a_stack_parameters_that_are_not_asked_for_keep_their_defaults() -> None:
-    methods = [method for method, _ in expand(parse_selector("foundry[supertokens=1,4]+kd"))]
+    methods = [method for method, _ in expand(parse_selector("foundry[supertokens=1,4]+lowrank"))]
     assert [m.params()["supertokens"] for m in methods] == [1, 4]
-    assert {m.params()["kd.depth"] for m in methods} == {2}
+    assert {m.params()["lowrank.keep"] for m in methods} == {0.38}
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def others(hint: Any, default: Any) -> list[Any]:
     if get_origin(hint) is Literal:
         return [choice for choice in get_args(hint) if choice != default]
     if hint is int:
-        return [default + 1]
+        return [default + 1, default - 1]
     return [not default] if hint is bool else [0.125, 0.5625, 1, 1e-05, 300.0]
 
 
@@ -267,7 +268,8 @@ def test_every_parameter_can_be_set_and_what_is_shown_selects_the_same(
         assert select(kind, written(kind, plugin)) == plugin
         if kind == "methods":
             assert build_method(name, json.loads(json.dumps(plugin.params()))) == plugin
-            stacked = Stack((plugin, cls()))
+            behind = cls if OFF_THE_SHELF in cls.variants else registry.load(kind, "int8")
+            stacked = Stack((plugin, behind()))
             assert select(kind, written(kind, stacked)) == stacked
 
 

@@ -195,7 +195,7 @@ class _Planner:
         self._cell(PROFILE, {**common, "dataset": self.clouds, "protocol": protocol}, student.id)
 
     def _student(self, method: Method, variant: str, seed: int) -> Cell:
-        """The cell that makes a method's student; a stack starts from the student of its first method."""
+        """The cell that makes a method's student; a stack that is not trained again starts from its first method's student."""
         from foundry_bench.stack import Stack
 
         trained, training = method.trained(), method.training_params()
@@ -210,7 +210,7 @@ class _Planner:
         else:
             inputs["budget"] = self.budget
         parent = None
-        if isinstance(method, Stack):
+        if isinstance(method, Stack) and not method.tuned(variant):
             parent = self._student(method.parts[0], variant, seed).id
             inputs["student"] = parent
         if variant == EXPERT:

@@ -109,7 +109,7 @@ def run_student(job: Job) -> Measured:
     from foundry_bench.context import start_seed
     from foundry_bench.stack import Stack
     from foundry_bench.training.budget import get_budget
-    from foundry_bench.training.finished import train
+    from foundry_bench.training.finished import finished_student, train
 
     inputs = job.inputs
     job.stage = "load"
@@ -125,13 +125,17 @@ def run_student(job: Job) -> Measured:
             return method.finish(job.student(), data, job.context(start)).eval()
         return make_student(method, teacher, data, job.context(start))
 
-    student = make(start)
-    if isinstance(method, Stack):
-        mark(student, method, given(inputs["variant"]), teacher)
+    variant, budget = given(inputs["variant"]), get_budget(job.spec["budget"])
+    if isinstance(method, Stack) and method.tuned(variant):
+        job.stage = "distill"
+        student, report = finished_student(method, teacher, data, ctx, budget, job.context(start))
+        fidelity = cast(Fidelity, asdict(given(report)))
+    elif isinstance(method, Stack):
+        student = mark(make(start), method, variant, teacher)
         fidelity = _untrained(student, teacher, data, job, ctx, _parent_fidelity(job))
     else:
+        student = make(start)
         job.stage = "distill"
-        budget = get_budget(job.spec["budget"])
         report = train(student, teacher, data, method=method, ctx=ctx, budget=budget)
         fidelity = cast(Fidelity, asdict(report)) if report else _untrained(student, teacher, data, job, ctx)
     job.stage = "save"

@@ -52,3 +52,8 @@ def resolve(budget: Budget, data: PointCloudDataset) -> Budget:
     if budget.steps > 0:
         return budget
     return replace(budget, steps=max(1, round(PAPER_EPOCHS * len(data.points) / budget.batch_size)))
+
+
+def halved(budget: Budget) -> Budget:
+    """Half the steps of ``budget``, one that is resolved: what each of the two trainings of a stack may spend."""
+    return replace(budget, steps=max(1, budget.steps // 2))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foundry_bench import selectors
+from foundry_bench.context import derive_seed
 from foundry_bench.datasets.catalog import load_dataset
 from foundry_bench.datasets.few import spread
 from foundry_bench.encoder import DistillReport, Encoder, TokenEncoder
@@ -12,7 +14,7 @@ from foundry_bench.errors import UserError
 from foundry_bench.stack import Stack
 from foundry_bench.students.files import make_student, mark
 from foundry_bench.training import expert
-from foundry_bench.training.budget import Budget
+from foundry_bench.training.budget import Budget, halved, resolve
 from foundry_bench.training.distillation import distill
 from foundry_bench.variants import FMD, OFF_THE_SHELF
 
@@ -63,13 +65,57 @@ def train(
 
 
 def finished_student(
-    method: Method, teacher: TokenEncoder, data: PointCloudDataset, ctx: Context, budget: Budget
+    method: Method,
+    teacher: TokenEncoder,
+    data: PointCloudDataset,
+    ctx: Context,
+    budget: Budget,
+    making: Context | None = None,
 ) -> tuple[Encoder, DistillReport | None]:
-    """The student of ``method`` in the variant of ``ctx``, trained and, for a stack, with the other methods applied."""
+    """The student of ``method`` in the variant of ``ctx``, trained and, for a stack, with the other methods applied.
+
+    ``making``: the context in which students are made, if not ``ctx``, in which they are trained.
+    """
+    making = making or ctx
+    if isinstance(method, Stack) and method.tuned(ctx.variant):
+        return _tuned_stack(method, teacher, data, ctx, halved(resolve(budget, data)), making)
     first = method.parts[0] if isinstance(method, Stack) else method
-    student = make_student(first, teacher, data, ctx)
+    student = make_student(first, teacher, data, making)
     report = train(student, teacher, data, method=first, ctx=ctx, budget=budget)
     if isinstance(method, Stack):
-        student = mark(method.finish(student, data, ctx), method, ctx.variant, teacher)
-        method.configure(student)
+        student = _finished(method, student, teacher, data, making)
     return student.eval(), report
+
+
+def _finished(
+    stack: Stack, student: Encoder, teacher: TokenEncoder, data: PointCloudDataset, ctx: Context
+) -> Encoder:
+    """The first method's ``student`` with the others applied, marked as the stack's."""
+    student = mark(stack.finish(student, data, ctx), stack, ctx.variant, teacher)
+    stack.configure(student)
+    return student
+
+
+def _tuned_stack(
+    stack: Stack,
+    teacher: TokenEncoder,
+    data: PointCloudDataset,
+    ctx: Context,
+    half: Budget,
+    making: Context,
+) -> tuple[Encoder, DistillReport]:
+    """The student of a stack, trained as its first method's and again as a whole; the report is of both trainings."""
+    student = make_student(stack.parts[0], teacher, data, making)
+    before = distill(student, teacher, data, method=stack.parts[0], ctx=ctx, budget=half)
+    student = _finished(stack, student.eval(), teacher, data, making)
+    again = replace(ctx, seed=derive_seed(ctx.seed, "stack"))
+    after = distill(student, teacher, data, method=stack, ctx=again, budget=half)
+    later = [{**point, "step": before.steps + point["step"]} for point in after.curve]
+    both = replace(
+        after,
+        curve=before.curve + later,
+        steps=before.steps + after.steps,
+        samples=before.samples + after.samples,
+        seconds=before.seconds + after.seconds,
+    )
+    return student.eval(), both

@@ -27,6 +27,7 @@ ENTRY_POINTS = """
 teacher-copy = fake_bench:Plain
 distilled = fake_bench:Distilled
 halving = fake_bench:Halving
+trimming = fake_bench:Trimming
 schooled = fake_bench:Schooled
 impostor = fake_bench:Impostor
 failing = fake_bench:Failing

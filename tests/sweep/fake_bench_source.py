@@ -113,6 +113,15 @@ class Halving(Method):
 
 
 @dataclass(frozen=True)
+class Trimming(Halving):
+    """The same, of a student that can then be trained."""
+
+    name: ClassVar[str] = "trimming"
+    variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
+    stacked_on: ClassVar[tuple[str, ...]] = ()
+
+
+@dataclass(frozen=True)
 class Schooled(Expert):
     """An expert that starts as a copy of the teacher."""
 

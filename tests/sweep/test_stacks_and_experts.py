@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from sweep_helpers import Sweep, config_of
 
+from foundry_bench.errors import UserError
 from foundry_bench.report.frame import load_results
 from foundry_bench.report.leaderboard import build
 from foundry_bench.report.writer import write_reports
@@ -72,6 +73,32 @@ def test_lost_weights_of_the_base_are_made_again_when_the_stack_needs_them(
     second, _ = sweep("distilled+halving")
     assert [cell.kind for cell in second.todo] == ["student", "student", "evaluate"]
     assert second.exit_code == 0
+
+
+def test_a_stack_that_can_be_trained_is_trained_twice_for_half_the_steps(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    outcome, notes = sweep("distilled+trimming+fmd")
+    (student,) = (cell for cell in outcome.todo if cell.kind == "student")
+    assert student.parent is None
+    training = next(r["fidelity"] for r in notes.records if r["identity"]["kind"] == "student")
+    assert (training["steps"], training["samples"]) == (4, 32)
+    assert [point["step"] for point in training["curve"]] == [1, 2, 3, 4]
+    board = build(load_results(tmp_path / "out"))
+    assert list(board["method"]) == ["distilled+trimming"]
+
+
+def test_of_an_untrained_first_method_nothing_is_trained(sweep: Sweep) -> None:
+    outcome, _ = sweep("teacher-copy+trimming")
+    students = [cell for cell in outcome.todo if cell.kind == "student"]
+    assert [cell.parent for cell in students] == [None, students[0].id]
+
+
+def test_a_method_that_needs_training_stands_first(sweep: Sweep) -> None:
+    with pytest.raises(
+        UserError, match=r"teacher-copy\+distilled: .* put it first, as in distilled\+teacher-copy"
+    ):
+        sweep("teacher-copy+distilled")
 
 
 def test_a_failed_base_takes_its_stack_along_and_nothing_else(sweep: Sweep) -> None:
