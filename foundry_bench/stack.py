@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
 
 
+class MisplacedError(UserError):
+    """A method stands behind another that has nothing to give without training from its start."""
+
+
 @dataclass(frozen=True)
 class Stack(Method):
     """``parts``: two or more methods. Parameters of all but the first carry their method's name: ``int8.bits``.
 
-    Raises UserError for one behind the first that has nothing to give without training.
+    Raises MisplacedError for one behind the first that has nothing to give without training.
     """
 
     parts: tuple[Method, ...]
@@ -33,7 +37,7 @@ class Stack(Method):
     def __post_init__(self) -> None:
         for part in self.parts[1:]:
             if OFF_THE_SHELF not in part.variants:
-                raise UserError(
+                raise MisplacedError(
                     f"{self.name}: {part.name} makes a student that has to be trained from its start; put it first, as in "
                     f"{'+'.join([part.name, *(other.name for other in self.parts if other is not part)])}"
                 )

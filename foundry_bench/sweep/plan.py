@@ -168,8 +168,10 @@ class _Planner:
         """Add the cells of every method, variant, parameter and seed of one selector.
 
         A plugin that cannot be used becomes one cell that fails; a selector that asks for what is not there
-        raises.
+        raises, as does one that stacks methods in an order that cannot be.
         """
+        from foundry_bench.stack import MisplacedError
+
         try:
             students = selectors.expand(selector)
             with registry.guard("methods", selector.parts[0].name, UNPLANNED):
@@ -178,7 +180,7 @@ class _Planner:
                     for seed in range(self.config.seeds):
                         self._add(method, variant, seed)
         except (UserError, TypeError, AttributeError) as error:
-            if selector.specific:
+            if selector.specific or isinstance(error, MisplacedError):
                 raise
             self._add_broken(selector.name, str(error))
 
