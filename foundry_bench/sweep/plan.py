@@ -77,8 +77,9 @@ def _stacks(methods: tuple[str, ...]) -> list[str]:
     found = []
     for name in methods:
         try:
-            under = selectors.method_class(name).stacked_on
-            found += [f"{other}+{name}" for other in expected(under, tuple, "stacked_on")]
+            cls = selectors.method_class(name)
+            under = expected(cls.stacked_on, tuple, "stacked_on")
+            found += [f"{other}+{name}" for other in under if OFF_THE_SHELF in cls.variants]
         except UserError:
             continue  # a broken plugin is reported when its own cells are planned
     return found
