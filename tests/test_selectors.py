@@ -80,7 +80,8 @@ def test_expansion_fills_the_grid_and_the_variants() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["foundry[supertokens=4]+truncate+fmd", "tome[r=8]+off-the-shelf", "foundry+lowrank[keep=0.5]+fmd"]
+    "text",
+    ["foundry[supertokens=4]+truncate+fmd", "tome[r=8]+off-the-shelf", "foundry+lowrank[keep=0.5]+fmd"],
 )
 def test_a_row_is_named_as_it_is_selected_and_rebuilt_from_its_parameters(text: str) -> None:
     ((method, variant),) = expand(parse_selector(text), use_grid=False)

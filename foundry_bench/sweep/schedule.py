@@ -180,7 +180,10 @@ class Schedule:
         record = self.store.read(cell.kind, cell.id)
         if record is None:
             self.lost(cell, "failed", "the process ended without leaving a readable record")
-            return
+        else:
+            self._settle(cell, record)
+
+    def _settle(self, cell: Cell, record: Record) -> None:
         self._running.pop(cell.id, None)
         self.store.marks.remove(cell.id)
         if status_of(record) in FINISHED:
@@ -221,7 +224,7 @@ class Schedule:
             "seconds": None,
         }
         self.store.write(record)
-        self.finish(cell)
+        self._settle(cell, record)
 
     def _refuse(self, cell: Cell, message: str, stage: str) -> None:
         """The record of a cell that cannot even start, unless another sweep has written it."""

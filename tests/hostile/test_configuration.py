@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import sys
 from contextlib import suppress
@@ -127,7 +128,8 @@ def test_a_person_at_a_terminal_is_asked_before_a_large_plan(answer: bytes, tmp_
 
 
 def _asked(answer: bytes) -> tuple[int, str]:
-    """The exit code of a large plan and what a terminal shows, where a person gives ``answer``."""
+    """The exit code of a large plan and what a terminal shows, where a person gives ``answer``, and again while nothing
+    happens: a Ctrl-C just before the program begins to read waits for the next key."""
     pid, terminal = pty.fork()
     if pid == 0:
         from foundry_bench.cli import main
@@ -141,11 +143,12 @@ def _asked(answer: bytes) -> tuple[int, str]:
             os._exit(int(end.code or 0))
     shown = b""
     with suppress(OSError):  # the other side is closed
-        while part := os.read(terminal, 4096):
-            shown += part
-            if answer and b"[y/N]" in shown:
+        while True:
+            ready, _, _ = select.select([terminal], [], [], 1.0)
+            if ready:
+                shown += os.read(terminal, 4096)
+            elif b"[y/N]" in shown:
                 os.write(terminal, answer)
-                answer = b""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
 
 

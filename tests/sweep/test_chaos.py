@@ -28,7 +28,7 @@ import pytest
 from sweep_helpers import DRIVER
 
 from foundry_bench.report import writer
-from foundry_bench.sweep import leftovers
+from foundry_bench.sweep import environment, leftovers
 from foundry_bench.sweep.cell import run_cell
 from foundry_bench.sweep.marks import SWEEP, Notice
 from foundry_bench.sweep.plan import STUDENT, Cell
@@ -461,15 +461,17 @@ def test_a_cell_that_would_go_on_for_long_ends_with_its_driver(site: Path, tmp_p
 
 
 def test_what_another_sweep_could_not_do_is_not_tried_again(tmp_path: Path) -> None:
-    names = {"method": {"name": "x"}, "params": {}, "shown": "", "variant": None}
-    about = {**names, "seed": 0, "teacher": {"sha256": "t"}}
-    cell, store = Cell(STUDENT, about), Store(tmp_path)
+    method = {"name": "x", "version": None, "code_sha256": None}
+    names = {"pipeline": 5, "method": method, "params": {}, "shown": "", "variant": None}
+    nothing = dict.fromkeys(("task", "dataset", "protocol", "budget"))
+    about = {**names, **nothing, "seed": 0, "teacher": {"name": "t", "sha256": "t"}}
+    cell, store, machine = Cell(STUDENT, about), Store(tmp_path), environment.describe()
     heard: list[dict[str, Any]] = []
 
     def planned(tried: dict[str, int] | None = None) -> Schedule:
         settings = Settings("quick", "cpu", "data", "local")
         hear = lambda _, record: heard.append(record)  # noqa: E731
-        return Schedule([cell], store, {}, settings, started=print, done=hear, tried=tried)
+        return Schedule([cell], store, machine, settings, started=print, done=hear, tried=tried)
 
     first, second, third = planned(), planned(), planned()
     assert first.next() is second.next() is cell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -112,6 +113,17 @@ def test_no_process_of_a_cell_outlives_it_whatever_its_session(
     started = [int(number) for number in note.read_text().split()]
     assert len(started) >= 2
     assert [pid for pid in started if psutil.pid_exists(pid) and _runs(pid)] == []
+
+
+def test_a_fork_server_that_the_program_uses_already_is_left_to_it(sweep: Sweep, tmp_path: Path) -> None:
+    shared = multiprocessing.get_context("forkserver").Process(target=int)
+    shared.start()
+    server = psutil.Process(shared.pid).ppid()
+    shared.join()
+    note = tmp_path / "pids"
+    sweep(f"straying[note={note},end=kill]", engine="local")
+    assert not any(_runs(int(number)) for number in note.read_text().split())
+    assert _runs(server)
 
 
 def _runs(pid: int) -> bool:

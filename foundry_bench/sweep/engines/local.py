@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -33,6 +34,8 @@ UNKNOWN = 255
 """What multiprocessing gives as exit code where the fork server died before it could tell one; the cell may still run."""
 DISK_FULL = 74
 """Exit code of a cell that could not write (EX_IOERR)."""
+_SERVER = forkserver.ForkServer()
+_SERVER.set_forkserver_preload([PRELOAD])
 
 
 @dataclass
@@ -46,9 +49,8 @@ class LocalEngine(Engine):
         self._gpus = _gpus() if self.device == "cuda" else 0
         self._server: int | None = None
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([PRELOAD])
         first = self._context.Process(target=_nothing)  # waits for the imports, which are no cell's time
-        with _without_main():
+        with _own_server(), _without_main():
             first.start()
         first.join()
 
@@ -70,7 +72,7 @@ class LocalEngine(Engine):
     def launch(self, spec: Path, cell: Cell, threads: int) -> ForkServerProcess:
         log = spec.with_name(f"{cell.id}.log")
         process = self._context.Process(target=_child, args=(str(spec), str(log)), daemon=False)
-        with _without_main():
+        with _own_server(), _without_main():
             process.start()
         with suppress(psutil.Error):  # a fork server that has died is started anew
             self._server = psutil.Process(process.pid).ppid()
@@ -116,6 +118,18 @@ class LocalEngine(Engine):
         _signal_group(handle, signal.SIGKILL)
         if self._server is not None and self._server != os.getpid():
             end_descendants(self._server, keep={other.pid for other in multiprocessing.active_children()})
+
+
+@contextmanager
+def _own_server() -> Iterator[None]:
+    """Start processes from this engine's fork server. The one that multiprocessing shares may run already, of a program that
+    has used it: without what cells need, and without adopting what they leave behind."""
+    shared = forkserver.connect_to_new_process
+    forkserver.connect_to_new_process = _SERVER.connect_to_new_process
+    try:
+        yield
+    finally:
+        forkserver.connect_to_new_process = shared
 
 
 @contextmanager
