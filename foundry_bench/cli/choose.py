@@ -84,6 +84,7 @@ def choose(
 
     from foundry_bench.report.choice import Wish, candidates
     from foundry_bench.report.frame import load_results
+    from foundry_bench.report.leaderboard import one_budget
 
     frame = pd.concat([load_results(folder) for folder in results], ignore_index=True)
     wish = Wish(keep / 100, worst / 100, macs, latency, mb)
@@ -93,8 +94,7 @@ def choose(
     if able:
         screen.print(_table(able[: 1 + NEXT], f"keeps {keep:g} % for sure, {worst:g} % at worst"))
         _explain(rows[: rows.index(able[0])])
-        budget = next(iter(frame["budget"].dropna().unique()), "quick")
-        click.echo(f"\nto make it: {_recipe(able[0], budget)}")
+        click.echo(f"\nto make it: {_recipe(able[0], one_budget(frame) or 'quick')}")
         return 0
     click.echo(f"no row keeps {keep:g} % for sure with {worst:g} % at worst and the given costs")
     _explain(sorted(rows, key=lambda row: (len(row.against), -(row.lower or 0.0))))
@@ -112,7 +112,7 @@ def _table(rows: list[Candidate], title: str) -> Table:
     for row in rows:
         place, share = row.worst or ("", None)
         shown = (_percent(row.kept), _percent(row.lower), f"{_percent(share)} {place}")
-        costs = (_figures(row.costs[name]) for name in ("macs", "latency", "mb"))
+        costs = map(_figures, row.costs.values())
         table.add_row(*map(escape, (row.selector, *shown, *costs)))
     return table
 

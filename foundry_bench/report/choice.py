@@ -15,14 +15,12 @@ from typing import Any
 import pandas as pd
 
 from foundry_bench.errors import UserError
-from foundry_bench.report.leaderboard import BASELINE, KEYS, Row, rows_of
+from foundry_bench.report.leaderboard import BASELINE, KEYS, Row, one_budget, rows_of
 from foundry_bench.report.statistics.paired import Sample, interval
 from foundry_bench.report.tables import selector
 
-COST = {"macs": "gmacs_ratio", "latency": "latency_ms", "mb": "disk_mb"}
-"""A limit of :class:`Wish` -> the column of costs that it is held against."""
-FLOOR = 0.97
-"""Share of the teacher's score that the worst place keeps unless the wish says otherwise."""
+COSTS = ("macs", "latency", "mb")
+"""The limits of :class:`Wish`."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Wish:
     """
 
     keep: float = 0.99
-    worst: float = FLOOR
+    worst: float = 0.97
     macs: float | None = None
     latency: float | None = None
     mb: float | None = None
@@ -61,18 +59,15 @@ def candidates(frame: pd.DataFrame, wish: Wish, tasks: Sequence[str] = ()) -> li
     or ``TASK:DATASET``, that alone count. Raises UserError for an unknown one, several teachers or budgets, or none.
     """
     frame = _only(frame, tasks)
-    if len(budgets := sorted(frame["budget"].dropna().unique())) > 1:
-        raise UserError(
-            f"these results have different budgets ({', '.join(budgets)}); choose from one of them"
-        )
+    one_budget(frame)
     rows = rows_of(frame)
     teachers = [row for row in rows if row.keys["method"] == BASELINE and row.complete]
     if len({row.keys["teacher_sha256"] for row in rows}) > 1 or len(teachers) != 1:
         raise UserError(
             "to choose, results need one teacher whose own row did every task; run it with --methods teacher"
         )
-    disk = frame[frame["kind"] == "profile"].groupby(list(KEYS))["disk_mb"].mean().to_dict()
-    by = next((name for name in COST if getattr(wish, name) is not None), "macs")
+    disk = frame[frame["kind"] == "profile"].groupby(list(KEYS))["disk_mb"].mean().dropna().to_dict()
+    by = next((name for name in COSTS if getattr(wish, name) is not None), "macs")
     found = [_judged(row, teachers[0], wish, disk) for row in rows if row is not teachers[0]]
     return sorted(
         found, key=lambda c: (c.costs[by] is None, c.costs[by] or 0.0, -(c.kept or 0.0), c.selector)
@@ -96,8 +91,10 @@ def _places(frame: pd.DataFrame) -> list[str]:
 
 
 def _judged(row: Row, teacher: Row, wish: Wish, disk: dict[Any, float]) -> Candidate:
-    costs = {name: row.values.get(column) for name, column in COST.items()}
-    costs["mb"] = disk.get(tuple(row.keys[key] for key in KEYS))
+    megabytes = disk.get(tuple(row.keys[key] for key in KEYS))
+    costs = dict(
+        zip(COSTS, (row.values.get("gmacs_ratio"), row.values.get("latency_ms"), megabytes), strict=True)
+    )
     told = Candidate(selector(row.keys), row.keys, costs)
     if row.complete:
         told = _beside(told, row, teacher)
@@ -134,9 +131,9 @@ def _against(told: Candidate, row: Row, wish: Wish) -> Iterator[str]:
     place, share = told.worst
     if share < wish.worst:
         yield f"{place} keeps {100 * share:.1f}"
-    for name, limit in (("macs", wish.macs), ("latency", wish.latency), ("mb", wish.mb)):
-        cost = told.costs[name]
-        if limit is not None and (cost is None or pd.isna(cost)):
+    for name, cost in told.costs.items():
+        limit = getattr(wish, name)
+        if limit is not None and cost is None:
             yield f"{name} not measured"
-        elif limit is not None and cost is not None and cost > limit:
+        elif limit is not None and cost > limit:
             yield f"{name} {cost:.3g}"

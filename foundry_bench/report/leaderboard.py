@@ -89,9 +89,7 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
 
     Raises UserError for results of different budgets, which would compare training times and not methods.
     """
-    budgets = sorted(frame["budget"].dropna().unique())
-    if len(budgets) > 1:
-        raise UserError(f"these results have different budgets ({', '.join(budgets)}); pass one of them")
+    one_budget(frame)
     evaluated, places = _places(frame)
     rows = rows_of(frame)
     _retain(rows)
@@ -103,6 +101,14 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
         row.values["pareto"] = best
     others = sorted((r for r in rows if not r.complete), key=lambda r: (-r.values["tasks_done"], *_name(r)))
     return _table([*ranked, *others], _score_columns(evaluated, places))
+
+
+def one_budget(frame: pd.DataFrame) -> str | None:
+    """The budget of a table of cells, None where nothing was trained. Raises UserError for several."""
+    budgets = sorted(frame["budget"].dropna().unique())
+    if len(budgets) > 1:
+        raise UserError(f"these results have different budgets ({', '.join(budgets)}); pass one of them")
+    return budgets[0] if budgets else None
 
 
 def rows_of(frame: pd.DataFrame, kept: str = "") -> list[Row]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import suppress
-from pathlib import Path
 
 from foundry_bench.errors import UserError
 from foundry_bench.report.writer import write_board
@@ -23,26 +22,31 @@ class LiveBoard:
     cells are missing. Figures and the summary come at the end."""
 
     def __init__(self) -> None:
-        self._folder = Path()
-        self._left: Counter[str | None] = Counter()
         self._due = 0.0
 
     def open(self, plan: Plan, store: Store) -> None:
-        """Take note of which evaluations complete a row: those of one student."""
-        self._folder = store.folder
-        entries = index.load(store)
-        done = {id for id, entry in entries.items() if entry["identity"]["status"] in FINISHED}
-        wanted = (cell for cell in plan.cells if cell.kind == EVALUATE and cell.id not in done)
-        self._left = Counter(cell.parent for cell in wanted)
+        """Take note of the sweep. What is recorded is read with its first evaluation, not where nothing is left to do."""
+        self._plan, self._store = plan, store
+        self._left: Counter[str | None] | None = None
 
     def cell(self, cell: Cell, record: Record) -> None:
-        """Write the table if this record completes a row and the last one is a while ago."""
+        """Write the table if this record completes a row, the evaluations of one student, and the last one is a while ago."""
         if cell.kind != EVALUATE or status_of(record) not in FINISHED:
             return
-        self._left[cell.parent] -= 1
+        if self._left is None:
+            self._left = self._missing()
+        else:
+            self._left[cell.parent] -= 1
         began = time.monotonic()
         if self._left[cell.parent] > 0 or began < self._due:
             return
         with suppress(UserError):  # of results that make no table; the report at the end says so
-            write_board(self._folder)
+            write_board(self._store.folder)
         self._due = time.monotonic() + max(PAUSE, SHARE * (time.monotonic() - began))
+
+    def _missing(self) -> Counter[str | None]:
+        """How many evaluations of each student have no finished record."""
+        entries = index.load(self._store)
+        done = {id for id, entry in entries.items() if entry["identity"]["status"] in FINISHED}
+        planned = (cell for cell in self._plan.cells if cell.kind == EVALUATE)
+        return Counter(cell.parent for cell in planned if cell.id not in done)

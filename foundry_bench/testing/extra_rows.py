@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -141,8 +143,7 @@ def _mixes_patches(student: Encoder, points: Tensor, training: bool) -> bool:
     others = [torch.cat([x[:, :1], x[:, 1:].roll(1, 0)], 1) for x in (patches.neighborhoods, patches.centers)]
     found = []
     for seen in (patches, Patches(*others)):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with _same_draws():
             found.append(copy.deepcopy(student).train(training)(seen).features[:, 0])
     return not torch.equal(*found)
 
@@ -193,10 +194,17 @@ def _differ(
     """Whether two encoders give different features, or ``levels``, to the same clouds, with the same random draws."""
     found = []
     for encoder in (one, other):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with _same_draws():
             found.append(_rows(copy.deepcopy(encoder).train(training), points, levels))
     return not all(map(torch.equal, *found))
+
+
+@contextmanager
+def _same_draws() -> Iterator[None]:
+    """The random draws inside are the same every time, and those outside are not moved."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 def _rows(encoder: Encoder, points: Tensor, levels: bool) -> list[Tensor]:

@@ -23,10 +23,10 @@ class Watch(live.LiveBoard):
 
     def cell(self, cell: Cell, record: Record) -> None:
         super().cell(cell, record)
-        page = self._folder / "leaderboard.md"
+        page = self._store.folder / "leaderboard.md"
         rows = (
-            list(csv.DictReader((self._folder / "leaderboard.csv").open()))
-            if (self._folder / "leaderboard.csv").exists()
+            list(csv.DictReader((self._store.folder / "leaderboard.csv").open()))
+            if (self._store.folder / "leaderboard.csv").exists()
             else []
         )
         ranked = [row["method"] for row in rows if row["rank"]]
