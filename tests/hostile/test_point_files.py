@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
+import laspy
 import numpy as np
 import pytest
 from door import assert_harmless, assert_refused, tried_call
@@ -107,6 +108,24 @@ def bomb() -> bytes:
 
 
 HUGE = 10**30
+
+
+def laz(chunks: int | None = None, table: int | None = None) -> bytes:
+    """Compressed points, with another number of chunks or place of their table than they have."""
+    made = laspy.create(point_format=0, file_version="1.2")
+    made.x, made.y, made.z = CLOUD.T
+    out = io.BytesIO()
+    made.write(out, do_compress=True)
+    content = bytearray(out.getvalue())
+    (start,) = struct.unpack_from("<I", content, 96)
+    (place,) = struct.unpack_from("<q", content, start)
+    if chunks is not None:
+        struct.pack_into("<I", content, place + 4, chunks)
+    if table is not None:
+        struct.pack_into("<q", content, start, table)
+    return bytes(content)
+
+
 CASES: dict[str, bytes] = {
     "empty.npy": b"",
     "huge.npy": npy(f"({HUGE}, 3)"),
@@ -244,6 +263,8 @@ CASES: dict[str, bytes] = {
     "escape.csv": ("\x1b[31mred,b,c,d\n" + FOUR).encode(),
     "binary.txt": bytes(range(256)) * 100,
 }
+CASES["chunks.laz"] = laz(chunks=2**31)
+CASES["no-table.laz"] = laz(table=2**40)
 CASES["laughs.glb"] = glb(scene(count=25_000, nodes=1000), bytes(300_000))
 
 

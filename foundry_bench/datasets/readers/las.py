@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -57,6 +58,31 @@ def _check(path: Path) -> None:
     if not np.isfinite(numbers).all() or 0 in numbers[:3]:
         raise FileError("has a scale that is no number")
     must_be_small(points * 24, _TILES)  # x, y and z as float64
-    if not kind & _PACKED:
+    if kind & _PACKED:
+        _check_chunks(path, start, size)
+    else:
         must_fit(points * width, size - start, "points")
         must_be_small(points * width, _TILES)
+
+
+def _check_chunks(path: Path, start: int, size: int) -> None:
+    """Hold the number of chunks of compressed points, which begin at ``start``, against the ``size`` of the file: the library
+    makes room for as many as are announced, and ends the program where there is not enough.
+
+    The points begin with the place of the table of chunks, or with -1 where that stands at the end of the file; the table with
+    its version and how many there are. A chunk takes a byte or more.
+    """
+    with path.open("rb") as stream:
+        place = _number(stream, start, size, "<q")
+        if place == -1:
+            place = _number(stream, size - 8, size, "<q")
+        must_fit(_number(stream, place + 4, size, "<I"), size, "chunks")
+
+
+def _number(stream: IO[bytes], place: int, size: int, form: str) -> int:
+    """The number in ``form`` that stands at ``place``."""
+    length = struct.calcsize(form)
+    if not 0 <= place <= size - length:
+        raise FileError("has its table of chunks outside of the file: it is cut off or damaged")
+    stream.seek(place)
+    return int(struct.unpack(form, stream.read(length))[0])
