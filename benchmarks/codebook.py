@@ -68,7 +68,7 @@ def assignments(student: TokenEncoder, data: PointCloudDataset) -> Tensor:
 
 def row(selector: str, teacher: TokenEncoder, data: PointCloudDataset, ctx: Context) -> str:
     """One line of the table."""
-    ((method, _),) = selectors.expand(selectors.parse_selector(selector), use_grid=False)
+    ((method, _),) = selectors.expand(selectors.parse_selector(selector), grid=None)
     student = make_student(method, teacher, data, ctx)
     found = distill(student, teacher, data, method=method, ctx=ctx, budget=ctx.budget)
     used = usage(assignments(student, data))

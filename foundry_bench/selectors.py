@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from foundry_bench.border import StrangerError, expected
 from foundry_bench.errors import UserError, quoted, unknown
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from foundry_bench.method import Method
     from foundry_bench.task import Task
 
+Grid = Literal["default", "full"]
+"""Which rows a bare name stands for."""
 UNUSABLE = "cannot be used"
 """What is said of a plugin that raises when it is given its parameters."""
 
@@ -100,16 +102,17 @@ def record_selector(inputs: Mapping[str, Any]) -> str:
     return selector_text(inputs["method"]["name"], shown, inputs["variant"])
 
 
-def expand(selector: Selector, *, use_grid: bool = True) -> list[tuple[Method, str]]:
+def expand(selector: Selector, *, grid: Grid | None = "full") -> list[tuple[Method, str]]:
     """All (method, variant) pairs a selector stands for; in a stack, what is not asked for keeps its default.
 
-    Raises UserError for unknown names, parameters, values or variants.
+    ``grid``: what a bare name stands for, the method's ``full`` grid or its few rows at matched cost; with None parameters that
+    are not asked for keep their defaults. Raises UserError for unknown names, parameters, values or variants.
     """
     from foundry_bench.stack import Stack
 
     check_names(selector)
     alone = len(selector.parts) == 1
-    choices = [_instances(part, use_grid and alone) for part in selector.parts]
+    choices = [_instances(part, grid if alone else None) for part in selector.parts]
     methods = choices[0] if alone else [Stack(parts) for parts in itertools.product(*choices)]
     declared = _variants(methods[0], selector.parts[0].name)
     if selector.variant is not None and selector.variant not in declared:
@@ -126,7 +129,7 @@ def one_method(text: str, variant: str | None = None) -> tuple[Method, str]:
 
     Raises UserError for a selector that stands for several.
     """
-    found = expand(parse_selector(text), use_grid=False)
+    found = expand(parse_selector(text), grid=None)
     named = [pair for pair in found if variant is None or pair[1] == variant] or found
     if len({str(method.params()) for method, _ in named}) > 1:
         raise UserError(f"{text!r} stands for {len(found)} students; give every parameter one value")
@@ -207,13 +210,15 @@ def _product(cls: Any, kind: str, name: str, values: dict[str, tuple[Any, ...]])
         return [build(cls, name, dict(zip(values, one, strict=True))) for one in chosen]
 
 
-def _instances(part: Part, use_grid: bool) -> list[Method]:
+def _instances(part: Part, grid: Grid | None) -> list[Method]:
     cls = method_class(part.name)
+    bare = grid is not None and not part.values
     with guard("methods", part.name, UNUSABLE):
-        grid = {k: tuple(v) for k, v in cls.grid.items() if k not in part.values} if use_grid else {}
-        also = tuple(dict(row) for row in cls.also) if use_grid and not part.values else ()
-    rows = _product(cls, "methods", part.name, grid | part.values)
-    return [*rows, *(build(cls, part.name, row) for row in also)]
+        axes = {k: tuple(v) for k, v in cls.grid.items() if k not in part.values} if grid is not None else {}
+        matched = tuple(dict(row) for row in cls.matched) if bare and grid != "full" else ()
+        also = tuple(dict(row) for row in cls.also) if bare and not matched else ()
+    rows = [] if matched else _product(cls, "methods", part.name, axes | part.values)
+    return [*rows, *(build(cls, part.name, row) for row in (*matched, *also))]
 
 
 def instance(kind: str, text: str, contract: type, **common: Any) -> Any:

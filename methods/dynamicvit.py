@@ -200,6 +200,7 @@ class DynamicViT(Method):
     abstract: ClassVar[str] = "a predictor chooses the tokens that go on, at three depths"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"rho": (0.4,)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"rho": 0.15},)
 
     rho: Annotated[float, Bounds(above=0, at_most=1)] = 0.4
     ratio_weight: Annotated[float, Bounds(at_least=0, at_most=1e6)] = 2.0

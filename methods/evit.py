@@ -119,6 +119,7 @@ class EViT(Method):
     abstract: ClassVar[str] = "the most attended tokens go on, the others are fused into one, at three depths"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.3,), "normalise": (False, True)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"keep": 0.1, "normalise": True},)
     inference: ClassVar[tuple[str, ...]] = ("keep",)
 
     keep: Annotated[float, Bounds(above=0, at_most=1)] = 0.3

@@ -319,6 +319,10 @@ class Foundry(Method):
     )
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (0, 1, 4, 9, 16, 27)}
     also: ClassVar[tuple[dict[str, Any], ...]] = ({"supertokens": 16, "published": True},)
+    matched: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"supertokens": 16},
+        {"supertokens": 16, "published": True},
+    )
 
     supertokens: Annotated[int, Bounds(at_least=0, at_most=1024)] = 16
     published: bool = False

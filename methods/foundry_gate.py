@@ -113,6 +113,7 @@ class FoundryGate(Method):
     paper: ClassVar[Paper] = Paper("Foundry: Distilling 3D Foundation Models for the Edge", "2511.20721")
     abstract: ClassVar[str] = "a gate lets tokens through by themselves; its threshold is chosen at inference"
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": ("auto", 0.0, 0.3, 1.01)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"r": "auto"},)
     inference: ClassVar[tuple[str, ...]] = ("r",)
 
     r: Annotated[float, Bounds(at_least=0)] | Literal["auto"] = "auto"

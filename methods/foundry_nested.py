@@ -67,6 +67,7 @@ class FoundryNested(Method):
         "one foundry for every number of SuperTokens: the first of them serve by themselves"
     )
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (0, 4, 16)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"supertokens": 16}, {"supertokens": 4})
     inference: ClassVar[tuple[str, ...]] = ("supertokens",)
 
     supertokens: Annotated[int, Bounds(at_least=0, at_most=MOST)] = MOST

@@ -65,6 +65,7 @@ class FPS(Method):
     abstract: ClassVar[str] = "the farthest-point subset of the tokens"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"tokens": (9, 27)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"tokens": 17},)
 
     tokens: Annotated[int, Bounds(at_least=1)] = 16
     upsample: bool = True

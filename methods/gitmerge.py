@@ -150,6 +150,7 @@ class GitMerge(Method):
     abstract: ClassVar[str] = "merges in bins along a space-filling curve and undoes it in every block"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": (0.57, 0.85)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"r": 0.73},)
     inference: ClassVar[tuple[str, ...]] = ("r",)
 
     r: Annotated[float, Bounds(at_least=0, below=1)] = 0.57

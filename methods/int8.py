@@ -169,6 +169,7 @@ class Int8(Method):
     abstract: ClassVar[str] = "linear layers in 8 bits"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF,)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"activations": ACTIVATIONS}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"activations": "dynamic"},)
     stacked_on: ClassVar[tuple[str, ...]] = ("foundry",)
 
     activations: Literal["dynamic", "static"] = "dynamic"

@@ -101,6 +101,7 @@ class FeatureKD(Method):
         "a smaller transformer: fewer of the teacher's blocks, or narrower ones from scratch"
     )
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"depth": (1, 3), "width": (1.0, 0.5)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"depth": 2, "width": 1.0},)
 
     depth: Annotated[int, Bounds(at_least=1, at_most=64)] = 2
     width: Annotated[float, Bounds(above=0, at_most=1)] = 1.0

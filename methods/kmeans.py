@@ -125,6 +125,7 @@ class KMeans(Method):
     abstract: ClassVar[str] = "means of k-means clusters instead of learned SuperTokens"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"clusters": (9, 27)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"clusters": 17},)
 
     clusters: Annotated[int, Bounds(at_least=1)] = 16
     iterations: Annotated[int, Bounds(at_least=0, at_most=1000)] = 10

@@ -73,6 +73,7 @@ class LowRank(Method):
     abstract: ClassVar[str] = "two thin layers for one, cut where the layer's inputs lose least"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.38, 0.22)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"keep": 0.36},)
 
     keep: Annotated[float, Bounds(above=0, at_most=1)] = 0.38
     tokenizer: bool = True

@@ -151,6 +151,7 @@ class PatchMerger(Method):
     abstract: ClassVar[str] = "learned queries merge the tokens once, half way through the network"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"tokens": (8,), "after": (-1, 1)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"tokens": 10, "after": 1},)
 
     tokens: Annotated[int, Bounds(at_least=1, at_most=1024)] = 8
     after: Annotated[int, Bounds(at_least=-1)] = -1

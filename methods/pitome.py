@@ -111,6 +111,7 @@ class PiToMe(Method):
     abstract: ClassVar[str] = "merges similar tokens in every block and protects isolated ones"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"ratio": (0.5, 0.78)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"ratio": 0.63},)
     inference: ClassVar[tuple[str, ...]] = ("ratio", "proportional")
 
     ratio: Annotated[float, Bounds(at_least=0.5, at_most=1)] = 0.78

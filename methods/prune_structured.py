@@ -192,6 +192,7 @@ class StructuredPruning(Method):
     abstract: ClassVar[str] = "fewer attention heads, hidden units and PointNet widths"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.51, 0.29, 0.15)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"keep": 0.27},)
 
     keep: Annotated[float, Bounds(above=0, at_most=1)] = 0.29
     tokenizer: bool = True

@@ -78,6 +78,7 @@ class RandomDrop(Method):
     abstract: ClassVar[str] = "a random subset of the tokens, after the tokenizer or before it"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"keep": (0.14, 0.42), "early": (False, True)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"keep": 0.27},)
 
     keep: Annotated[float, Bounds(above=0, at_most=1)] = 0.25
     early: bool = False

@@ -43,6 +43,7 @@ class ThreeDLST(Expert):
     abstract: ClassVar[str] = "our re-implementation of learnable supertokens trained by labels alone"
     variants: ClassVar[tuple[str, ...]] = (EXPERT,)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (9,)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"supertokens": 16},)
 
     supertokens: Annotated[int, Bounds(at_least=1, at_most=1024)] = 16
     tau: Annotated[float, Bounds(at_least=1e-3, at_most=1e3)] = 1.0

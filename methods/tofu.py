@@ -98,6 +98,7 @@ class ToFu(Method):
     )
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": (8, 32)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"r": 16},)
     inference: ClassVar[tuple[str, ...]] = ("r", "proportional")
 
     r: Annotated[int, Bounds(at_least=0)] = 8

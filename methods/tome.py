@@ -104,6 +104,7 @@ class ToMe(Method):
     abstract: ClassVar[str] = "merges the most similar tokens in every block"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": (8, 32), "proportional": (False, True)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"r": 16, "proportional": True},)
     inference: ClassVar[tuple[str, ...]] = ("r", "proportional")
 
     r: Annotated[int, Bounds(at_least=0)] = 8

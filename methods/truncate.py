@@ -62,6 +62,7 @@ class Truncate(Method):
     abstract: ClassVar[str] = "the first blocks only, and Foundry's CAU"
     variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF, FMD)
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"blocks": (1, 3)}
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"blocks": 2},)
 
     blocks: Annotated[int, Bounds(at_least=0)] = 2
     upsample: bool = True

@@ -84,9 +84,9 @@ def test_expansion_fills_the_grid_and_the_variants() -> None:
     ["foundry[supertokens=4]+truncate+fmd", "tome[r=8]+off-the-shelf", "foundry+lowrank[keep=0.5]+fmd"],
 )
 def test_a_row_is_named_as_it_is_selected_and_rebuilt_from_its_parameters(text: str) -> None:
-    ((method, variant),) = expand(parse_selector(text), use_grid=False)
+    ((method, variant),) = expand(parse_selector(text), grid=None)
     shown = method.shown(method.params())
-    assert expand(parse_selector(selector_text(method.name, shown, variant)), use_grid=False) == [
+    assert expand(parse_selector(selector_text(method.name, shown, variant)), grid=None) == [
         (method, variant)
     ]
     assert build_method(method.name, json.loads(json.dumps(method.params()))) == method
@@ -226,7 +226,7 @@ def taken(cls: type, key: str, value: Any) -> bool:
 def select(kind: str, text: str) -> Any:
     """The one method or task that ``text`` stands for."""
     if kind == "methods":
-        return expand(parse_selector(text), use_grid=False)[0][0]
+        return expand(parse_selector(text), grid=None)[0][0]
     return expand_task(text)[0][0]
 
 
@@ -307,7 +307,7 @@ def test_one_number_is_one_method_and_one_cell_however_it_is_written(
 
 
 def test_a_list_of_tuples_is_a_sweep_over_tuples() -> None:
-    found = expand(parse_selector("tome[trained_r=(4,8),(8,16),r=1,2]+fmd"), use_grid=False)
+    found = expand(parse_selector("tome[trained_r=(4,8),(8,16),r=1,2]+fmd"), grid=None)
     assert [(m.trained_r, m.r) for m, _ in found] == [((4, 8), 1), ((4, 8), 2), ((8, 16), 1), ((8, 16), 2)]
 
 

@@ -108,6 +108,7 @@ def describe(plugin: Any) -> Iterator[str]:
         ("variants", "variants"),
         ("grid", "grid"),
         ("and the rows", "also"),
+        ("by default, at matched cost", "matched"),
         ("inference-time parameters", "inference"),
         ("data sets", "datasets"),
         ("needs", "needs"),

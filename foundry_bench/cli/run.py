@@ -43,6 +43,9 @@ def _print_schema(context: click.Context, option: click.Parameter, asked: bool) 
     "--tasks",
     help="Such as 'fewshot,classification[mode=finetune]:modelnet40', default or all. [default: see 'list tasks']",
 )
+@click.option(
+    "--grid", help="Rows that a bare name stands for: default, one or two at matched cost, or full. [default]"
+)
 @click.option("--teacher", help="Name of a teacher, or a file or folder with weights. [small]")
 @click.option("--dataset", help="Data sets to evaluate on, where a task names none. [each task's own]")
 @click.option("--distill-on", help="Unlabelled data set or folder that students are trained on. [pretrain]")

@@ -15,7 +15,7 @@ from foundry_bench.beforehand.checks import LARGEST_SEED
 from foundry_bench.beforehand.configuration import STRICT, read_yaml, schema, shown, validated
 from foundry_bench.datasets.catalog import resolved
 from foundry_bench.errors import UserError, unknown
-from foundry_bench.selectors import split_selectors
+from foundry_bench.selectors import Grid, split_selectors
 
 SWEEPS = "sweeps"
 """Folder of the package with ready-made sweep files; ``--config paper`` finds ``paper.yaml`` there."""
@@ -56,6 +56,7 @@ class SweepConfig:
     registered names or folders; official ones lie below ``data_root``. ``tables`` are several comparisons in place
     of one, which share their students. ``engine`` may have parameters, as in ``ray[address=10.0.0.1:6379]``; ``threads``,
     ``memory`` in GB and ``timeout`` in seconds are per cell. ``track`` are trackers that hear of every cell.
+    ``grid`` says which rows the bare name of a method stands for: a few at matched cost, or its ``full`` grid.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -76,6 +77,7 @@ class SweepConfig:
     timeout: Annotated[float, Ge(1e-3), Le(1e9)] = 6 * 3600.0
     track: tuple[Text, ...] = ()
     tables: tuple[Table, ...] = ()
+    grid: Grid = "default"
 
     @classmethod
     def from_sources(cls, file: Path | None, options: dict[str, Any]) -> SweepConfig:

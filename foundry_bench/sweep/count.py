@@ -24,7 +24,9 @@ def check_size(config: SweepConfig, tables: tuple[Table, ...], most: int | None)
     """
     if most is None:
         return
-    students = [sum(map(_students, table.methods)) * config.seeds for table in tables]
+    students = [
+        sum(_students(text, config.grid) for text in table.methods) * config.seeds for table in tables
+    ]
     places = [sum(_places(text, config) for text in table.tasks) for table in tables]
     cells = sum(n * (2 + p) for n, p in zip(students, places, strict=True))
     if cells > most:
@@ -34,17 +36,19 @@ def check_size(config: SweepConfig, tables: tuple[Table, ...], most: int | None)
         )
 
 
-def _students(text: str) -> int:
+def _students(text: str, grid: selectors.Grid) -> int:
     """Students of one selector and one seed; a plugin that cannot be used counts as one, the cell that says so."""
     selector = selectors.parse_selector(text)
     try:
         classes = [registry.load("methods", part.name) for part in selector.parts]
-        grid = {**classes[0].grid, **selector.parts[0].values} if len(classes) == 1 else {}
+        axes = {**classes[0].grid, **selector.parts[0].values} if len(classes) == 1 else {}
         variants = 1 if selector.variant else len(classes[0].variants)
+        if grid != "full" and len(classes) == 1 and not selector.parts[0].values and classes[0].matched:
+            return len(classes[0].matched) * variants
     except (UserError, TypeError, AttributeError):
         return 1
-    if grid:
-        return math.prod(map(len, grid.values())) * variants
+    if axes:
+        return math.prod(map(len, axes.values())) * variants
     return math.prod(len(v) for part in selector.parts for v in part.values.values()) * variants
 
 

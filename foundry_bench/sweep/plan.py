@@ -174,7 +174,7 @@ class _Planner:
         from foundry_bench.stack import MisplacedError
 
         try:
-            students = selectors.expand(selector)
+            students = selectors.expand(selector, grid=self.config.grid)
             with registry.guard("methods", selector.parts[0].name, UNPLANNED):
                 self.sources.update(source_files(students[0][0].classes()))
                 for method, variant in students:

@@ -66,8 +66,14 @@ def check_declaration(method: Method) -> None:
     known = set(method.params())
     hidden = sorted(name for name in known if callable(getattr(Method, name, None)))
     require(not hidden, f"{method.name}: parameters must not be called as what a Method does: {hidden}")
-    also = {name for row in method.also for name in row}
-    for what, names in (("grid", set(method.grid)), ("also", also), ("inference", set(method.inference))):
+    also, matched = ({name for row in rows for name in row} for rows in (method.also, method.matched))
+    declared = {
+        "grid": set(method.grid),
+        "also": also,
+        "matched": matched,
+        "inference": set(method.inference),
+    }
+    for what, names in declared.items():
         require(names <= known, f"{method.name}: {what} names no parameters: {sorted(names - known)}")
     try:
         json.dumps(method.params())

@@ -73,7 +73,7 @@ def test_a_text_is_parsed_or_refused_in_one_line(text: str) -> None:
 @given(TEXTS)
 def test_a_text_stands_for_methods_or_is_refused_in_one_line(text: str) -> None:
     try:
-        pairs = selectors.expand(selectors.parse_selector(text), use_grid=False)
+        pairs = selectors.expand(selectors.parse_selector(text), grid=None)
     except UserError as error:
         one_line(error)
         return
@@ -131,6 +131,6 @@ def test_a_method_takes_a_value_or_says_what_it_takes(name: str, data: some.Data
         one_line(error)
         return
     ((again, _), *_) = selectors.expand(
-        selectors.parse_selector(selectors.selector_text(name, method.params(), None)), use_grid=False
+        selectors.parse_selector(selectors.selector_text(name, method.params(), None)), grid=None
     )
     assert again == method

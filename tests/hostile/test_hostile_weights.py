@@ -41,7 +41,7 @@ def originals(model: PointTransformer, tmp_path_factory: pytest.TempPathFactory)
     """``teacher`` and ``student``, folders with which nothing is wrong."""
     root = tmp_path_factory.mktemp("originals")
     save_teacher(model, root / "teacher", {})
-    ((method, variant),) = expand(parse_selector("foundry[supertokens=2]+fmd"), use_grid=False)
+    ((method, variant),) = expand(parse_selector("foundry[supertokens=2]+fmd"), grid=None)
     save_student(make_student(method, model, None, Context(variant=variant)), root / "student")
     return root
 

@@ -42,7 +42,7 @@ def test_its_rows_are_the_two_forms_and_what_is_tried_for_the_codebook(benchmark
     methods = [
         expand(
             parse_selector(selector),
-            use_grid=False,
+            grid=None,
         )[0][0]
         for selector in benchmark.ROWS
     ]

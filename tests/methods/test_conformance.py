@@ -251,7 +251,7 @@ def test_kit_catches_what_tables_cannot_show(
 
 
 def test_a_stack_is_of_its_first_part_s_family() -> None:
-    ((stack, _),) = selectors.expand(selectors.parse_selector("foundry+int8+fmd"), use_grid=False)
+    ((stack, _),) = selectors.expand(selectors.parse_selector("foundry+int8+fmd"), grid=None)
     assert stack.family == "foundry"
 
 

@@ -112,7 +112,7 @@ def test_all_but_the_tokenizer_is_trained_although_the_teacher_is_frozen(
 def test_a_stack_is_saved_and_loaded_with_all_its_methods(
     selector: str, tiny_teacher: PointTransformer, clouds: PointCloudDataset, tmp_path: Path
 ) -> None:
-    ((method, variant), *_) = expand(parse_selector(selector), use_grid=False)
+    ((method, variant), *_) = expand(parse_selector(selector), grid=None)
     student = make_student(method, tiny_teacher, clouds, Context(variant=variant))
     save_student(student, tmp_path)
     loaded = load_student(tmp_path)
