@@ -167,7 +167,7 @@ class DenseFewShot(Task):
         rows = np.unique(np.concatenate(needed))
         tokens = token_store((len(rows), config.groups, config.dim), ctx.scratch)
         labels = np.empty(tokens.shape[:2], np.int64)
-        with frozen(encoder, ctx.device) as embed:
+        with frozen(encoder, ctx.device, ctx.cache) as embed:
             for start in range(0, len(rows), BATCH):
                 part = slice(start, start + BATCH)
                 clouds, parts = (each[:, : config.points] for each in objects.batch(rows[part])[:2])

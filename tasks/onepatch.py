@@ -98,7 +98,7 @@ def _embed(
     moments: dict[tuple[str, ...], Moments] = defaultdict(
         lambda: Moments.zero(encoder.config.dim, len(data.classes))
     )
-    with frozen(encoder, ctx.device) as embed:
+    with frozen(encoder, ctx.device, ctx.cache) as embed:
         for start in range(0, len(used), BATCH):
             rows = used[start : start + BATCH]
             found = embed(torch.from_numpy(posed(data, rows, encoder.config.points, rotate=True)))[0]

@@ -166,7 +166,7 @@ def embed_clean(encoder: Encoder, data: PointCloudDataset, rows: np.ndarray, ctx
     """Mean and max tokens (len(data), 2D) of ``rows`` as they are, NaN elsewhere; scaled like the corrupted ones."""
     features = np.full((len(data.labels), 2 * encoder.config.dim), np.nan, np.float32)
     clouds = _in_unit_sphere(posed(data, rows, encoder.config.points, rotate=True))
-    features[rows] = embed_clouds(encoder, clouds, device=ctx.device, progress=ctx.progress)
+    features[rows] = embed_clouds(encoder, clouds, device=ctx.device, progress=ctx.progress, cache=ctx.cache)
     return features
 
 

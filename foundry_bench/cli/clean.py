@@ -17,7 +17,7 @@ from foundry_bench.sweep.store import Store
 @click.option(
     "--cache",
     is_flag=True,
-    help="Also the teacher's cached tokens and the rehearsals; made again when needed.",
+    help="Also the teacher's cached tokens, groupings and the rehearsals; made again when needed.",
 )
 @click.option(
     "--students", is_flag=True, help="Also the weights of students; trained again when a new task needs them."

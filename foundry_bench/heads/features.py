@@ -6,6 +6,7 @@ Probe and few-shot task share them, so every method and seed sees exactly the sa
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ import torch
 from foundry_bench.context import Progress, derive_seed, no_progress
 from foundry_bench.encoder import Encoder, pool
 from foundry_bench.errors import UserError
+from foundry_bench.heads.groupings import Grouped
 
 
 def turn_angles(paths: Iterable[str], seed: int = 0) -> np.ndarray:
@@ -49,15 +51,17 @@ def embed_clouds(
     device: torch.device | str = "cpu",
     batch_size: int = 64,
     progress: Progress = no_progress,
+    cache: Path | None = None,
 ) -> np.ndarray:
     """Mean and max of the frozen encoder's tokens, (N, 2D) float32, from clouds ``points`` (N, P, 3).
 
     The first ``encoder.config.points`` points of each cloud are used. The encoder runs in float32 and in
-    eval mode, and goes back to the mode it was in. Raises :class:`~foundry_bench.errors.UserError` for
+    eval mode, and goes back to the mode it was in. What other encoders make of the clouds too is kept in the folder ``cache``,
+    where one is given. Raises :class:`~foundry_bench.errors.UserError` for
     clouds it cannot group and for tokens that are not finite.
     """
     training = encoder.training
-    encoder.eval().to(device)
+    encode = Grouped(encoder.eval().to(device), cache)
     used = points[:, : encoder.config.points]
     rows = []
     try:
@@ -66,8 +70,8 @@ def embed_clouds(
                 batch = torch.from_numpy(
                     np.ascontiguousarray(used[start : start + batch_size], dtype=np.float32)
                 )
-                tokens = finite(encoder(encoder.tokenize(batch.to(device))).features)
-                rows.append(pool(tokens).float().cpu().numpy())
+                tokens, _ = encode(batch.to(device))
+                rows.append(pool(finite(tokens)).float().cpu().numpy())
                 progress("embedding clouds", min(start + batch_size, len(used)), len(used))
     finally:
         encoder.train(training)

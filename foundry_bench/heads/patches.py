@@ -14,6 +14,7 @@ from torch import Tensor
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.heads.features import finite
+from foundry_bench.heads.groupings import Grouped
 from foundry_bench.points.sampling import gather, nearest_neighbors
 
 BATCH = 64
@@ -26,20 +27,22 @@ Embed = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @contextmanager
-def frozen(encoder: Encoder, device: torch.device | str = "cpu") -> Iterator[Embed]:
+def frozen(
+    encoder: Encoder, device: torch.device | str = "cpu", cache: Path | None = None
+) -> Iterator[Embed]:
     """The encoder in float32 and eval mode, as a function; it goes back to the mode it was in.
 
-    The first ``encoder.config.points`` points of each cloud are used. The function raises UserError for clouds that cannot be
+    The first ``encoder.config.points`` points of each cloud are used; what other encoders make of them too is kept in
+    ``cache``. The function raises UserError for clouds that cannot be
     grouped and for tokens that are not finite.
     """
     training = encoder.training
-    encoder.eval().to(device)
+    encode = Grouped(encoder.eval().to(device), cache)
 
     def embed(clouds: Tensor) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
-            patches = encoder.tokenize(clouds[:, : encoder.config.points].to(device))
-            tokens = finite(encoder(patches).features)
-        return tokens.float().cpu(), patches.centers.cpu()
+            tokens, centers = encode(clouds[:, : encoder.config.points].to(device))
+        return finite(tokens).float().cpu(), centers.cpu()
 
     try:
         yield embed

@@ -76,7 +76,7 @@ def embed_objects(
         def progress(what: str, done: int, total: int, start: int = start) -> None:
             ctx.progress(what, start + done, len(rows))
 
-        features[chunk] = embed_clouds(encoder, clouds, device=ctx.device, progress=progress)
+        features[chunk] = embed_clouds(encoder, clouds, device=ctx.device, progress=progress, cache=ctx.cache)
     return features
 
 

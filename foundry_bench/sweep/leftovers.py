@@ -68,6 +68,7 @@ def _leftovers(store: Store) -> Iterator[Path]:
 
 def _cache(store: Store) -> Iterator[Path]:
     yield from store.cache.glob("tokens-*")
+    yield from store.cache.glob("groupings")
     yield from store.cache.glob("rehearsal")
 
 
