@@ -131,7 +131,7 @@ def heldout_fidelity(
 ) -> Fidelity:
     """How well the tokens of ``student`` are its teacher's on held-out objects."""
     budget = get_budget(budget) if isinstance(budget, str) else budget
-    cache = token_cache(teacher, data, budget.views, ctx)
+    cache = token_cache(teacher, data, budget.views, ctx, whole=False)
     return _fidelity(student.to(ctx.device), cache, data, shares_tokenizer(student, teacher), ctx)
 
 

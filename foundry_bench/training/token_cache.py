@@ -23,7 +23,7 @@ from foundry_bench.errors import UserError
 from foundry_bench.points.patches import Patches
 from foundry_bench.storage import reserve
 from foundry_bench.training.precision import autocast, precision
-from foundry_bench.training.views import ViewBank, turn
+from foundry_bench.training.views import ViewBank, random_turns, transformed
 
 if TYPE_CHECKING:
     from foundry_bench.datasets import PointCloudDataset
@@ -65,13 +65,19 @@ def _float(array: np.ndarray) -> Tensor:
 
 
 ARRAYS = ("neighborhoods", "centers", "tokens", "features")
+FIRST, WHOLE = "first", "done"
+"""Empty files that show which part of the cache is made: held-out objects in their first view, and all."""
 
 
-def token_cache(teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx: Context) -> TokenCache:
+def token_cache(
+    teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx: Context, *, whole: bool = True
+) -> TokenCache:
     """The cached views of ``data`` for ``teacher``; made once per teacher, data set, number of views and
     precision.
 
-    Concurrent processes wait for the one that makes it. Raises UserError when the disk is full.
+    Without ``whole`` only the held-out objects in their first view have to be there, which is all that fidelity needs: they
+    are made first, in a fortieth of the time. Concurrent processes wait for the one that makes it. Raises UserError when the
+    disk is full.
     """
     made_from = [
         _weights_hash(teacher),
@@ -83,14 +89,17 @@ def token_cache(teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx:
     key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
     folder = (ctx.cache or ctx.scratch) / f"tokens-{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "done").exists():
-            try:
-                _fill_cache(folder, teacher, data, views, ctx)
-            except OSError as error:
-                raise UserError(
-                    f"cannot cache teacher tokens in {folder}: {error}; free some disk space"
-                ) from error
+    for part in (FIRST, WHOLE) if whole else (FIRST,):
+        if (folder / part).exists():
+            continue
+        with FileLock(f"{folder}.lock"):
+            if not (folder / part).exists():
+                try:
+                    _fill_cache(folder, part, teacher, data, views, ctx)
+                except OSError as error:
+                    raise UserError(
+                        f"cannot cache teacher tokens in {folder}: {error}; free some disk space"
+                    ) from error
     arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
     return TokenCache(**arrays, held_out=held_out(data))
 
@@ -132,12 +141,54 @@ def cache_bytes(config: EncoderConfig, clouds: int, views: int) -> int:
 
 @torch.inference_mode()
 def _fill_cache(
-    folder: Path, teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx: Context
+    folder: Path, part: str, teacher: TokenEncoder, data: PointCloudDataset, views: int, ctx: Context
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    """Fill the ``part`` FIRST of the arrays in ``folder``, or what WHOLE has besides; all views are drawn either way."""
     generator = torch.Generator().manual_seed(derive_seed(0, "distillation views", data.sha256))
-    total, config = len(data.points), teacher.config
-    each = (total, views, config.groups)
+    total, first = len(data.points), part == FIRST
+    wanted = torch.from_numpy(held_out(data))[:, None] & (torch.arange(views) == 0)
+    wanted = wanted if first else ~wanted
+    # Where no category names its parts, there is no task whose expert could learn them.
+    parts = data.parts if data.part_names else None
+    arrays = (
+        _new_arrays(folder, teacher.config, (total, views), parts is not None) if first else _arrays(folder)
+    )
+    # On disk from the start, so that a data set larger than memory is cached too.
+    bank = ViewBank(
+        **{name: torch.from_numpy(a) for name, a in arrays.items() if name not in ("tokens", "features")}
+    )
+    ViewBank.build(
+        data.points, teacher.config, views, generator, ctx.progress, into=bank, labels=parts, only=wanted
+    )
+    teacher.eval().to(ctx.device)
+    for start in range(0, total, 32):
+        rows = torch.arange(start, min(start + 32, total))
+        for view in range(views):
+            matrix, chosen = random_turns(len(rows), generator), wanted[rows, view]
+            if not chosen.any():
+                continue
+            # Whole batches, but for the few of the first part: a row's last digit may depend on how many there are.
+            batch, matrix = (rows[chosen], matrix[chosen]) if first else (rows, matrix)
+            patches = transformed(bank.draw(batch, torch.full_like(batch, view)), matrix)
+            with autocast(ctx.device):
+                embedding = teacher.embed(patches.to(ctx.device))
+                features = teacher.encode(embedding).features
+            made = (patches.neighborhoods, patches.centers, embedding.tokens, features)
+            for name, value in zip(ARRAYS, made, strict=True):
+                found = value.float().cpu().numpy()
+                arrays[name][rows[chosen].numpy(), view] = found if first else found[chosen.numpy()]
+        ctx.progress("teacher tokens", int(rows[-1]) + 1, total)
+    for array in arrays.values():
+        array.flush()
+    (folder / part).touch()
+
+
+def _new_arrays(
+    folder: Path, config: EncoderConfig, size: tuple[int, int], parts: bool
+) -> dict[str, np.memmap]:
+    """Empty arrays of ``size`` (N, V) in the files of ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    each = (*size, config.groups)
     shapes = {
         "neighborhoods": (*each, config.group_size, 3),
         "centers": (*each, 3),
@@ -147,27 +198,11 @@ def _fill_cache(
     arrays = {
         name: _array_on_disk(folder / f"{name}.npy", np.float16, shape) for name, shape in shapes.items()
     }
-    # Where no category names its parts, there is no task whose expert could learn them.
-    parts = data.parts if data.part_names else None
-    if parts is not None:
+    if parts:
         arrays["parts"] = _array_on_disk(folder / "parts.npy", np.int16, each)
-    # On disk from the start, so that a data set larger than memory is cached too.
-    bank = ViewBank(
-        **{name: torch.from_numpy(a) for name, a in arrays.items() if name not in ("tokens", "features")}
-    )
-    ViewBank.build(data.points, config, views, generator, ctx.progress, into=bank, labels=parts)
-    teacher.eval().to(ctx.device)
-    for start in range(0, total, 32):
-        rows = torch.arange(start, min(start + 32, total))
-        for view in range(views):
-            patches = turn(bank.draw(rows, torch.full_like(rows, view)), generator)
-            with autocast(ctx.device):
-                embedding = teacher.embed(patches.to(ctx.device))
-                features = teacher.encode(embedding).features
-            made = (patches.neighborhoods, patches.centers, embedding.tokens, features)
-            for name, value in zip(ARRAYS, made, strict=True):
-                arrays[name][rows.numpy(), view] = value.float().cpu().numpy()
-        ctx.progress("teacher tokens", int(rows[-1]) + 1, total)
-    for array in arrays.values():
-        array.flush()
-    (folder / "done").touch()
+    return arrays
+
+
+def _arrays(folder: Path) -> dict[str, np.memmap]:
+    """The arrays in ``folder``, to be written."""
+    return {path.stem: np.load(path, mmap_mode="r+") for path in folder.glob("*.npy")}

@@ -40,34 +40,42 @@ class ViewBank:
         crop: float = 1.0,
         into: ViewBank | None = None,
         labels: np.ndarray | CloudArray | None = None,
+        only: Tensor | None = None,
     ) -> ViewBank:
         """Group ``views`` random subsets of every cloud (N, P, 3); ``crop`` is the least share of a cloud that a view
         keeps, cut off by a plane of random direction (1.0: no cropping). Even and odd views share no point where
         P >= 2 * config.points. Clouds are read 128 at a time; ``into`` is filled where it is given, which may lie on disk;
-        its ``parts`` from ``labels`` (N, P)."""
+        its ``parts`` from ``labels`` (N, P). Of uncropped views ``only`` (N, V) bool says which are made, each as it is
+        among all."""
         total = len(points)
         bank = into or cls.empty(total, config, views)
+        wanted = torch.ones(total, views, dtype=torch.bool) if only is None else only
         for start in range(0, total, 128):
-            rows = slice(start, min(start + 128, total))
-            clouds = torch.as_tensor(points[rows], dtype=torch.float32)
+            rows = torch.arange(start, min(start + 128, total))
+            read = rows[wanted[rows].any(dim=1)]
+            clouds = torch.as_tensor(points[read.numpy()], dtype=torch.float32) if len(read) else None
             order = None
             for view in range(views):
                 if view % 2 == 0 or order is None:
-                    order = torch.rand(clouds.shape[:2], generator=generator)
+                    order = torch.rand((len(rows), points.shape[1]), generator=generator)
                 else:
                     order = -order
-                keep = _subset(clouds, order, config.points, crop, generator)
-                kept = normalize(gather(clouds, keep))
+                here = wanted[read, view]
+                if clouds is None or not here.any():
+                    continue
+                mine, chosen = clouds[here], read[here]
+                keep = _subset(mine, order[chosen - start], config.points, crop, generator)
+                kept = normalize(gather(mine, keep))
                 patches = group(kept, config.groups, config.group_size)
-                bank.neighborhoods[rows, view] = patches.neighborhoods.half()
-                bank.centers[rows, view] = patches.centers.half()
+                bank.neighborhoods[chosen, view] = patches.neighborhoods.half()
+                bank.centers[chosen, view] = patches.centers.half()
                 if bank.parts is not None and labels is not None:
-                    own = torch.as_tensor(labels[rows]).gather(1, keep)
+                    own = torch.as_tensor(labels[chosen.numpy()]).gather(1, keep)
                     members = nearest_neighbors(kept, patches.centers, config.group_size)
-                    bank.parts[rows, view] = (
+                    bank.parts[chosen, view] = (
                         gather(own[..., None], members)[..., 0].mode(dim=-1).values.short()
                     )
-            progress("group views", rows.stop, total)
+            progress("group views", int(rows[-1]) + 1, total)
         return bank
 
     @classmethod
@@ -97,10 +105,19 @@ def _subset(points: Tensor, order: Tensor, count: int, crop: float, generator: t
 
 def turn(patches: Patches, generator: torch.Generator, scale: tuple[float, float] = (0.8, 1.2)) -> Patches:
     """Turn each cloud's patches about the up axis by a random angle and stretch each axis by a random factor."""
-    batch = len(patches)
+    matrix = random_turns(len(patches), generator, scale).to(patches.centers.device)
+    return transformed(patches, matrix)
+
+
+def random_turns(batch: int, generator: torch.Generator, scale: tuple[float, float] = (0.8, 1.2)) -> Tensor:
+    """The matrices (B, 3, 3) of :func:`turn`."""
     angle = torch.rand(batch, generator=generator) * (2 * math.pi)
     stretch = torch.diag_embed(torch.empty(batch, 3).uniform_(*scale, generator=generator))
     cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros(batch), torch.ones(batch)
     rotation = torch.stack([cos, sin, zero, -sin, cos, zero, zero, zero, one], dim=-1).view(batch, 3, 3)
-    matrix = (stretch @ rotation).to(patches.centers.device)
+    return stretch @ rotation
+
+
+def transformed(patches: Patches, matrix: Tensor) -> Patches:
+    """Each cloud's patches, whose points are rows, times its matrix (B, 3, 3)."""
     return Patches(patches.neighborhoods @ matrix[:, None], patches.centers @ matrix)
