@@ -52,7 +52,8 @@ class Method(ABC):
     shipped teacher's multiply-adds, where ``foundry`` has 16 SuperTokens."""
     inference: ClassVar[tuple[str, ...]] = ()
     stacked_on: ClassVar[tuple[str, ...]] = ()
-    """Methods whose trained students ``--methods all`` also puts this one on, as ``foundry+int8``."""
+    """Methods whose trained students ``--methods all`` also puts this one on, as ``foundry+int8``; or a whole selector, such as
+    ``kd[depth=2]+lowrank[keep=0.38]+fmd``."""
 
     def __post_init__(self) -> None:
         """Hold the values to the annotations of their fields. Raises WrongValueError."""

@@ -79,7 +79,8 @@ def _stacks(methods: tuple[str, ...]) -> list[str]:
         try:
             cls = selectors.method_class(name)
             under = expected(cls.stacked_on, tuple, "stacked_on")
-            found += [f"{other}+{name}" for other in under if OFF_THE_SHELF in cls.variants]
+            stacks = [other if "+" in other else f"{other}+{name}" for other in under]
+            found += stacks if OFF_THE_SHELF in cls.variants else []
         except UserError:
             continue  # a broken plugin is reported when its own cells are planned
     return found

@@ -15,6 +15,7 @@ from foundry_bench.sweep.plan import EVALUATE, REHEARSE, STUDENT, Cell
 from foundry_bench.sweep.record import Environment, Inputs, Place, given
 from foundry_bench.sweep.schedule import Schedule, Settings
 from foundry_bench.sweep.store import Store
+from foundry_bench.variants import OFF_THE_SHELF
 
 if TYPE_CHECKING:
     from foundry_bench.sweep.engines.base import Engine
@@ -79,12 +80,12 @@ def rehearse(
 
 
 def rehearsals(todo: list[Cell], cells: list[Cell], budget: str, known: Known | None = None) -> list[Cell]:
-    """One cell for each method and variant with something left to do that is not ``known``; together they go through every
-    task and data set."""
+    """One cell for each method with something left to do that is not ``known``, of a variant that trains where there is one: it
+    goes through all that the other does. Together they go through every task and data set."""
     known = known or Known()
     students = {cell.id: cell for cell in cells if cell.kind == STUDENT}
-    chosen: dict[tuple[str, str], Cell] = {}
-    for cell in todo:
+    chosen: dict[str, Cell] = {}
+    for cell in sorted(todo, key=lambda cell: cell.inputs["variant"] == OFF_THE_SHELF):
         if cell.broken is None:
             chosen.setdefault(_key(cell), cell)
     new = {key for key, cell in chosen.items() if _method(cell.inputs) not in known.methods}
@@ -105,13 +106,11 @@ def rehearsals(todo: list[Cell], cells: list[Cell], budget: str, known: Known | 
     return made
 
 
-def _shared_out(
-    todo: list[Cell], new: set[tuple[str, str]], known: frozenset[str]
-) -> dict[tuple[str, str], list[Place]]:
+def _shared_out(todo: list[Cell], new: set[str], known: frozenset[str]) -> dict[str, list[Place]]:
     """Every task and data set for one of the methods that are to be evaluated on it: if possible one that is ``new`` and so
     is rehearsed anyway, and the one with the least to do."""
     places: dict[str, Place] = {}
-    candidates: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
+    candidates: dict[str, dict[str, None]] = defaultdict(dict)
     for cell in todo:
         if cell.kind != EVALUATE:
             continue
@@ -119,7 +118,7 @@ def _shared_out(
         if str(place) not in known:
             places.setdefault(str(place), place)
             candidates[str(place)][_key(cell)] = None
-    shares: dict[tuple[str, str], list[Place]] = defaultdict(list)
+    shares: dict[str, list[Place]] = defaultdict(list)
     for name, place in places.items():
         shares[min(candidates[name], key=lambda key: (key not in new, len(shares[key])))].append(place)
     return shares
@@ -133,8 +132,8 @@ def _place(inputs: Inputs) -> Place:
     }
 
 
-def _key(cell: Cell) -> tuple[str, str]:
-    return cell.inputs["method"]["name"], cell.inputs["variant"] or ""
+def _key(cell: Cell) -> str:
+    return cell.inputs["method"]["name"]
 
 
 def _method(inputs: Inputs) -> str:
