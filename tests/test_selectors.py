@@ -79,6 +79,18 @@ def test_expansion_fills_the_grid_and_the_variants() -> None:
     assert [(m.r, variant) for m, variant in pairs] == [(2, "off-the-shelf"), (2, "fmd")]
 
 
+def test_by_default_a_bare_name_stands_for_the_rows_at_matched_cost() -> None:
+    found = expand(parse_selector("foundry"), grid="default")
+    assert [(m.supertokens, m.published) for m, _ in found] == [(16, False), (16, True)]
+    assert [m.r for m, _ in expand(parse_selector("tome+fmd"), grid="default")] == [16]
+    asked = expand(parse_selector("tome[r=2]+fmd"), grid="default")
+    assert [(m.r, m.proportional) for m, _ in asked] == [(2, False), (2, True)], "what is asked for is kept"
+
+
+def test_a_method_without_rows_at_matched_cost_stands_for_its_grid() -> None:
+    assert expand(parse_selector("wanda"), grid="default") == expand(parse_selector("wanda"))
+
+
 @pytest.mark.parametrize(
     "text",
     ["foundry[supertokens=4]+truncate+fmd", "tome[r=8]+off-the-shelf", "foundry+lowrank[keep=0.5]+fmd"],

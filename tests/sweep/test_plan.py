@@ -32,6 +32,12 @@ def test_training_parameters_and_seeds_make_new_students() -> None:
     assert len(ids(plan(config_of("teacher-copy[width=1,2]", seeds=3)), STUDENT)) == 6
 
 
+def test_a_bare_name_stands_for_few_rows_unless_the_full_grid_is_asked_for() -> None:
+    few, full = (plan(replace(config_of("kd,teacher-copy"), grid=grid)) for grid in ("default", "full"))
+    assert [len(ids(planned, STUDENT)) for planned in (few, full)] == [2, 5]
+    assert SweepConfig.from_plain(full.config.to_plain()).grid == "full"
+
+
 def test_overlapping_selectors_share_their_cells() -> None:
     assert len(plan(config_of("teacher-copy,teacher-copy[scale=1.0]")).cells) == 3
 

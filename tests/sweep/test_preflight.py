@@ -56,6 +56,12 @@ def test_rehearsals_go_through_every_task_and_method_and_share_the_work(plugins:
     assert [len(cell.inputs["places"]) for cell in made] == [1, 1]
 
 
+def test_a_method_is_rehearsed_once_as_the_variant_that_trains(plugins: Path) -> None:
+    cells = plan(config_of("trimming")).cells
+    assert {cell.inputs["variant"] for cell in cells} == {"off-the-shelf", "fmd"}
+    assert [cell.inputs["variant"] for cell in preflight.rehearsals(cells, cells, "quick")] == ["fmd"]
+
+
 def test_only_what_is_left_to_do_is_rehearsed(plugins: Path) -> None:
     cells = plan(config_of("teacher-copy,distilled")).cells
     left = [cell for cell in cells if cell.inputs["method"]["name"] == "distilled" and cell.kind != STUDENT]
