@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from typing import Any
 
 
@@ -17,6 +18,20 @@ _LONG = 200
 def quoted(text: str) -> str:
     """A text of the user's as a message repeats it: in quotes, with escapes, and without its middle where it is long."""
     return repr(text if len(text) <= _LONG else f"{text[: _LONG // 2]} ... {text[-_LONG // 2 :]}")
+
+
+def no_folder(what: str, text: str, wanted: str) -> UserError | None:
+    """The error for a text that is meant as a path, such as ``scans/`` or ``a.npy``, and leads to no folder. None for a
+    name."""
+    if os.path.isdir(text):
+        return None
+    if os.path.exists(text):
+        return UserError(f"{what} {quoted(text)} is a file, not a folder; {wanted}")
+    if os.path.lexists(text):
+        return UserError(f"{what} {quoted(text)} is a link that leads nowhere; {wanted}")
+    if set(text.partition("[")[0]) & {os.sep, "."}:
+        return UserError(f"{what} {quoted(text)} does not exist; {wanted}")
+    return None
 
 
 def unknown(what: str, name: str, known: Any) -> UserError:

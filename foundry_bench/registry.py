@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, distributions
@@ -16,6 +16,7 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from foundry_bench.beforehand.watchdog import watchdog
 from foundry_bench.border import StrangerError, guarded, in_time, one_line, said
 from foundry_bench.errors import UserError, unknown
 
@@ -28,6 +29,8 @@ MEND = "reinstall or uninstall it"
 """What a user can do about a plugin that cannot be imported."""
 IMPORT = 15.0
 """Seconds in which a plugin has to be imported."""
+PATIENCE = 5.0
+"""Seconds after which an import that swallows the end of its time ends with the process."""
 FIRST = "torch"
 """What most plugins import, which may take longer on a busy machine and is not their fault."""
 ITS_IMPORT = "its import"
@@ -126,9 +129,10 @@ def load(kind: str, name: str, contract: type | None = None) -> Any:
     object.
     """
     entry = check_known(kind, name)
-    with guarded(_cannot_be_imported(kind, entry), MEND), _import_in_time(entry):
+    with guarded(_cannot_be_imported(kind, entry), MEND), _import_in_time(kind, entry):
         found = entry.load()
         fits = callable(found) if contract is None else _is_subclass(found, contract)
+        lacking = sorted(getattr(found, "__abstractmethods__", ())) if fits and contract is not None else []
     if not fits:
         wanted = (
             "can be called"
@@ -138,17 +142,28 @@ def load(kind: str, name: str, contract: type | None = None) -> Any:
         raise StrangerError(
             f"{_called(kind, entry)}, {entry.value}, is no class or function that {wanted}; {MEND}"
         )
+    if lacking:
+        raise StrangerError(
+            f"{_called(kind, entry)} is an abstract class that lacks {', '.join(lacking)}; {AUTHORS}"
+        )
     return found
 
 
-def _import_in_time(entry: EntryPoint) -> AbstractContextManager[None]:
+@contextmanager
+def _import_in_time(kind: str, entry: EntryPoint) -> Iterator[None]:
     """A limit on the time that importing a plugin takes; none for what comes with the package or is imported already, nor in
-    a cell, which has a limit of its own on a machine that others may keep busy."""
+    a cell, which has a limit of its own on a machine that others may keep busy.
+
+    Code that goes on after the end of its time ends the process, where that is a command's.
+    """
     known = distribution(entry) == OWN or entry.value.partition(":")[0].strip() in sys.modules
     if known or parent_process() is not None:
-        return nullcontext()
+        yield
+        return
     import_module(FIRST)
-    return in_time(IMPORT, ITS_IMPORT)
+    line = broken(kind, entry, f"{ITS_IMPORT} does not end within {IMPORT:.0f} seconds")
+    with watchdog(IMPORT + PATIENCE, line), in_time(IMPORT, ITS_IMPORT):
+        yield
 
 
 def _is_subclass(found: Any, contract: type) -> bool:

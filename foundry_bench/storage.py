@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,34 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder for files; on success they are in ``folder``, on failure nothing has changed.
+
+    They appear together where the folder is not there yet. Else each takes its place when all are on the disk, one right
+    after the other in the reverse order of their names; other files stay. Raises OSError.
+    """
+    there = folder.is_dir()
+    parent = folder if there else folder.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    temporary = parent / f".{secrets.token_hex(8)}.tmp"  # the folder's name may be as long as names can be
+    temporary.mkdir()
+    try:
+        yield temporary
+        files = sorted(temporary.iterdir(), reverse=True)
+        for path in files:
+            path.chmod(0o644)  # some writers make private files
+            with path.open("rb+") as handle:
+                os.fsync(handle.fileno())
+        if not there:
+            temporary.replace(folder)
+            return
+        for path in files:
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:

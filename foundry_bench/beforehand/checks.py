@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from foundry_bench.beforehand.configuration import shown
-from foundry_bench.errors import UserError
+from foundry_bench.errors import UserError, quoted
 
 LARGEST_SEED = 2**31 - 1
 """The seeds that every generator takes: torch's, numpy's and Python's."""
@@ -23,11 +24,22 @@ def check_seed(seed: object) -> int:
 
 
 def check_path(path: object, what: str) -> Path:
-    """``path``, which ``what`` names to the user, as a Path. Raises UserError for an empty text, one with a null character, and
-    what is no path: an empty one would mean the folder that one happens to be in."""
+    """``path``, which ``what`` names to the user, as a Path. Raises UserError for an empty text, one with a null character,
+    what no system takes and what is no path: an empty one would mean the folder that one happens to be in."""
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
         raise UserError(f"{what} must be the path of a file or folder, got {shown(path)}")
+    try:
+        os.lstat(text)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(
+                f"{what} {quoted(text)} is longer than the system takes; choose another"
+            ) from None
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{what} {quoted(text)} cannot be written in the system's encoding; set PYTHONUTF8=1"
+        ) from None
     return Path(text)
 
 

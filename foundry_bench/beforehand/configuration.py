@@ -45,9 +45,8 @@ def read_yaml(file: Path, example: str) -> dict[str, Any]:
     mapping with texts as keys."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        values = yaml.load(_read(file), Loader=loader)
+        values = yaml.load(_read(file), Loader=_loader())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"cannot read {file}: {' '.join(str(error).split())}") from error
     except RecursionError:
@@ -57,6 +56,27 @@ def read_yaml(file: Path, example: str) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"{file} must hold keys and values such as '{example}'")
     return values
+
+
+@lru_cache
+def _loader() -> Any:
+    """YAML's safe loader, to which a key that stands twice is an error: of two values one would be lost without a word."""
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{shown(key.value)} stands twice", key.start_mark
+                    )
+                seen |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 def _read(file: Path) -> bytes:
@@ -150,4 +170,7 @@ def _words(about: Mapping[str, Any]) -> str:
 
 def shown(value: Any) -> str:
     """A value of unknown size in a few characters on one line."""
-    return one_line(reprlib.repr(value))
+    try:
+        return one_line(reprlib.repr(value))
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return f"a value of type {type(value).__name__} that is too long to be shown"

@@ -9,11 +9,13 @@ import io
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 
 import click
 
 from foundry_bench import __version__
+from foundry_bench.beforehand.watchdog import process_of_ours
 from foundry_bench.border import interruptions
 from foundry_bench.cli.last_resort import last_resort, no_interrupt, told, write_nowhere
 from foundry_bench.errors import UserError
@@ -86,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     _encode_anything()
     try:
-        code = _run(arguments)
+        with process_of_ours() if arguments is None else nullcontext():
+            code = _run(arguments)
     except KeyboardInterrupt:  # a second one, on the way out
         code = INTERRUPTED
     except BaseException as error:  # whatever escapes: a person gets one line in any case

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foundry_bench.cli.place import Place
 from foundry_bench.progress import console
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Duration(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         found = re.fullmatch(r"(\d+\.?\d*|\.\d+) ?(us|ms|s)", str(value))
-        if found is None or float(found[1]) == 0:
+        if found is None or not 0 < float(found[1]) < math.inf:
             self.fail(f"{value!r} is no time; write it with its unit, such as 5ms", param, ctx)
         return float(found[1]) * UNITS[found[2]]
 
@@ -50,7 +51,7 @@ POSITIVE = Finite(0, min_open=True)
 
 
 @click.command()
-@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("results", nargs=-1, required=True, type=Place())
 @click.option(
     "--keep", type=PERCENT, default=99, show_default=True, help="Percent of the teacher's mean score."
 )
@@ -80,13 +81,11 @@ def choose(
     foundry-bench choose results/reference-forms --keep 99
     foundry-bench choose results/mine --keep 97 --latency 5ms --tasks onepatch,densefewshot
     """
-    import pandas as pd
-
     from foundry_bench.report.choice import Wish, candidates
-    from foundry_bench.report.frame import load_results
+    from foundry_bench.report.frame import load_together
     from foundry_bench.report.leaderboard import one_budget
 
-    frame = pd.concat([load_results(folder) for folder in results], ignore_index=True)
+    frame = load_together(results)
     wish = Wish(keep / 100, worst / 100, macs, latency, mb)
     rows = candidates(frame, wish, [task.strip() for task in tasks.split(",")] if tasks else ())
     able = [row for row in rows if not row.against]

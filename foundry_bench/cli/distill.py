@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ import click
 from foundry_bench.beforehand.checks import check_device, check_folder, check_seed
 from foundry_bench.cli.options import data_root_option, teacher_option
 from foundry_bench.cli.place import Place
+from foundry_bench.cli.saving import saved
 from foundry_bench.errors import UserError
 from foundry_bench.progress import working_context
 from foundry_bench.selectors import one_method
@@ -61,6 +63,6 @@ def distill(
         clouds = load_dataset(data, Path(data_root), ctx.progress)
         student, report = finished_student(method, encoder, clouds, ctx, spent)
     assert report is not None, "every other variant trains"
-    save_student(student, out)
+    saved(partial(save_student, student), out, "the trained student")
     click.echo(f"{out}: R2 {report.r2:.4f} after {report.steps} steps in {report.seconds:.0f} s")
     return 0

@@ -13,7 +13,7 @@ import click
 
 from foundry_bench import registry
 from foundry_bench.border import plain
-from foundry_bench.errors import UserError, unknown
+from foundry_bench.errors import UserError, no_folder, unknown
 from foundry_bench.teachers.cards import read_card
 from foundry_bench.teachers.checkpoints.names import exists, split_name
 from foundry_bench.teachers.weights import FIX, teacher_folder
@@ -36,7 +36,8 @@ def info(name: str, context: bool) -> int:
     """
     found = [kind for kind in registry.KINDS if name in registry.entries(kind)]
     if not found and not exists(Path(split_name(name)[0])):
-        raise unknown("name", name, [n for kind in registry.KINDS for n in registry.entries(kind)])
+        error = no_folder("name", name, "give a registered name, a folder or a teacher's file")
+        raise error or unknown("name", name, [n for kind in registry.KINDS for n in registry.entries(kind)])
     if context and found and "teachers" not in found:
         raise UserError(f"{name} is none of teachers; --context measures a teacher, a file or a folder")
     for kind in found:

@@ -18,11 +18,14 @@ SOFTWARE = 70
 
 def last_resort(error: BaseException) -> int:
     """Print one line that says what has happened and which file holds the traceback, and return the exit code: 2 where the
-    error comes from a plugin's code, 74 where the output cannot be written, else 70."""
+    error comes from a plugin's code or a place is closed to this user, 74 where the output cannot be written, else 70."""
     if isinstance(error, OSError) and not _writable():
         return told(f"the output cannot be written ({said(error)}); free some space or send it elsewhere", 74)
-    where = _kept(error)
     plugin = _plugin(error)
+    if isinstance(error, PermissionError) and error.filename is not None and plugin is None:
+        place = error.filename if isinstance(error.filename, int) else os.fsdecode(error.filename)
+        return told(f"{place}: permission denied; choose another place or give yourself the right to it", 2)
+    where = _kept(error)
     if plugin is not None:
         return told(f"{plugin} failed ({said(error)}); tell its authors, {where}", 2)
     return told(f"foundry-bench met an error of its own ({said(error)}); please report it, {where}", SOFTWARE)

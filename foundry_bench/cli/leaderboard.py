@@ -23,13 +23,11 @@ def leaderboard(results: tuple[Path, ...], output: Path | None) -> int:
     """
     if output is not None:
         check_file(output, "--output")
-    import pandas as pd
-
-    from foundry_bench.report.frame import load_results
+    from foundry_bench.report.frame import load_together
     from foundry_bench.report.leaderboard import build
     from foundry_bench.report.tables import rich_table
 
-    board = build(pd.concat([load_results(folder) for folder in results], ignore_index=True))
+    board = build(load_together(results))
     rest = f"in {output}" if output is not None else "with -o FILE"
     console().print(rich_table(board, ", ".join(map(str, results)), rest))
     if output is not None:

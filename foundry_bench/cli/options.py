@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from foundry_bench import selectors
+from foundry_bench import registry, selectors
+from foundry_bench.errors import no_folder
 from foundry_bench.students.files import load_student, make_student
 
 if TYPE_CHECKING:
@@ -35,8 +37,12 @@ def data_root_option(command: Command) -> Command:
 
 def student_of(text: str, teacher: Encoder, ctx: Context) -> Encoder:
     """A saved student's folder, or an untrained student of a selector, off the shelf where the method can be."""
-
-    if Path(text).is_dir():
+    if os.path.isdir(text):
         return load_student(Path(text))
+    name = selectors.parse_selector(text).parts[0].name if "[" in text else text
+    if name not in registry.entries("methods"):
+        error = no_folder("student", text, "give a student's folder or a method's selector")
+        if error is not None:
+            raise error
     method, variant = selectors.one_method(text)
     return make_student(method, teacher, None, replace(ctx, variant=variant))

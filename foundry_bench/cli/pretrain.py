@@ -12,6 +12,7 @@ from foundry_bench.beforehand.checks import check_device, check_folder
 from foundry_bench.beforehand.configuration import read_yaml
 from foundry_bench.cli.options import data_root_option
 from foundry_bench.cli.place import Place
+from foundry_bench.cli.saving import saved
 from foundry_bench.errors import UserError
 
 
@@ -71,7 +72,8 @@ def pretrain(
         except FloatingPointError as error:
             raise UserError(str(error)) from error
         context = _context(model, out, progress)
-    save_teacher(model, out, {**_provenance(settings, sets, shares, history), "context": context})
+    card = {**_provenance(settings, sets, shares, history), "context": context}
+    saved(lambda folder: save_teacher(model, folder, card), out, "the trained teacher")
     click.echo(f"{out}: teacher after {settings.steps} steps; use it with --teacher {out}")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from foundry_bench.datasets.dataset import PointCloudDataset, check_whole
 from foundry_bench.datasets.generated import GeneratedDataset
 from foundry_bench.datasets.lazy import Progress, silent
 from foundry_bench.datasets.official.base import OfficialDataset
-from foundry_bench.errors import UserError
+from foundry_bench.errors import UserError, no_folder
 from foundry_bench.parameters.named import bare_name, build_one, parse_part
 
 ROOT = Path("data")
@@ -93,10 +94,10 @@ def registered(name: str) -> Any:
     """What is registered as ``name``: a class of :class:`OfficialDataset` or :class:`GeneratedDataset`, or a function
     without arguments."""
     known = registry.entries("datasets")
-    if name not in known and len(Path(name).parts) > 1:
-        raise UserError(
-            f"data folder {name} does not exist; give a folder of clouds or one of {', '.join(known)}"
-        )
+    if name not in known:
+        error = no_folder("data folder", name, f"give a folder of clouds or one of {', '.join(known)}")
+        if error is not None:
+            raise error
     return registry.load("datasets", name)
 
 
@@ -107,7 +108,7 @@ def is_official(source: Any) -> bool:
 
 def is_folder(name: str) -> bool:
     """Whether ``name`` is meant as a folder: registered names win over folders that are called the same."""
-    return bare_name(name) not in registry.entries("datasets") and Path(name).is_dir()
+    return bare_name(name) not in registry.entries("datasets") and os.path.isdir(name)
 
 
 def _load_folder(path: Path, progress: Progress) -> PointCloudDataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from foundry_bench.errors import UserError
 from foundry_bench.sweep import index, snapshot
 from foundry_bench.sweep.plan import Cell, task_text
 from foundry_bench.sweep.record import Cost, Entry, Fidelity, ScoresBlock, unit_of
-from foundry_bench.sweep.store import Store
+from foundry_bench.sweep.store import FINISHED, Store
 
 COST = (
     "gmacs",
@@ -62,6 +63,17 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     if not rows:
         raise UserError(f"{folder} holds no results; make some with 'foundry-bench run --out {folder}'")
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def load_together(folders: Sequence[str | Path]) -> pd.DataFrame:
+    """The rows of several folders; a cell that several hold counts once, by a record that is finished where there is one.
+
+    Raises UserError as :func:`load_results` does.
+    """
+    frame = pd.concat([load_results(folder) for folder in folders], ignore_index=True)
+    first = (~frame["status"].isin(FINISHED)).sort_values(kind="stable").index
+    counted = frame.loc[first].drop_duplicates("cell_id").index
+    return frame.loc[counted.sort_values()].reset_index(drop=True)
 
 
 def _cells(recorded: index.Entries, store: Store) -> list[Cell]:

@@ -18,7 +18,7 @@ from foundry_bench.context import Context
 from foundry_bench.encoder import Encoder, EncoderConfig, Origin
 from foundry_bench.errors import UserError, unknown
 from foundry_bench.method import FMD
-from foundry_bench.storage import atomic_path
+from foundry_bench.storage import atomic_folder
 from foundry_bench.teachers.cards import check_format, of_card, read_card, shown
 from foundry_bench.teachers.tensors import (
     SLACK,
@@ -93,7 +93,7 @@ def default_variant(method: Method) -> str:
 
 
 def save_student(student: Encoder, folder: Path | str) -> None:
-    """Write ``model.safetensors`` and ``config.json`` into ``folder``, each completely or not at all.
+    """Write ``model.safetensors`` and ``config.json`` into ``folder``, both or none.
 
     The folder is all that :func:`load_student` needs. Raises UserError, before anything is written or replaced, for an encoder
     that no method made, for weights that are not finite and for a folder that cannot be written.
@@ -113,10 +113,9 @@ def save_student(student: Encoder, folder: Path | str) -> None:
         "teacher_sha256": origin.teacher_sha256,
         "encoder": asdict(origin.config),
     }
-    with atomic_path(folder / "model.safetensors") as path:
-        save_file(state, path)
-    with atomic_path(folder / "config.json") as path:
-        path.write_text(json.dumps(config, indent=2) + "\n")
+    with atomic_folder(folder) as place:
+        save_file(state, place / "model.safetensors")
+        (place / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def load_student(folder: Path | str) -> Encoder:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 import yaml
 from annotated_types import Ge, Le, MinLen
 
-from foundry_bench.beforehand.checks import LARGEST_SEED
+from foundry_bench.beforehand.checks import LARGEST_SEED, check_path
 from foundry_bench.beforehand.configuration import STRICT, read_yaml, schema, shown, validated
 from foundry_bench.datasets.catalog import resolved
 from foundry_bench.errors import UserError, unknown
@@ -108,6 +108,8 @@ class SweepConfig:
             made["tables"] = _tables(values["tables"], where)
         if isinstance(distill_on := values.get("distill_on"), str):
             made["distill_on"] = resolved(distill_on)
+        if isinstance(data_root := values.get("data_root"), str):
+            check_path(data_root, "data_root")
         return validated(cls, made, where)
 
     def to_yaml(self) -> str:

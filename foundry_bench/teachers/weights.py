@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from foundry_bench import registry
 from foundry_bench.beforehand.checks import check_folder, check_path
 from foundry_bench.border import StrangerError, expected
-from foundry_bench.errors import UserError, unknown
-from foundry_bench.storage import atomic_path
+from foundry_bench.errors import UserError, no_folder, unknown
+from foundry_bench.storage import atomic_folder
 from foundry_bench.teachers.cards import LARGEST_WEIGHTS, check_file, check_format, of_card, read_card, shown
 from foundry_bench.teachers.checkpoints.names import (
     Options,
@@ -44,7 +45,8 @@ def teacher_folder(name_or_path: str | Path) -> Path:
 
 
 def _locate(name_or_path: str | Path) -> tuple[Path, Options]:
-    name, options = split_name(str(check_path(name_or_path, "the teacher")))
+    check_path(name_or_path, "the teacher")
+    name, options = split_name(os.fspath(name_or_path))
     path = Path(name)
     there = exists(path)
     if there and path.is_dir():
@@ -60,11 +62,8 @@ def _locate(name_or_path: str | Path) -> tuple[Path, Options]:
         return path, options
     if there:
         return path, options
-    if len(path.parts) > 1 or path.suffix:
-        raise UserError(
-            f"teacher {shown(path)} does not exist; give a folder with model.safetensors and config.json, or a checkpoint file"
-        )
-    raise unknown("teacher", name, registry.entries("teachers"))
+    wanted = "give a folder with model.safetensors and config.json, or a checkpoint file"
+    raise no_folder("teacher", name, wanted) or unknown("teacher", name, registry.entries("teachers"))
 
 
 def teacher_sha256(name_or_path: str | Path) -> str:
@@ -108,12 +107,11 @@ def save_teacher(model: PointTransformer, folder: Path | str, provenance: dict[s
     check_folder(folder, "folder")
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     check_finite(state, f"the teacher cannot be saved in {folder}")
-    with atomic_path(folder / "model.safetensors") as path:
-        save_file({k: v.cpu().contiguous() for k, v in state.items()}, path)
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    config = {"format": FORMAT, "sha256": digest, "encoder": asdict(model.config), **provenance}
-    with atomic_path(folder / "config.json") as path:
-        path.write_text(json.dumps(config, indent=2) + "\n")
+    with atomic_folder(folder) as place:
+        save_file({k: v.cpu().contiguous() for k, v in state.items()}, place / "model.safetensors")
+        digest = hashlib.sha256((place / "model.safetensors").read_bytes()).hexdigest()
+        config = {"format": FORMAT, "sha256": digest, "encoder": asdict(model.config), **provenance}
+        (place / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def load_teacher(

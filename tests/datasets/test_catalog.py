@@ -30,7 +30,7 @@ def test_names_folders_and_official_sets_are_told_apart(
     ("name", "message"),
     [
         ("furnitur", "did you mean 'furniture'"),
-        ("no/such/folder", "data folder no/such/folder does not exist"),
+        ("no/such/folder", "data folder 'no/such/folder' does not exist"),
         ("modelnet40", "modelnet40"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -107,6 +108,20 @@ def test_what_is_registered_is_held_to_its_contract(tmp_path: Path, kind: str, s
     assert_refused(seen, says="odd")
 
 
+@pytest.mark.parametrize("kind", ["methods", "tasks", "engines", "trackers"])
+def test_an_abstract_plugin_is_named_with_its_distribution(tmp_path: Path, kind: str) -> None:
+    base = {
+        "methods": "foundry_bench.method import Method",
+        "tasks": "foundry_bench.task import Task",
+        "engines": "foundry_bench.sweep.engines.base import Engine",
+        "trackers": "foundry_bench.trackers.base import Tracker",
+    }[kind]
+    lacking = "from abc import abstractmethod\nclass Odd(Base):\n    @abstractmethod\n    def spin(self): ..."
+    plugin = stranger(tmp_path, kind, f"from {base} as Base\n{lacking}")
+    seen = tried(*USES[kind], cwd=tmp_path, plugins=[plugin], seconds=60)
+    assert_refused(seen, says=[f"{kind.rstrip('s')} 'odd' of stranger is an abstract class", "spin"])
+
+
 GIVES = ("5", "None", "'text'", "[1, 2]", "{'points': 3}", "print", "b'bytes'")
 
 
@@ -189,7 +204,7 @@ METHODS = {
     "classes-odd": ("def classes(self): return (5,)", "cannot be planned"),
     "shown-exits": ("def shown(self, values): raise SystemExit(0)", "SystemExit: 0"),
     "property": ("variants = property(lambda self: 1 / 0)", "ZeroDivisionError"),
-    "abstract": ("", "abstract class Odd"),
+    "abstract": ("", "is an abstract class that lacks compress"),
 }
 
 
@@ -428,7 +443,7 @@ WAITS = {
     "loops": "while True: pass",
     "sleeps": "import time; time.sleep(1000)",
     "joins": "import threading; threading.Event().wait()",
-    "swallows": "import time\nfor _ in range(3):\n    try: time.sleep(1000)\n    except BaseException: pass\nraise ValueError",
+    "swallows": "import time\nfor _ in range(1):\n    try: time.sleep(1000)\n    except BaseException: pass\nraise ValueError",
     "swallows-errors": "while True:\n    try: 1 / 0\n    except Exception: pass",
     "pipe": "import os; os.read(os.pipe()[0], 1)",
     "locks": "import threading; lock = threading.Lock(); lock.acquire(); lock.acquire()",
@@ -451,12 +466,60 @@ def test_no_command_waits_for_an_import_for_ever(tmp_path: Path, kind: str) -> N
 
 
 def _impatient(*command: str) -> None:
-    """A command that waits a second for an import."""
+    """A command that waits a second for an import, and half a second for its end."""
     from foundry_bench import registry
+    from foundry_bench.beforehand import watchdog
     from foundry_bench.cli import main
 
-    registry.IMPORT = 1.0  # type: ignore[misc]
-    main(command)
+    registry.IMPORT, registry.PATIENCE, watchdog.LATER = 1.0, 0.5, 0.5  # type: ignore[misc]
+    sys.argv = ["foundry-bench", *command]
+    main()
+
+
+KEEPS = {
+    "swallows": "while True:\n    try: import time; time.sleep(1000)\n    except BaseException: pass",
+    "recurses": "def f():\n    try: f()\n    finally: f()\nf()",
+    "takes-the-alarm": "import signal, time\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\ntime.sleep(1000)",
+    "stops-the-timer": "import signal, time\nsignal.setitimer(signal.ITIMER_REAL, 0)\ntime.sleep(1000)",
+    "waits-in-c": "import ctypes\nwhile True: ctypes.CDLL(None).sleep(1000)",
+}
+"""Imports that no exception ends."""
+
+
+@pytest.mark.parametrize("case", KEEPS)
+def test_an_import_that_keeps_the_process_ends_with_it(tmp_path: Path, case: str) -> None:
+    plugin = stranger(tmp_path, "teachers", KEEPS[case])
+    seen = tried_call(_impatient, "info", "odd", cwd=tmp_path, plugins=[plugin])
+    assert_refused(
+        seen, says=["teacher 'odd' of stranger cannot be imported", "does not end within 1 seconds"]
+    )
+
+
+def test_an_import_that_lets_no_thread_run_ends_with_the_process(tmp_path: Path) -> None:
+    source = "import collections, itertools; collections.deque(itertools.repeat(0), maxlen=0)"
+    plugin = stranger(tmp_path, "teachers", source)
+    seen = tried_call(_impatient, "info", "odd", cwd=tmp_path, plugins=[plugin])
+    assert seen.code == -signal.SIGKILL
+    assert len(seen.lines()) == 1
+    assert "teacher 'odd' of stranger cannot be imported (its import does not end" in seen.err
+    assert seen.seconds < seen.limits[0]
+    assert not seen.left
+
+
+def test_an_import_never_ends_a_process_that_is_not_a_command(tmp_path: Path) -> None:
+    source = "import time\nfor _ in range(2):\n    try: time.sleep(1000)\n    except BaseException: pass\n"
+    plugin = stranger(tmp_path, "teachers", f"{source}def Odd(): 'odd'")
+    seen = tried_call(_loaded_impatiently, cwd=tmp_path, plugins=[plugin])
+    assert_harmless(seen)
+    assert (seen.code, seen.value) == (0, "odd")
+
+
+def _loaded_impatiently() -> str | None:
+    """The description of a plugin whose import may take no time at all."""
+    from foundry_bench import registry
+
+    registry.IMPORT = registry.PATIENCE = 0.1  # type: ignore[misc]
+    return registry.load("teachers", "odd").__doc__
 
 
 def test_the_timer_of_a_caller_goes_on() -> None:

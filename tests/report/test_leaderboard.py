@@ -12,7 +12,7 @@ from scipy import stats
 
 from foundry_bench.errors import UserError
 from foundry_bench.report import leaderboard
-from foundry_bench.report.frame import load_results
+from foundry_bench.report.frame import load_results, load_together
 from foundry_bench.report.leaderboard import build
 from foundry_bench.report.tables import SHOWN, markdown, rank_texts, rich_table
 from foundry_bench.variants import CLUSTERS, EPISODES
@@ -226,3 +226,10 @@ def test_the_terminal_shows_the_first_rows_and_says_how_many_more_there_are(tmp_
     assert rich_table(many[: SHOWN + 1], "title").caption == "1 more row in leaderboard.csv"
     assert rich_table(board, "title").caption is None
     assert markdown(many, "title", frame()).count("tome[r=") == 60
+
+
+def test_a_cell_of_two_folders_counts_once(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[2] / "results" / "reference-controls"
+    once = load_together([folder])
+    pd.testing.assert_frame_equal(load_together([folder, folder]), once)
+    pd.testing.assert_frame_equal(build(load_together([folder, folder])), build(load_results(folder)))

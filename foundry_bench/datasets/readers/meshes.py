@@ -73,6 +73,9 @@ def _check_stl(content: bytes) -> None:
         raise FileError("does not begin with an STL header")
     (faces,) = struct.unpack_from("<I", content, 80)
     must_fit(faces * _STL_FACE, len(content) - _STL_HEAD, "triangles")
+    more = len(content) - _STL_HEAD - faces * _STL_FACE
+    if more:
+        raise FileError(f"announces {faces:,} triangles and holds {more:,} bytes more: export it again")
 
 
 def _check_glb(content: bytes) -> None:

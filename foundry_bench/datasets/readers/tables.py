@@ -115,6 +115,8 @@ def table_layout(content: bytes) -> Layout:
                     _refuse_unknown(before, separator, len(cells))
                     _refuse_uneven(texts[number + 1 : number + 2], separator, len(cells))
                 return Layout(start, separator, decimal, chosen, columns is not None, len(cells), declared)
+            if re.fullmatch("-[0-9]+", text):
+                raise FileError(f"announces {shown(text[:30])} points: its first line is no count")
             if text.isascii() and text.isdigit():
                 declared = int(text[:30])
                 text = ""
