@@ -28,14 +28,14 @@ from foundry_bench.sweep import index, snapshot
 from foundry_bench.sweep.candidates import Places
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.halving import ETA, Measured, Verdict, go_on, next_to_try
-from foundry_bench.sweep.plan import PROFILE, Cell, Plan
+from foundry_bench.sweep.plan import EVALUATE, PROFILE, Cell, Plan, plan, title
 from foundry_bench.sweep.record import Fidelity, Record
 from foundry_bench.sweep.reporting import InterruptedSweepError, Reporter
 from foundry_bench.sweep.runner import run_sweep
 from foundry_bench.sweep.search_plan import COSTS, END, ENDS, LEAST, RUNGS, Search
 from foundry_bench.sweep.search_state import SearchState, adopt
 from foundry_bench.sweep.space import TEACHER, choice_of, stacks
-from foundry_bench.sweep.store import Store
+from foundry_bench.sweep.store import FINISHED, Store
 
 Judge = Callable[[Path], list[Verdict]]
 """What the tasks of a results folder say of its rows, the cheapest first."""
@@ -76,7 +76,7 @@ class Searcher:
                 self.state.rungs.append(first())
                 self._save()
             if self.state.winner is None:
-                self._sweep(self._finals(), self.folder, until=END if self.state.tried else None)
+                self._begin()
                 for number in range(len(self.state.rungs) - 1, len(RUNGS)):
                     self._rung(number)
                 self._put_to_tasks(judge)
@@ -100,6 +100,15 @@ class Searcher:
     def spent(self) -> float:
         """Seconds that the search has taken, in earlier runs too."""
         return self._before + time.monotonic() - self._began
+
+    def _begin(self) -> None:
+        """The teacher's own row, and whatever of those that were tried is missing. Raises UserError for a task that fails."""
+        self._sweep(self._finals(), self.folder, until=END if self.state.tried else None, retry=True)
+        cells = (cell for cell in plan(replace(self.final, seeds=1)).cells if cell.kind == EVALUATE)
+        for record in (Store(self.folder).read(cell.kind, cell.id) for cell in cells):
+            if record is not None and record["identity"]["status"] not in FINISHED:
+                about = title(EVALUATE, record["inputs"]), record["identity"]["message"]
+                raise UserError(f"{about[0]} failed: {about[1]}; leave the task out in a new --out")
 
     def _rung(self, number: int) -> None:
         """Train and measure who is in a rung, and decide who goes on."""
@@ -169,14 +178,18 @@ class Searcher:
     def _rung_folder(self, number: int) -> Path:
         return self.folder / "rungs" / str(number + 1)
 
-    def _sweep(self, config: SweepConfig, folder: Path, until: float | None = None) -> bool:
+    def _sweep(
+        self, config: SweepConfig, folder: Path, until: float | None = None, *, retry: bool = False
+    ) -> bool:
         """Run a sweep with what the other folders already hold; whether it was stopped at ``until``, a share of the time."""
         sources = [self.folder, *(self._rung_folder(n) for n in range(len(RUNGS)))]
         adopt(Store(folder), config, [Store(source) for source in sources if source != folder])
         left = math.inf if until is None else until * self.search.seconds - self.spent
         deadline = Deadline(left)
         try:
-            run_sweep(config, folder, self.reporter, rehearse=False, listeners=(deadline,), most=None)
+            run_sweep(
+                config, folder, self.reporter, retry=retry, rehearse=False, listeners=(deadline,), most=None
+            )
         except InterruptedSweepError:
             if not deadline.passed:
                 raise
