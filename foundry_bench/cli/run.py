@@ -41,7 +41,7 @@ def _print_schema(context: click.Context, option: click.Parameter, asked: bool) 
 )
 @click.option(
     "--tasks",
-    help="Such as 'fewshot,classification[mode=finetune]:modelnet40', default or all. [default: see 'list tasks']",
+    help="Such as 'fewshot,classification[mode=finetune]:modelnet40', default, all or none. [default: see 'list tasks']",
 )
 @click.option("--teacher", help="Name of a teacher, or a file or folder with weights. [small]")
 @click.option("--dataset", help="Data sets to evaluate on, where a task names none. [each task's own]")

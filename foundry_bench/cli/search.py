@@ -18,7 +18,7 @@ from foundry_bench.sweep.estimate import human_time
 from foundry_bench.sweep.halving import Verdict
 from foundry_bench.sweep.reporting import InterruptedSweepError
 from foundry_bench.sweep.search import Searcher
-from foundry_bench.sweep.search_plan import END, ENDS, RUNGS, Search
+from foundry_bench.sweep.search_plan import RUNGS, Search
 
 if TYPE_CHECKING:
     from foundry_bench.report.choice import Candidate, Wish
@@ -106,11 +106,13 @@ def _run(asked: Search, wish: Wish, out: Path, display: SweepDisplay) -> int:
     from foundry_bench.report.choice import candidates
     from foundry_bench.report.frame import load_results
     from foundry_bench.sweep.candidates import places_of
+    from foundry_bench.sweep.space import space
 
     def judge(folder: Path) -> list[Verdict]:
         rows = candidates(load_results(folder), wish)
         return [Verdict(row.selector, row.kept, not row.against) for row in rows]
 
+    space(asked.methods)  # so that a slip is told at once
     searcher = Searcher(asked, places_of(asked.sweep), out, display)
     winner = searcher.run(lambda: list(_candidates(asked, display.note)), judge)
     rows = candidates(load_results(out), wish)
@@ -183,13 +185,12 @@ def _dry_run(asked: Search, note: Callable[[str], None]) -> None:
     found = _candidates(asked, note)
     for selector, share in sorted(found.items(), key=lambda row: row[1]):
         note(f"{share:6.3f} of the teacher's multiply-adds  {selector}")
-    for number, (part, end) in enumerate(zip(RUNGS, ENDS, strict=True)):
-        until = human_time(end * asked.seconds)
+    spent = 0.0
+    for number, part in enumerate(RUNGS):
+        spent = asked.share(spent)
         each = human_time(asked.seconds_each(number))
         note(
-            f"rung {number + 1}: 1/{part} of the steps of {asked.sweep.budget}, about {each} each, until {until}"
+            f"rung {number + 1}: 1/{part} of the steps of {asked.sweep.budget}, about {each} each, until {human_time(spent)}"
         )
-    note(
-        f"tasks: one after the other, {asked.sweep.seeds} starts each, until {human_time(END * asked.seconds)}"
-    )
+    note(f"tasks: one after the other, {asked.sweep.seeds} starts each, until {human_time(asked.end)}")
     note("confirmation: the one that is chosen, on objects that nothing was chosen by")

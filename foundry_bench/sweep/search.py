@@ -32,7 +32,7 @@ from foundry_bench.sweep.plan import EVALUATE, PROFILE, Cell, Plan, plan, title
 from foundry_bench.sweep.record import Fidelity, Record
 from foundry_bench.sweep.reporting import InterruptedSweepError, Reporter
 from foundry_bench.sweep.runner import run_sweep
-from foundry_bench.sweep.search_plan import COSTS, END, ENDS, LEAST, RUNGS, Search
+from foundry_bench.sweep.search_plan import COSTS, LEAST, RUNGS, Search
 from foundry_bench.sweep.search_state import SearchState, adopt
 from foundry_bench.sweep.space import TEACHER, choice_of, stacks
 from foundry_bench.sweep.store import FINISHED, Store
@@ -70,11 +70,12 @@ class Searcher:
 
     def run(self, first: Callable[[], list[str]], judge: Judge) -> str | None:
         """Do what is left and return the selector of the row that was put to the confirmation; None where no row keeps
-        enough. ``first``: asked once for the selectors of the first rung."""
+        enough. ``first``: asked once for the selectors of the first rung, before anything is written."""
+        if not self.state.rungs:
+            self.state.rungs.append(first())
+            Store(self.folder).claim(self.final)
+            self._save()
         with self._clock():
-            if not self.state.rungs:
-                self.state.rungs.append(first())
-                self._save()
             if self.state.winner is None:
                 self._begin()
                 for number in range(len(self.state.rungs) - 1, len(RUNGS)):
@@ -103,7 +104,7 @@ class Searcher:
 
     def _begin(self) -> None:
         """The teacher's own row, and whatever of those that were tried is missing. Raises UserError for a task that fails."""
-        self._sweep(self._finals(), self.folder, until=END if self.state.tried else None, retry=True)
+        self._sweep(self._finals(), self.folder, self.search.end if self.state.tried else None, retry=True)
         cells = (cell for cell in plan(replace(self.final, seeds=1)).cells if cell.kind == EVALUATE)
         for record in (Store(self.folder).read(cell.kind, cell.id) for cell in cells):
             if record is not None and record["identity"]["status"] not in FINISHED:
@@ -118,11 +119,20 @@ class Searcher:
             f"rung {number + 1} of {len(RUNGS)}: {len(entered)} students, {share}, {self._left()}"
         )
         config = self.search.rung(number, tuple(entered))
-        self._sweep(config, self._rung_folder(number), until=ENDS[number])
-        rows = self._measured(number)
+        folder = self._rung_folder(number)
+        cut = self._sweep(config, folder, self.search.share(self.spent))
+        if cut and (made := students_of(Store(folder))):  # who was made in time is measured, too
+            self._sweep(replace(config, methods=tuple(made)), folder)
+        rows = measured(Store(folder), self.search)
+        if cut and len(rows) < min(LEAST, len(entered)):
+            raise UserError(
+                f"only {len(rows)} of {len(entered)} students were measured in the time of rung {number + 1}; "
+                "run again with more --hours"
+            )
         if not rows:
             raise UserError(
-                f"no student was measured in rung {number + 1} in its time; run again with more --hours"
+                f"none of {len(entered)} students is within the limits, or all failed: see "
+                f"'foundry-bench status {folder}', and search in a new --out"
             )
         chosen = go_on(rows, max(LEAST, math.ceil(len(entered) / ETA)))
         names = [row.selector for row in chosen]
@@ -143,19 +153,16 @@ class Searcher:
             found.append(Measured(pair.choice.selector, first.cost * second.cost, promised))
         return [row.selector for row in go_on(found, len(chosen))]
 
-    def _measured(self, number: int) -> list[Measured]:
-        """The students of a rung with their cost and fidelity, those within all limits."""
-        return measured(Store(self._rung_folder(number)), self.search)
-
     def _finals(self) -> SweepConfig:
         return replace(self.final, methods=(TEACHER, *self.state.tried))
 
     def _put_to_tasks(self, judge: Judge) -> None:
         """Train in full whom it is worth, one after the other, while there is time; then settle on the cheapest that keeps."""
-        known = {row.selector: row for row in self._measured(len(RUNGS) - 1)}
+        last = Store(self._rung_folder(len(RUNGS) - 1))
+        known = {row.selector: row for row in measured(last, self.search)}
         left = [known[name] for name in self.state.rungs[-1] if name in known]
         verdicts = judge(self.folder)
-        while self.spent < END * self.search.seconds:
+        while self.spent < self.search.end:
             tried = {name: known[name] for name in self.state.tried if name in known}
             row = next_to_try(left, tried, verdicts, self.search.keep)
             if row is None:
@@ -163,7 +170,7 @@ class Searcher:
             self.state.tried.append(row.selector)
             self._save()
             self.reporter.note(f"in full and on tasks: {row.selector}, {self._left()}")
-            over = self._sweep(self._finals(), self.folder, until=END)
+            over = self._sweep(self._finals(), self.folder, self.search.end)
             verdicts = judge(self.folder)
             if over:
                 break
@@ -181,11 +188,10 @@ class Searcher:
     def _sweep(
         self, config: SweepConfig, folder: Path, until: float | None = None, *, retry: bool = False
     ) -> bool:
-        """Run a sweep with what the other folders already hold; whether it was stopped at ``until``, a share of the time."""
+        """Run a sweep with what the other folders already hold; whether it was stopped, at ``until`` seconds."""
         sources = [self.folder, *(self._rung_folder(n) for n in range(len(RUNGS)))]
         adopt(Store(folder), config, [Store(source) for source in sources if source != folder])
-        left = math.inf if until is None else until * self.search.seconds - self.spent
-        deadline = Deadline(left)
+        deadline = Deadline(math.inf if until is None else until - self.spent)
         try:
             run_sweep(
                 config, folder, self.reporter, retry=retry, rehearse=False, listeners=(deadline,), most=None
@@ -213,6 +219,14 @@ def measured(store: Store, search: Search) -> list[Measured]:
         if alike is not None and all(costs[name] <= limit for name, limit in search.limits):
             found.append(Measured(selectors.record_selector(cell.inputs), costs[search.cost], alike))
     return found
+
+
+def students_of(store: Store) -> list[str]:
+    """The rows of a folder whose student was made."""
+    content, recorded = snapshot.read(store), index.load(store)
+    cells = snapshot.cells_of(content) if content is not None else []
+    made = {id for id, entry in recorded.items() if entry["identity"]["status"] == "ok"}
+    return [selectors.record_selector(c.inputs) for c in cells if c.kind == PROFILE and c.parent in made]
 
 
 def fidelity_of(fidelity: Fidelity | None) -> float | None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from foundry_bench.errors import UserError
 from foundry_bench.sweep.config import NONE, SweepConfig
 from foundry_bench.sweep.halving import parts_of_budget
 from foundry_bench.sweep.schedule import cores
 from foundry_bench.training.budget import get_budget
 
 RUNGS = parts_of_budget(2)
-ENDS = (0.25, 0.5)
-"""Shares of the time by which the rungs are over."""
+SHARE = 1 / 3
+"""Of the time that is left when a rung begins, what it may take."""
 END = 0.9
 """Share of the time by which no more students are put to tasks; the rest is for the confirmation."""
 LEAST = 3
@@ -38,6 +39,12 @@ class Search:
     limits: tuple[tuple[str, float], ...] = ()
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises UserError for a budget that is a part of one already."""
+        whole, cut, _ = get_budget(self.sweep.budget).name.partition("/")
+        if cut:
+            raise UserError(f"a search takes parts of its budget by itself; write --budget {whole}")
+
     @property
     def cost(self) -> str:
         """The key of ``COSTS`` that is to be least."""
@@ -50,6 +57,7 @@ class Search:
 
     @property
     def seconds(self) -> float:
+        """The time in seconds."""
         return 3600 * self.hours
 
     def rung(self, number: int, methods: tuple[str, ...]) -> SweepConfig:
@@ -65,7 +73,16 @@ class Search:
     @property
     def first(self) -> int:
         """Candidates that the first rung has time for."""
-        return max(LEAST, min(MOST, int(ENDS[0] * self.seconds / self.seconds_each(0))))
+        return max(LEAST, min(MOST, int(self.share(0.0) / self.seconds_each(0))))
+
+    @property
+    def end(self) -> float:
+        """Seconds after which no more students are put to tasks."""
+        return END * self.seconds
+
+    def share(self, spent: float) -> float:
+        """Seconds after which a rung is over that begins when ``spent`` have passed."""
+        return spent + max(self.end - spent, 0.0) * SHARE
 
     def described(self) -> dict[str, object]:
         """What must stay the same when a search goes on."""

@@ -43,7 +43,7 @@ class SearchState:
 
     @classmethod
     def open(cls, folder: Path, config: SweepConfig, asked: dict[str, Any]) -> SearchState:
-        """The state of the search in ``folder``, a new one where there is none; the folder is then this search's own.
+        """The state of the search in ``folder``, a new one where there is none. Nothing is written.
 
         Raises UserError for a folder that holds something else, or a search of something else.
         """
@@ -54,7 +54,6 @@ class SearchState:
         if found is None:
             if store.sweep_file.exists():
                 raise UserError(f"{folder} holds a sweep that is no search; choose another --out")
-            store.claim(config)
             return cls(asked)
         differing = [key for key in asked if found.asked.get(key) != asked[key]]
         if differing:
