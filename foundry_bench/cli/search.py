@@ -128,7 +128,21 @@ def _run(asked: Search, wish: Wish, out: Path, display: SweepDisplay) -> int:
     explain(rows[: rows.index(promised)])
     again = candidates(load_results(out / "confirm"), wish)
     confirmed = next(row for row in again if row.selector == winner)
-    return _tell(promised, confirmed, asked, display)
+    code = _tell(promised, confirmed, asked, display)
+    click.echo(f"made already, with the first start: {_student(promised, out)}")
+    return code
+
+
+def _student(row: Candidate, out: Path) -> Path:
+    """The folder of a row's first student."""
+    from foundry_bench.report.frame import load_results
+    from foundry_bench.sweep.store import Store
+
+    frame = load_results(out)
+    mine = frame[frame["kind"] == "profile"]
+    for key, value in row.keys.items():
+        mine = mine[mine[key] == value]
+    return Store(out).student_folder(mine.sort_values("seed")["student"].iloc[0])
 
 
 def _tell(promised: Candidate, confirmed: Candidate, asked: Search, display: SweepDisplay) -> int:
@@ -136,7 +150,7 @@ def _tell(promised: Candidate, confirmed: Candidate, asked: Search, display: Swe
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=promised.selector, title_justify="left", pad_edge=False)
+    table = Table(title=escape(promised.selector), title_justify="left", pad_edge=False)
     for column in ("objects", "kept %", "95 % interval", "worst task"):
         table.add_column(column)
     for name, row in (("searched by", promised), ("of the confirmation", confirmed)):

@@ -17,6 +17,7 @@ from foundry_bench.cli import main
 from foundry_bench.errors import UserError
 from foundry_bench.report.frame import load_results
 from foundry_bench.report.tables import selector
+from foundry_bench.students.files import load_student
 from foundry_bench.sweep import snapshot
 from foundry_bench.sweep.candidates import Costs, Places, candidates, places_of
 from foundry_bench.sweep.halving import Verdict
@@ -271,6 +272,9 @@ def test_the_command_prints_what_was_promised_and_what_came_of_it(
     assert "of the confirmation" in out
     assert ("NOT CONFIRMED" in out) == bool(code)
     assert "to make it: " in out
+    title, made = out.partition("to make it")[0], out.partition("with the first start: ")[2].strip()
+    assert ("kd[depth=1,width=0.5]+fmd" in title) or ("lowrank[keep=0.5]" in title)
+    assert load_student(Path(made)).origin is not None
     assert (tmp_path / "out" / "leaderboard.csv").exists()
     assert json.loads((tmp_path / "out" / "search.json").read_text())["content"]["winner"] is not None
     assert call("--keep", "1", "--worst", "1")[0] == code
