@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "choose:choose",
         "The cheapest row that surely keeps so much of the teacher, and how to make it.",
     ),
+    "search": ("search:search", "Look for the cheapest student that keeps enough, and confirm it."),
     "compare": ("compare:compare", "What changed between two results folders, and whether it is separable."),
     "clean": ("clean:clean", "Give back disk space of a results folder."),
     "distill": ("distill:distill", "Make one student, train it and save it."),

@@ -92,11 +92,11 @@ def choose(
     screen = console()
     if able:
         screen.print(_table(able[: 1 + NEXT], f"keeps {keep:g} % for sure, {worst:g} % at worst"))
-        _explain(rows[: rows.index(able[0])])
-        click.echo(f"\nto make it: {_recipe(able[0], one_budget(frame) or 'quick')}")
+        explain(rows[: rows.index(able[0])])
+        click.echo(f"\nto make it: {recipe(able[0], one_budget(frame) or 'quick')}")
         return 0
     click.echo(f"no row keeps {keep:g} % for sure with {worst:g} % at worst and the given costs")
-    _explain(sorted(rows, key=lambda row: (len(row.against), -(row.lower or 0.0))))
+    explain(sorted(rows, key=lambda row: (len(row.against), -(row.lower or 0.0))))
     return NOTHING_FOUND
 
 
@@ -110,13 +110,14 @@ def _table(rows: list[Candidate], title: str) -> Table:
         table.add_column(column, justify="right")
     for row in rows:
         place, share = row.worst or ("", None)
-        shown = (_percent(row.kept), _percent(row.lower), f"{_percent(share)} {place}")
+        shown = (percent(row.kept), percent(row.lower), f"{percent(share)} {place}")
         costs = map(_figures, row.costs.values())
         table.add_row(*map(escape, (row.selector, *shown, *costs)))
     return table
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """A share as a number of percent, nothing where there is none."""
     return "" if share is None else f"{100 * share:.1f}"
 
 
@@ -124,7 +125,7 @@ def _figures(cost: float | None) -> str:
     return "" if cost is None else f"{cost:.3g}"
 
 
-def _explain(rows: list[Candidate]) -> None:
+def explain(rows: list[Candidate]) -> None:
     """A line for each of ``rows`` that says why it was not chosen."""
     for row in rows[:REASONS]:
         click.echo(f"not {row.selector}: {'; '.join(row.against)}")
@@ -132,7 +133,7 @@ def _explain(rows: list[Candidate]) -> None:
         click.echo(f"and {len(rows) - REASONS} more")
 
 
-def _recipe(row: Candidate, budget: str) -> str:
+def recipe(row: Candidate, budget: str) -> str:
     """The command that makes a student of ``row``."""
     from foundry_bench.variants import FMD, OFF_THE_SHELF
 

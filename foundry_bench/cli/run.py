@@ -41,7 +41,7 @@ def _print_schema(context: click.Context, option: click.Parameter, asked: bool) 
 )
 @click.option(
     "--tasks",
-    help="Such as 'fewshot,classification[mode=finetune]:modelnet40', default or all. [default: see 'list tasks']",
+    help="Such as 'fewshot,classification[mode=finetune]:modelnet40', default, all or none. [default: see 'list tasks']",
 )
 @click.option(
     "--grid", help="Rows that a bare name stands for: default, one or two at matched cost, or full. [default]"

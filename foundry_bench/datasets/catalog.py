@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from foundry_bench.border import expected
 from foundry_bench.datasets import embedded_reader
 from foundry_bench.datasets.dataset import PointCloudDataset, check_whole
 from foundry_bench.datasets.generated import GeneratedDataset
+from foundry_bench.datasets.halves import read_half
 from foundry_bench.datasets.lazy import Progress, silent
 from foundry_bench.datasets.official.base import OfficialDataset
 from foundry_bench.errors import UserError, no_folder
@@ -29,6 +31,8 @@ def load_dataset(name: str, root: Path = ROOT, progress: Progress = silent) -> P
     ``progress`` hears of files that are read once and kept. Raises UserError for an unknown name or parameter and for data
     that is missing or damaged.
     """
+    if (half := read_half(name)) is not None:
+        return half.of(load_dataset(half.base, root, progress))
     if is_folder(name):
         return _load_folder(Path(name), progress)
     rule = generated(name)
@@ -46,6 +50,8 @@ def load_dataset(name: str, root: Path = ROOT, progress: Progress = silent) -> P
 
 def dataset_sha256(name: str, root: Path = ROOT) -> str:
     """Hash of a data set; all but folders tell it without their points being read or made."""
+    if (half := read_half(name)) is not None:
+        return half.sha256(dataset_sha256(half.base, root))
     if name in embedded_reader.EMBEDDED:
         folder = embedded_reader.embedded_folder(name)
         about = embedded_reader.read_description(folder, "reinstall foundry-bench")
@@ -68,6 +74,8 @@ def dataset_sha256(name: str, root: Path = ROOT) -> str:
 
 def resolved(name: str) -> str:
     """The name with every parameter of a data set that takes some; any other name as it is, known or not."""
+    if (half := read_half(name)) is not None:
+        return replace(half, base=resolved(half.base)).selector
     rule = None if is_folder(name) else generated(name)
     return name if rule is None else rule.selector
 

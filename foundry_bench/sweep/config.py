@@ -23,6 +23,8 @@ SETTLED = ("teacher", "dataset", "budget", "distill_on", "device")
 """Keys that must stay the same in one results folder; the others may be widened by a later run."""
 DEFAULT = "default"
 """In place of a task: all that are run where none is named."""
+NONE = "none"
+"""In place of a task: students are made and measured, and not evaluated."""
 HOW = ("engine", "jobs", "threads", "memory", "timeout", "track")
 """Keys that say how cells are run and reported, and nothing of what they are."""
 
@@ -51,8 +53,8 @@ class SweepConfig:
     """One sweep. The command line wins over the YAML file, the file over these defaults.
 
     ``methods`` are selectors such as ``foundry[supertokens=1,4]+fmd`` and ``tasks`` such as
-    ``classification[mode=finetune]:modelnet40``, ``default`` or ``all``. ``dataset`` is for tasks that name none; empty means
-    each task's own data sets. ``distill_on`` is the unlabelled data set that students are trained on. Data sets are
+    ``classification[mode=finetune]:modelnet40``, ``default``, ``all`` or ``none``. ``dataset`` is for tasks that name none;
+    empty means each task's own data sets. ``distill_on`` is the unlabelled data set that students are trained on. Data sets are
     registered names or folders; official ones lie below ``data_root``. ``tables`` are several comparisons in place
     of one, which share their students. ``engine`` may have parameters, as in ``ray[address=10.0.0.1:6379]``; ``threads``,
     ``memory`` in GB and ``timeout`` in seconds are per cell. ``track`` are trackers that hear of every cell.

@@ -7,7 +7,7 @@ import math
 from foundry_bench import registry, selectors
 from foundry_bench.errors import UserError
 from foundry_bench.parameters.named import parse_part
-from foundry_bench.sweep.config import SweepConfig, Table
+from foundry_bench.sweep.config import NONE, SweepConfig, Table
 
 MOST = 20_000
 """Cells of a sweep above which a person is asked: planning takes minutes, and running them months."""
@@ -55,7 +55,7 @@ def _students(text: str, grid: selectors.Grid) -> int:
 def _places(text: str, config: SweepConfig) -> int:
     """Evaluations of one student that one task's selector stands for."""
     pieces = selectors.split_selectors(text, ":")
-    if not pieces:
+    if not pieces or text == NONE:
         return 0
     part = parse_part(pieces[0])
     tasks = math.prod(map(len, part.values.values()))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from foundry_bench import registry, selectors
 from foundry_bench.border import StrangerError, expected
 from foundry_bench.errors import UserError
-from foundry_bench.sweep.config import DEFAULT, SweepConfig, Table
+from foundry_bench.sweep.config import DEFAULT, NONE, SweepConfig, Table
 from foundry_bench.sweep.count import check_size
 from foundry_bench.sweep.identity import code_sha256, identity, source_files
 from foundry_bench.sweep.record import BudgetInputs, Content, Inputs, Place, TaskInputs, given
@@ -276,7 +276,7 @@ class _Planner:
     def _places(self, texts: tuple[str, ...]) -> list[Place]:
         """Tasks and the data sets they are run on. With ``all`` a broken task is a warning, by name it is an error."""
         places: list[Place] = []
-        for text in texts:
+        for text in (text for text in texts if text != NONE):
             try:
                 tasks = selectors.expand_task(text)
             except UserError as error:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def run_rehearsal(job: Job) -> Measured:
     """Make, train, save, load, count and evaluate a student in small; the record's ``cost`` block has the bytes it takes."""
     from foundry_bench import cost
-    from foundry_bench.training.budget import BUDGETS, get_budget
+    from foundry_bench.training.budget import get_budget
     from foundry_bench.training.finished import finished_student
     from foundry_bench.training.token_cache import cache_bytes
 
@@ -46,7 +46,7 @@ def run_rehearsal(job: Job) -> Measured:
     for place in inputs["places"]:
         job.stage = f"evaluate {place['task']['name']}"
         _evaluate(job, teacher, student, place)
-    views = BUDGETS[given(harness_protocol(inputs)["budget"])].views
+    views = get_budget(given(harness_protocol(inputs)["budget"])).views
     return {
         "cost": {
             "student_bytes": cost.bytes_on_disk(student),

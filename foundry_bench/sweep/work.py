@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from foundry_bench import selectors
+from foundry_bench.datasets.halves import read_half
 from foundry_bench.storage import write_atomic
 from foundry_bench.students.files import load_student, make_student, mark, save_student
 from foundry_bench.sweep.record import (
@@ -223,11 +224,11 @@ def _refuse_seen(job: Job, task: Task, data: PointCloudDataset) -> None:
     if job.inputs["variant"] != EXPERT or scored is None:
         return
     pupil = expert_of(job.method())
-    supervision = (
-        lesson_task(pupil).supervision(data)
-        if pupil.dataset == given(job.inputs["dataset"])["name"]
-        else None
-    )
+    name = given(job.inputs["dataset"])["name"]
+    half = read_half(name)  # its rows are those of the whole
+    taught = pupil.dataset == (name if half is None else half.base)
+    whole = data if half is None else job.data(half.base)
+    supervision = lesson_task(pupil).supervision(whole) if taught else None
     if supervision is not None and (seen := np.intersect1d(supervision.rows, scored)).size:
         raise SkipCellError(
             f"an expert of {pupil.task} was trained on labels of {len(seen)} objects of {data.name} that {task.name} scores"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -41,17 +43,26 @@ PAPER_EPOCHS = 150
 
 
 def get_budget(name: str) -> Budget:
-    """A named budget. Raises UserError for an unknown name."""
-    if not isinstance(name, str) or name not in BUDGETS:
+    """A named budget, or a part of one: ``quick/9`` has a ninth of its steps. Raises UserError for an unknown name."""
+    whole, part = _parted(name) if isinstance(name, str) else ("", 1)
+    if whole not in BUDGETS:
         raise unknown("budget", str(name), [known for known in BUDGETS if known != REHEARSAL])
-    return BUDGETS[name]
+    found = BUDGETS[whole]
+    return found if part == 1 else replace(found, name=name, steps=math.ceil(found.steps / part), curve=1)
+
+
+def _parted(name: str) -> tuple[str, int]:
+    """``quick`` and 9 of ``quick/9``, the name itself and 1 of any other."""
+    found = re.fullmatch(r"([a-z]+)/([1-9]\d{0,3})", name)
+    return (name, 1) if found is None or found[2] == "1" else (found[1], int(found[2]))
 
 
 def resolve(budget: Budget, data: PointCloudDataset) -> Budget:
     """``budget`` with its steps; the paper's follow from the size of ``data``."""
     if budget.steps > 0:
         return budget
-    return replace(budget, steps=max(1, round(PAPER_EPOCHS * len(data.points) / budget.batch_size)))
+    steps = PAPER_EPOCHS * len(data.points) / budget.batch_size / _parted(budget.name)[1]
+    return replace(budget, steps=max(1, round(steps)))
 
 
 def halved(budget: Budget) -> Budget:

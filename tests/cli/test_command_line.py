@@ -72,6 +72,15 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (["list", "method"], "unknown kind 'method'; did you mean 'methods'?"),
         (["info", "foundri"], "unknown name 'foundri'; did you mean 'foundry'?"),
         (["report", "nowhere"], "holds no results"),
+        (["search", "--methods", "fondry"], "unknown method 'fondry'; did you mean 'foundry'?"),
+        (["search", "--methods", "teacher"], "'teacher' is nothing to search"),
+        (["search", "--tasks", "fewshoot"], "unknown task 'fewshoot'; did you mean 'fewshot'?"),
+        (["search", "--budget", "quick/9"], "parts of its budget by itself; write --budget quick"),
+        (["search", "--budget", "quik"], "unknown budget 'quik'; did you mean 'quick'?"),
+        (["search", "--hours", "0"], "Invalid value for '--hours'"),
+        (["search", "--keep", "nan"], "Invalid value for '--keep'"),
+        (["search", "--latency", "5"], "write it with its unit, such as 5ms"),
+        (["search", "--seeds", "0"], "seeds must be a whole number of at least 1"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
