@@ -20,6 +20,7 @@ from foundry_bench.errors import UserError, unknown
 from foundry_bench.method import FMD
 from foundry_bench.storage import atomic_folder
 from foundry_bench.teachers.cards import check_format, of_card, read_card, shown
+from foundry_bench.teachers.layout import lay_out
 from foundry_bench.teachers.tensors import (
     SLACK,
     Allotment,
@@ -68,6 +69,7 @@ def make_student(
     torch.manual_seed(ctx.for_component("init").seed)
     student = expected(method.compress(teacher, data, ctx), Encoder, f"the student of method {method.name!r}")
     method.configure(student)
+    lay_out(student, columns=True)
     return mark(student, method, ctx.variant, teacher).eval()
 
 

@@ -155,6 +155,7 @@ def load_teacher(
 
 
 def _read_folder(folder: Path, name: str) -> PointTransformer:
+    from foundry_bench.teachers.layout import lay_out
     from foundry_bench.teachers.tensors import SLACK, Allotment, load_exactly, numbers, read_tensors, sizes_of
     from foundry_bench.teachers.transformer import PointTransformer
 
@@ -174,4 +175,5 @@ def _read_folder(folder: Path, name: str) -> PointTransformer:
     except UserError as error:
         raise UserError(f"{weights} does not fit its config.json: {error}; {FIX}") from error
     model.source = TeacherSource(name, "foundry-bench", "student", found)
+    lay_out(model, columns=True)
     return model.eval().requires_grad_(False)

@@ -18,6 +18,7 @@ from foundry_bench.context import Context, derive_seed
 from foundry_bench.encoder import DistillReport, Embedding, Encoder, Fidelity, TokenEncoder, Tokens
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.tokens import set_fused_attention
+from foundry_bench.teachers.layout import lay_out
 from foundry_bench.training.budget import Budget, get_budget, resolve
 from foundry_bench.training.fidelity import FOLDS, Moments, folds, from_moments
 from foundry_bench.training.loop import adamw, learning_rate, train_step, warmup_steps
@@ -86,6 +87,7 @@ def train_student(
     student.to(ctx.device)
     trained = nn.ModuleList([student] if head is None else [student, head.to(ctx.device)])
     set_fused_attention(student, ctx.device.type != "cpu")
+    lay_out(student, columns=False)
     parameters = [p for p in trained.parameters() if p.requires_grad]
     optimizer = adamw(parameters, lr=budget.lr, weight_decay=budget.weight_decay, betas=(0.9, 0.98))
     warmup = warmup_steps(budget.warmup, budget.steps)
@@ -106,6 +108,7 @@ def train_student(
             student.train()
         ctx.progress(what, step, budget.steps)
     set_fused_attention(student, True)
+    lay_out(student, columns=True)
     student.eval()
     seconds = time.perf_counter() - began
     samples = budget.steps * budget.batch_size

@@ -23,6 +23,7 @@ from foundry_bench.context import Context, derive_seed
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
 from foundry_bench.students.tokens import set_fused_attention
+from foundry_bench.teachers.layout import lay_out
 from foundry_bench.training.loop import adamw, learning_rate, train_step, warmup_steps
 from foundry_bench.training.precision import autocast
 
@@ -142,6 +143,7 @@ def _freeze(encoder: nn.Module, frozen: bool, ctx: Context) -> None:
         parameter.requires_grad_(not frozen)
     encoder.train(not frozen)
     set_fused_attention(encoder, frozen or ctx.device.type != "cpu")
+    lay_out(encoder, columns=frozen)
 
 
 @contextmanager
@@ -158,6 +160,7 @@ def _restored(encoder: nn.Module | None) -> Iterator[None]:
             parameter.requires_grad_(flag)
         encoder.train(training)
         set_fused_attention(encoder, True)
+        lay_out(encoder, columns=True)
 
 
 INTEGER_WEIGHTS = (torch.int8, torch.uint8)

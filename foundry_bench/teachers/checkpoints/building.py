@@ -15,6 +15,7 @@ from foundry_bench.teachers.cards import shown
 from foundry_bench.teachers.checkpoints.layouts import SINUSOIDAL, Named, match, recognise
 from foundry_bench.teachers.checkpoints.names import Options, TeacherSource, Z
 from foundry_bench.teachers.checkpoints.reading import read_checkpoint
+from foundry_bench.teachers.layout import lay_out
 from foundry_bench.teachers.tensors import SLACK, Allotment, load_exactly, numbers
 from foundry_bench.teachers.transformer import PointTransformer
 
@@ -52,6 +53,7 @@ def load_checkpoint(path: Path, options: Options, name: str, sha256: str) -> Poi
     if not layout.conv_bias:
         notes += ("tokenizer layers before a batch norm have no bias: zero",)
     model.source = TeacherSource(name, layout.name, options.branch, sha256, notes + named.notes)
+    lay_out(model, columns=True)
     return model.eval().requires_grad_(False)
 
 
