@@ -77,12 +77,13 @@ def space(asked: Sequence[str] = ()) -> list[Choice]:
 def _choices(selector: selectors.Selector) -> list[Choice]:
     selectors.check_names(selector)
     parts = tuple(Part(part.name, lattice(part.name, part.values)) for part in selector.parts)
-    pairs = selectors.expand(selectors.Selector(parts, selector.variant), use_grid=False)
+    pairs = selectors.expand(selectors.Selector(parts, selector.variant), grid=None)
     if len(parts) == 1 and not selector.parts[0].values:
-        for row in selectors.method_class(parts[0].name).also:
+        cls = selectors.method_class(parts[0].name)
+        for row in (*cls.also, *cls.matched):
             values = {name: (value,) for name, value in row.items()}
             pairs += selectors.expand(
-                selectors.Selector((Part(parts[0].name, values),), selector.variant), use_grid=False
+                selectors.Selector((Part(parts[0].name, values),), selector.variant), grid=None
             )
     return [Choice(method, variant) for method, variant in pairs]
 
