@@ -59,6 +59,7 @@ Calibration and losses:
 - ``calibration_patches``: patches of objects that students train on, never of held-out ones.
 - ``calibrate``: visits layers in the order in which they run, each just before it does.
 - ``second_moments``: second moments of what layers get.
+- ``global_ranks``: ranks of layers by what their directions are worth at the output tokens.
 - ``hinton_loss``: the loss of a student's logits, given the teacher's and the labels.
 """
 
@@ -82,6 +83,7 @@ from foundry_bench.students.linears import (
     second_moments,
     trainable_copy,
 )
+from foundry_bench.students.ranks import global_ranks
 from foundry_bench.students.reduction import Change, FoldingStudent, MergingStudent, ReducingStudent
 from foundry_bench.students.tokens import (
     Attended,
@@ -132,6 +134,7 @@ __all__ = [
     "calibrate",
     "calibration_patches",
     "content_order",
+    "global_ranks",
     "hinton_loss",
     "linear",
     "linears",
