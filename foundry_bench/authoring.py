@@ -17,6 +17,7 @@ The contract:
 What goes in and comes out:
 
 - ``Encoder``: teacher or student, from ``Patches`` to ``Tokens``.
+- ``EncoderConfig``: an encoder's sizes, those of its patches among them.
 - ``Patches``: neighbourhoods (B, T, K, 3) relative to their centres (B, T, 3).
 - ``Embedding``: tokens (B, T, D) before any position, and centres.
 - ``Tokens``: features (B, T, D), a row per patch; levels, penalty, and what figures read.
@@ -67,7 +68,7 @@ from __future__ import annotations
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Embedding, Encoder, Tokens
+from foundry_bench.encoder import Embedding, Encoder, EncoderConfig, Tokens
 from foundry_bench.errors import UserError
 from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF, Method
 from foundry_bench.parameters.types import Bounds
@@ -113,6 +114,7 @@ __all__ = [
     "Context",
     "Embedding",
     "Encoder",
+    "EncoderConfig",
     "Expert",
     "Family",
     "FoldedPointNet",
