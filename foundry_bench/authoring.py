@@ -41,6 +41,7 @@ Pure functions on tokens:
 - ``merge``: the stream of the means of rows that are sent to the same place.
 - ``sum_rows``: sums of rows that are sent to the same place.
 - ``assigned_mean``: means of the rows that a map (B, T, s) assigns to each of s clusters.
+- ``farthest_point_sample``: indices of points that are far from each other.
 - ``nearest``: for each centre the index of the nearest of some others.
 - ``content_order``: a random-looking order of tokens that their centres decide.
 - ``attend``: self-attention of a block on tokens.
@@ -73,6 +74,7 @@ from foundry_bench.errors import UserError
 from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF, Method
 from foundry_bench.parameters.types import Bounds
 from foundry_bench.points.patches import Patches
+from foundry_bench.points.sampling import farthest_point_sample
 from foundry_bench.students.base import CAU, TokenStudent, require_transformer
 from foundry_bench.students.linears import (
     FoldedPointNet,
@@ -136,6 +138,7 @@ __all__ = [
     "calibrate",
     "calibration_patches",
     "content_order",
+    "farthest_point_sample",
     "global_ranks",
     "hinton_loss",
     "linear",
