@@ -17,6 +17,7 @@ The contract:
 What goes in and comes out:
 
 - ``Encoder``: teacher or student, from ``Patches`` to ``Tokens``.
+- ``EncoderConfig``: an encoder's sizes, those of its patches among them.
 - ``Patches``: neighbourhoods (B, T, K, 3) relative to their centres (B, T, 3).
 - ``Embedding``: tokens (B, T, D) before any position, and centres.
 - ``Tokens``: features (B, T, D), a row per patch; levels, penalty, and what figures read.
@@ -40,6 +41,7 @@ Pure functions on tokens:
 - ``merge``: the stream of the means of rows that are sent to the same place.
 - ``sum_rows``: sums of rows that are sent to the same place.
 - ``assigned_mean``: means of the rows that a map (B, T, s) assigns to each of s clusters.
+- ``farthest_point_sample``: indices of points that are far from each other.
 - ``nearest``: for each centre the index of the nearest of some others.
 - ``content_order``: a random-looking order of tokens that their centres decide.
 - ``attend``: self-attention of a block on tokens.
@@ -59,6 +61,7 @@ Calibration and losses:
 - ``calibration_patches``: patches of objects that students train on, never of held-out ones.
 - ``calibrate``: visits layers in the order in which they run, each just before it does.
 - ``second_moments``: second moments of what layers get.
+- ``global_ranks``: ranks of layers by what their directions are worth at the output tokens.
 - ``hinton_loss``: the loss of a student's logits, given the teacher's and the labels.
 """
 
@@ -66,11 +69,12 @@ from __future__ import annotations
 
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
-from foundry_bench.encoder import Embedding, Encoder, Tokens
+from foundry_bench.encoder import Embedding, Encoder, EncoderConfig, Tokens
 from foundry_bench.errors import UserError
 from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF, Method
 from foundry_bench.parameters.types import Bounds
 from foundry_bench.points.patches import Patches
+from foundry_bench.points.sampling import farthest_point_sample
 from foundry_bench.students.base import CAU, TokenStudent, require_transformer
 from foundry_bench.students.linears import (
     FoldedPointNet,
@@ -82,6 +86,7 @@ from foundry_bench.students.linears import (
     second_moments,
     trainable_copy,
 )
+from foundry_bench.students.ranks import global_ranks
 from foundry_bench.students.reduction import Change, FoldingStudent, MergingStudent, ReducingStudent
 from foundry_bench.students.tokens import (
     Attended,
@@ -111,6 +116,7 @@ __all__ = [
     "Context",
     "Embedding",
     "Encoder",
+    "EncoderConfig",
     "Expert",
     "Family",
     "FoldedPointNet",
@@ -132,6 +138,8 @@ __all__ = [
     "calibrate",
     "calibration_patches",
     "content_order",
+    "farthest_point_sample",
+    "global_ranks",
     "hinton_loss",
     "linear",
     "linears",

@@ -54,7 +54,8 @@ class Context:
     official data sets lie below ``data_root``.
 
     ``variant`` says whether and how the student will be trained. A method leaves out parts that are useless without training
-    where ``variant`` is off-the-shelf.
+    where ``variant`` is off-the-shelf. ``shapes``, where a saved student is made again: those of its tensors, by name. The
+    teacher and the clouds are stand-ins then, so a method whose sizes follow from their numbers reads them here.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -66,6 +67,7 @@ class Context:
     cache: Path | None = None
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("foundry_bench"))
     progress: Progress = no_progress
+    shapes: Mapping[str, tuple[int, ...]] | None = None
 
     @property
     def trains(self) -> bool:

@@ -24,6 +24,7 @@ from foundry_bench.authoring import (
     FoldedPointNet,
     Method,
     Paper,
+    Patches,
     PointCloudDataset,
     UserError,
     attend,
@@ -91,19 +92,25 @@ def groups(student: Encoder, keep: float, tokenizer: bool) -> Iterator[Group]:
     root, blocks = math.sqrt(keep), blocks_of(student)
     t = pointnet_of(student)
     if tokenizer and isinstance(t, FoldedPointNet):
-        for writers, readers in (
-            ((t.lift,), (t.local,)),
-            ((t.local,), (t.from_group, t.from_point)),
-            ((t.from_group, t.from_point), (t.project,)),
-        ):
-            units = writers[0].out_features
-            yield Group(units, 1, max(1, round(root * units)), writers, readers)
+        yield from pointnet_groups(t, root)
     for i, block in enumerate(blocks):
         attention, mlp = block.attn, block.mlp
         heads, units = attention.num_heads, mlp.fc1.out_features
         kept = heads_kept(i, heads, root)
         yield Group(heads, attention.head_dim, kept, (attention.qkv,), (attention.proj,), repeats=3)
         yield Group(units, 1, max(1, round(keep * units)), (mlp.fc1,), (mlp.fc2,))
+
+
+def pointnet_groups(pointnet: FoldedPointNet, share: float) -> Iterator[Group]:
+    """The three widths of a PointNet, of which ``share`` each stays."""
+    t = pointnet
+    for writers, readers in (
+        ((t.lift,), (t.local,)),
+        ((t.local,), (t.from_group, t.from_point)),
+        ((t.from_group, t.from_point), (t.project,)),
+    ):
+        units = writers[0].out_features
+        yield Group(units, 1, max(1, round(share * units)), writers, readers)
 
 
 def pointnet_of(student: Encoder) -> nn.Module | None:
@@ -132,6 +139,13 @@ def blocks_of(student: Encoder) -> list[Any]:
 def best(scores: Tensor, count: int) -> Tensor:
     """Indices (count,) of the highest scores, in ascending order."""
     return scores.topk(count).indices.sort().values.cpu()
+
+
+def reader_moments(student: Encoder, every: list[Group], patches: Patches) -> list[list[Tensor]]:
+    """Second moments of the inputs of each group's readers."""
+    layers = {f"{i} {j}": r for i, group in enumerate(every) for j, r in enumerate(group.readers)}
+    found = second_moments(student, patches, layers)
+    return [[found[f"{i} {j}"] for j in range(len(group.readers))] for i, group in enumerate(every)]
 
 
 @torch.no_grad()
@@ -203,7 +217,11 @@ class StructuredPruning(Method):
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         student = trainable_copy(teacher, self.tokenizer)
         every = [group for group in groups(student, self.keep, self.tokenizer) if group.kept < group.units]
-        moments = self._moments(student, every, data)
+        measured = self.refit or self.importance == "activation"
+        patches = calibration_patches(student, data, self.samples) if every and measured else None
+        moments: list[list[Tensor]] = [[] for _ in every]
+        if patches is not None:
+            moments = reader_moments(student, every, patches)
         scores = [
             activation(g, m) if self.importance == "activation" else magnitude(g)
             for g, m in zip(every, moments, strict=True)
@@ -215,11 +233,3 @@ class StructuredPruning(Method):
             if heads < block.attn.num_heads:
                 block.attn = NarrowAttention(block.attn, heads)
         return student
-
-    def _moments(self, student: Encoder, every: list[Group], data: PointCloudDataset) -> list[list[Tensor]]:
-        """Second moments of the readers' inputs, per group; empty lists where no parameter asks for them."""
-        if not every or not (self.refit or self.importance == "activation"):
-            return [[] for _ in every]
-        layers = {f"{i} {j}": r for i, group in enumerate(every) for j, r in enumerate(group.readers)}
-        found = second_moments(student, calibration_patches(student, data, self.samples), layers)
-        return [[found[f"{i} {j}"] for j in range(len(group.readers))] for i, group in enumerate(every)]

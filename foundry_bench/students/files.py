@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from foundry_bench import registry, selectors
 from foundry_bench.beforehand.checks import check_folder, check_path
@@ -151,12 +153,18 @@ def load_student(folder: Path | str) -> Encoder:
     state = read_tensors(weights, FIX)
     try:
         with Allotment(allowed_numbers(numbers(state))):
-            student = make_student(method, _stand_in(sizes), _no_clouds(sizes), Context(variant=variant))
+            ctx = Context(variant=variant, shapes=shapes(state))
+            student = make_student(method, _stand_in(sizes), _no_clouds(sizes), ctx)
         load_exactly(student, state)
     except UserError as error:
         raise UserError(f"{weights} does not fit its config.json: {error}; {FIX}") from error
     student.origin = Origin(method, variant, sizes, teacher, sha256)
     return student
+
+
+def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """What ``Context.shapes`` says of a student's ``state``."""
+    return {name: tuple(value.shape) for name, value in state.items()}
 
 
 def allowed_numbers(held: int) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.method import VARIANTS, Method
-from foundry_bench.students.files import make_student
+from foundry_bench.students.files import make_student, shapes
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.testing.extra_rows import check_prefix
 from foundry_bench.testing.rules import (
@@ -46,7 +47,8 @@ def check_method(method: Method, teacher: Encoder, data: PointCloudDataset, ctx:
     require(_equal_states(student, twin), f"{method.name}: the same seed must give the same student")
     points = some_clouds(data, student)
     check_encoder(student, teacher, points)
-    other = make_student(method, stranger_to(teacher), data, ctx.for_component("other seed"))
+    elsewhere = replace(ctx.for_component("other seed"), shapes=shapes(student.state_dict()))
+    other = make_student(method, stranger_to(teacher), data, elsewhere)
     check_state(student, other, points)
     if ctx.trains:
         check_training_step(method, make_student(method, teacher, data, ctx), teacher, points, ctx.variant)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import closed_form as form
 import pytest
 import torch
@@ -12,9 +14,10 @@ from foundry_bench.cost import count_macs
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.methods.foundry import Foundry
-from foundry_bench.methods.lowrank import LowRank, factored, rank, truncated_svd
-from foundry_bench.students.files import make_student
+from foundry_bench.methods.lowrank import LowRank, directions, factored, rank, saved_rank, truncated_svd
+from foundry_bench.students.files import load_student, make_student, save_student
 from foundry_bench.students.linears import linears
+from foundry_bench.students.ranks import global_ranks, worths
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.training.distillation import shares_tokenizer
 
@@ -121,6 +124,77 @@ def test_another_methods_student_gets_cheaper(
     patches = first.tokenize(torch.from_numpy(clouds.points[:1, :256]))
     assert count_macs(student, patches).total < 0.65 * count_macs(first, patches).total
     assert linears(student)["cau.fc1.0"].out_features == 8
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.3, 0.8])
+def test_global_ranks_cost_what_uniform_ones_do_and_lose_less(
+    keep: float, tiny_teacher: PointTransformer, clouds: PointCloudDataset
+) -> None:
+    """One block whose MLP adds next to nothing: its directions go to the other layers."""
+    with torch.no_grad():
+        tiny_teacher.blocks[1].mlp.fc2.weight.mul_(0.01)
+    patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:, :256]))
+    target = tiny_teacher(patches).features
+    macs, errors, idle = [], [], []
+    for allocate in ("uniform", "global"):
+        student = make_student(LowRank(keep, allocate), tiny_teacher, clouds, OFF)
+        macs.append(count_macs(student, patches[:1]).total)
+        errors.append((student(patches).features - target).square().mean().item())
+        fc1 = student.blocks[1].mlp.fc1
+        idle.append(fc1[0].out_features if isinstance(fc1, nn.Sequential) else fc1.in_features)
+    assert 0.99 * macs[0] < macs[1] <= macs[0]
+    assert errors[1] < 0.8 * errors[0]
+    assert idle[1] < idle[0]
+
+
+def test_global_ranks_without_whitening_and_without_the_tokenizer(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset
+) -> None:
+    student, uniform = (
+        make_student(LowRank(0.3, allocate, tokenizer=False, whiten=False), tiny_teacher, clouds, Context())
+        for allocate in ("global", "uniform")
+    )
+    assert shares_tokenizer(student, tiny_teacher)
+    patches = tiny_teacher.tokenize(torch.from_numpy(clouds.points[:1, :256]))
+    ours, theirs = (count_macs(one, patches).total for one in (student, uniform))
+    assert 0.99 * theirs < ours <= theirs
+
+
+def test_layers_that_no_output_token_hears_of_keep_their_uniform_rank(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset
+) -> None:
+    """Foundry's assignment is an argmax: what its queries and keys say has no gradient."""
+    first = make_student(Foundry(supertokens=2), tiny_teacher, clouds, Context()).eval()
+    layers = linears(first, tokenizer=False)
+    patches = first.tokenize(torch.from_numpy(clouds.points[:2, :256]))
+    bases = {name: directions(layer.weight) for name, layer in layers.items()}
+    found = worths(first, patches, layers, bases)
+    silent = {name for name, worth in found.items() if not worth.gains.any()}
+    assert silent
+    assert any(name.startswith("blocks") for name in set(found) - silent)
+    uniform = {name: rank(m.out_features, m.in_features, 0.5) for name, m in layers.items()}
+    spread = global_ranks(first, patches, layers, bases, uniform)
+    assert all(spread[name] == uniform[name] for name in silent)
+    assert spread != uniform
+
+
+@pytest.mark.parametrize(
+    "selector", ["lowrank[keep=0.2,allocate=global]", "kd+lowrank[allocate=global]+int8"]
+)
+def test_a_saved_student_has_its_own_ranks(
+    selector: str, tiny_teacher: PointTransformer, clouds: PointCloudDataset, tmp_path: Path
+) -> None:
+    """They are not those that the stand-in, which it is made again from, would get."""
+    student = make_student(f"{selector}+fmd", tiny_teacher, clouds)
+    save_student(student, tmp_path / "student")
+    patches = student.tokenize(torch.from_numpy(clouds.points[:2, :256]))
+    assert torch.equal(load_student(tmp_path / "student")(patches).features, student(patches).features)
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((3, 8), 3), ((), None), ((0, 8), None), (None, None)])
+def test_a_saved_rank_is_read_from_a_shape(shape: tuple[int, ...] | None, expected: int | None) -> None:
+    shapes = {} if shape is None else {"blocks.0.mlp.fc1.0.weight": shape}
+    assert saved_rank("blocks.0.mlp.fc1", shapes) == expected
 
 
 @pytest.mark.parametrize("values", [{"keep": 0.0}, {"keep": 1.1}, {"samples": 0}])
