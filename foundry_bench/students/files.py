@@ -22,7 +22,7 @@ from foundry_bench.errors import UserError, unknown
 from foundry_bench.method import FMD
 from foundry_bench.storage import atomic_folder
 from foundry_bench.teachers.cards import check_format, of_card, read_card, shown
-from foundry_bench.teachers.layout import lay_out
+from foundry_bench.teachers.layout import as_made, lay_out
 from foundry_bench.teachers.tensors import (
     SLACK,
     Allotment,
@@ -69,7 +69,9 @@ def make_student(
         data = registry.load("datasets", "pretrain")()
     ctx = ctx or Context(variant=default_variant(method))
     torch.manual_seed(ctx.for_component("init").seed)
-    student = expected(method.compress(teacher, data, ctx), Encoder, f"the student of method {method.name!r}")
+    with as_made(teacher):
+        made = method.compress(teacher, data, ctx)
+    student = expected(made, Encoder, f"the student of method {method.name!r}")
     method.configure(student)
     lay_out(student, columns=True)
     return mark(student, method, ctx.variant, teacher).eval()

@@ -109,6 +109,7 @@ def run_student(job: Job) -> Measured:
     """Make a student, train it where its variant says so, save it; the record's ``fidelity`` block."""
     from foundry_bench.context import start_seed
     from foundry_bench.stack import Stack
+    from foundry_bench.teachers.layout import lay_out
     from foundry_bench.training.budget import get_budget
     from foundry_bench.training.finished import finished_student, train
 
@@ -123,7 +124,11 @@ def run_student(job: Job) -> Measured:
 
     def make(start: int) -> Encoder:
         if isinstance(method, Stack):
-            return method.finish(job.student(), data, job.context(start)).eval()
+            first = job.student()
+            lay_out(first, columns=False)
+            finished = method.finish(first, data, job.context(start)).eval()
+            lay_out(finished, columns=True)
+            return finished
         return make_student(method, teacher, data, job.context(start))
 
     variant, budget = given(inputs["variant"]), get_budget(job.spec["budget"])

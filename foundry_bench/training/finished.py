@@ -13,6 +13,7 @@ from foundry_bench.encoder import DistillReport, Encoder, TokenEncoder
 from foundry_bench.errors import UserError
 from foundry_bench.stack import Stack
 from foundry_bench.students.files import make_student, mark
+from foundry_bench.teachers.layout import lay_out
 from foundry_bench.training import expert
 from foundry_bench.training.budget import Budget, halved, resolve
 from foundry_bench.training.distillation import distill
@@ -91,7 +92,9 @@ def _finished(
     stack: Stack, student: Encoder, teacher: TokenEncoder, data: PointCloudDataset, ctx: Context
 ) -> Encoder:
     """The first method's ``student`` with the others applied, marked as the stack's."""
+    lay_out(student, columns=False)
     student = mark(stack.finish(student, data, ctx), stack, ctx.variant, teacher)
+    lay_out(student, columns=True)
     stack.configure(student)
     return student
 
