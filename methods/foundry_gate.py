@@ -120,7 +120,7 @@ class FoundryGate(Method):
     published: bool = False
     tau: Annotated[float, Bounds(at_least=1e-3, at_most=1e3)] = 1.0
     sharpness: Annotated[float, Bounds(at_least=0, at_most=1e3)] = 20.0
-    weight: Annotated[float, Bounds(at_least=0, at_most=1e6)] = 1.0
+    weight: Annotated[float, Bounds(at_least=0, at_most=1e6)] = 0.1
     target: Annotated[float, Bounds(at_least=0, at_most=1)] = 0.25
 
     def classes(self) -> tuple[type, ...]:
