@@ -28,7 +28,7 @@ from foundry_bench.authoring import (
     require_transformer,
     take,
 )
-from foundry_bench.methods.foundry import Foundry, FoundryStudent, sample_tokens, seed_supertokens
+from foundry_bench.methods.foundry import Foundry, FoundryStudent
 
 AUTO_THRESHOLD = 0.5
 
@@ -50,10 +50,8 @@ class FoundryGateStudent(FoundryStudent):
     data_dependent = True
 
     def __init__(self, teacher: PointTransformer, method: FoundryGate) -> None:
-        skip = not method.published
-        super().__init__(
-            teacher, Foundry(method.supertokens, tau=method.tau, assignment="hard", cau_skip=skip)
-        )
+        shared = {"tau": method.tau, "sharpness": method.sharpness, "cau_skip": not method.published}
+        super().__init__(teacher, Foundry(method.supertokens, assignment="hard", **shared))
         self.gate = nn.Linear(self.config.dim, 1)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
@@ -129,6 +127,5 @@ class FoundryGate(Method):
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
         student = FoundryGateStudent(source, self)
-        if self.sharpness > 0:
-            seed_supertokens(student.dso, sample_tokens(source, data), self.sharpness, ctx.seed)
+        student.start(source, data, ctx.seed)
         return student

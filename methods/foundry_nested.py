@@ -25,13 +25,7 @@ from foundry_bench.authoring import (
     Tokens,
     require_transformer,
 )
-from foundry_bench.methods.foundry import (
-    Foundry,
-    FoundryStudent,
-    known_of_patches,
-    sample_tokens,
-    seed_supertokens,
-)
+from foundry_bench.methods.foundry import Foundry, FoundryStudent, without_context
 
 MOST = 16
 """SuperTokens that a student is trained with."""
@@ -49,9 +43,7 @@ class NestedStudent(FoundryStudent):
         if count > 0:
             self.dso.count = count
             return super().encode(embedding, levels)
-        known = known_of_patches(embedding.tokens, self.positional_encoding(embedding.centers), self.foundry)
-        out = self.cau(torch.zeros_like(embedding.tokens), known)
-        return Tokens(out, (out,) * 3 if levels else ())
+        return without_context(self, self.cau, self.foundry, embedding, levels)
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,6 @@ class FoundryNested(Method):
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
-        student = NestedStudent(source, Foundry(MOST, assignment=self.assignment))
-        if self.sharpness > 0:
-            seed_supertokens(student.dso, sample_tokens(source, data), self.sharpness, ctx.seed)
+        student = NestedStudent(source, Foundry(MOST, assignment=self.assignment, sharpness=self.sharpness))
+        student.start(source, data, ctx.seed)
         return student
