@@ -5,7 +5,7 @@ python benchmarks/gate_curve.py results/reference-gate
 
 from __future__ import annotations
 
-import re
+import json
 import sys
 from pathlib import Path
 
@@ -17,18 +17,17 @@ from foundry_bench.report.frame import load_results
 from foundry_bench.report.leaderboard import build
 
 
-def parameter(params: str, name: str, default: str) -> str:
-    """The value of one parameter in a row's short form."""
-    found = re.search(rf"(?:^|,){name}=([^,]*)", params)
-    return found[1] if found else default
-
-
 def curves(folder: str) -> pd.DataFrame:
     """Foundry-Gate's rows with their r and regulariser weight, cheapest first."""
-    board = build(load_results(folder))
+    results = load_results(folder)
+    board = build(results)
     rows = board[board["method"] == "foundry-gate"].copy()
-    rows["r"] = [parameter(p, "r", "auto") for p in rows["params"]]
-    rows["weight"] = [float(parameter(p, "weight", "1.0")) for p in rows["params"]]
+    gates = results[results["method"] == "foundry-gate"]
+    # what a row shows leaves out defaults, which may have been others then
+    full = dict(zip(gates["params"], gates["parameters"], strict=True))
+    parameters = [json.loads(full[shown]) for shown in rows["params"]]
+    rows["r"] = [str(values["r"]) for values in parameters]
+    rows["weight"] = [float(values["weight"]) for values in parameters]
     return rows.sort_values(["weight", "gmacs_ratio"])
 
 

@@ -203,6 +203,12 @@ class FoundryStudent(TokenStudent):
         aux = {"assignment": cam, "tokens_kept": (counts > 0).sum(dim=1)}
         return Tokens(out, (*dense, out) if levels else (), self.penalty(cam), aux)
 
+    def start(self, teacher: PointTransformer, data: PointCloudDataset, seed: int) -> None:
+        """Seed the SuperTokens with the teacher's tokens of ``data``; those whose ``sharpness`` is 0 stay random."""
+        if self.foundry.sharpness > 0:
+            tokens = sample_tokens(teacher, data, located=self.foundry.located)
+            seed_supertokens(self.dso, tokens, self.foundry.sharpness, seed)
+
     def penalty(self, cam: Tensor) -> Tensor | None:
         """What the distillation adds to its loss for a CAM (B, T, s): in training, ``balance`` times :func:`load_balance`."""
         if not self.training or self.foundry.balance == 0:
@@ -225,6 +231,15 @@ def reconstruction(dim: int, foundry: Foundry) -> CAU:
 def known_of_patches(tokens: Tensor, pos: Tensor, foundry: Foundry) -> Tensor | float:
     """What the CAU sees of a patch besides its SuperToken: T + P (B, T, D), as far as ``foundry`` lets it."""
     return (tokens if foundry.residual else 0.0) + (pos if foundry.position else 0.0)
+
+
+def without_context(
+    student: TokenStudent, cau: CAU, foundry: Foundry, embedding: Embedding, levels: bool
+) -> Tokens:
+    """``Y_hat = MLP(T + P)``: every patch by itself, the same at all three ``levels``."""
+    pos = student.positional_encoding(embedding.centers)
+    out = cau(torch.zeros_like(embedding.tokens), known_of_patches(embedding.tokens, pos, foundry))
+    return Tokens(out, (out,) * 3 if levels else ())
 
 
 # Controls: Foundry without one of its parts. `residual=False` is a line of `known_of_patches`.
@@ -260,14 +275,12 @@ class NoContextStudent(TokenStudent):
         self.cau = reconstruction(self.config.dim, foundry)
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
-        known = known_of_patches(embedding.tokens, self.positional_encoding(embedding.centers), self.foundry)
-        out = self.cau(torch.zeros_like(embedding.tokens), known)
-        return Tokens(out, (out,) * 3 if levels else ())
+        return without_context(self, self.cau, self.foundry, embedding, levels)
 
 
 def set_encoder(student: TokenStudent, encoder: str) -> None:
     """``random`` starts the student's blocks and norm at random, ``frozen`` leaves them as the teacher's for good."""
-    if encoder == "random" and len(student.blocks) > 0:
+    if encoder == "random":
         fresh = PointTransformer(student.config)
         student.blocks, student.norm = fresh.blocks, fresh.norm
     student.blocks.requires_grad_(encoder != "frozen")
@@ -359,16 +372,9 @@ class Foundry(Method):
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
-        student = self.start(source, data, ctx.seed)
-        set_encoder(student, self.encoder)
-        return student
-
-    def start(self, teacher: PointTransformer, data: PointCloudDataset, seed: int) -> TokenStudent:
-        """The student with its SuperTokens where they start."""
         if self.supertokens == 0:
-            return NoContextStudent(teacher, self)
-        student = FoundryStudent(teacher, self)
-        if self.sharpness > 0:
-            tokens = sample_tokens(teacher, data, located=self.located)
-            seed_supertokens(student.dso, tokens, self.sharpness, seed)
+            return NoContextStudent(source, self)
+        student = FoundryStudent(source, self)
+        student.start(source, data, ctx.seed)
+        set_encoder(student, self.encoder)
         return student

@@ -28,7 +28,7 @@ from foundry_bench.authoring import (
     require_transformer,
     take,
 )
-from foundry_bench.methods.foundry import Foundry, FoundryStudent, sample_tokens, seed_supertokens
+from foundry_bench.methods.foundry import Foundry, FoundryStudent
 
 AUTO_THRESHOLD = 0.5
 
@@ -50,10 +50,8 @@ class FoundryGateStudent(FoundryStudent):
     data_dependent = True
 
     def __init__(self, teacher: PointTransformer, method: FoundryGate) -> None:
-        skip = not method.published
-        super().__init__(
-            teacher, Foundry(method.supertokens, tau=method.tau, assignment="hard", cau_skip=skip)
-        )
+        shared = {"tau": method.tau, "sharpness": method.sharpness, "cau_skip": not method.published}
+        super().__init__(teacher, Foundry(method.supertokens, assignment="hard", **shared))
         self.gate = nn.Linear(self.config.dim, 1)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
@@ -121,7 +119,7 @@ class FoundryGate(Method):
     published: bool = False
     tau: Annotated[float, Bounds(at_least=1e-3, at_most=1e3)] = 1.0
     sharpness: Annotated[float, Bounds(at_least=0, at_most=1e3)] = 20.0
-    weight: Annotated[float, Bounds(at_least=0, at_most=1e6)] = 1.0
+    weight: Annotated[float, Bounds(at_least=0, at_most=1e6)] = 0.1
     target: Annotated[float, Bounds(at_least=0, at_most=1)] = 0.25
 
     def classes(self) -> tuple[type, ...]:
@@ -130,6 +128,5 @@ class FoundryGate(Method):
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
         student = FoundryGateStudent(source, self)
-        if self.sharpness > 0:
-            seed_supertokens(student.dso, sample_tokens(source, data), self.sharpness, ctx.seed)
+        student.start(source, data, ctx.seed)
         return student

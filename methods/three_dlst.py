@@ -25,7 +25,7 @@ from foundry_bench.authoring import (
     PointCloudDataset,
     require_transformer,
 )
-from foundry_bench.methods.foundry import Foundry, FoundryStudent, sample_tokens, seed_supertokens
+from foundry_bench.methods.foundry import Foundry, FoundryStudent
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class ThreeDLST(Expert):
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
-        student = FoundryStudent(source, Foundry(self.supertokens, tau=self.tau))
-        seed_supertokens(student.dso, sample_tokens(source, data), self.sharpness, ctx.seed)
+        student = FoundryStudent(source, Foundry(self.supertokens, tau=self.tau, sharpness=self.sharpness))
+        student.start(source, data, ctx.seed)
         return student
 
     def expert_loss(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:

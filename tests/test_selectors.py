@@ -149,7 +149,7 @@ WRONG = {
     "such as tome[trained_r=(8,32)]",
     "tome[trained_r=()]": "trained_r takes a tuple, each value a whole number of at least 0, such as tome[trained_r=(8,32)]",
     "foundry-gate[target=2]": "target must be in [0, 1] and takes a number, such as foundry-gate[target=0.25]",
-    "foundry-gate[weight=-1]": "weight must be in [0, 1000000.0] and takes a number, such as foundry-gate[weight=1.0]",
+    "foundry-gate[weight=-1]": "weight must be in [0, 1000000.0] and takes a number, such as foundry-gate[weight=0.1]",
     "tofu[trained_r=(4,-8)]": "trained_r must be >= 0 and takes a tuple, each value a whole number, "
     "such as tofu[trained_r=(8,32)]",
 }
