@@ -16,8 +16,8 @@ import numpy as np
 from scipy import stats
 
 from foundry_bench.report.frame import BY_BAND, FIDELITY, load_results
-from foundry_bench.report.leaderboard import BASELINE, Row, rows_of
-from foundry_bench.variants import EXPERT
+from foundry_bench.report.leaderboard import Row, rows_of
+from foundry_bench.variants import BASELINE, EXPERT
 
 RESAMPLES = 2000
 LEAST = 5

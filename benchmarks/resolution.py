@@ -20,9 +20,9 @@ import pandas as pd
 
 from foundry_bench.errors import UserError
 from foundry_bench.report.frame import load_results
-from foundry_bench.report.leaderboard import BASELINE
 from foundry_bench.report.statistics.starts import start_variance
 from foundry_bench.report.tables import selector
+from foundry_bench.variants import BASELINE
 
 Place = tuple[str, str]
 """Task and data set."""

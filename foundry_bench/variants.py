@@ -9,6 +9,8 @@ from typing import Literal, get_args
 OFF_THE_SHELF, FMD, EXPERT = "off-the-shelf", "fmd", "expert"
 """Without training; distilled on unlabelled clouds; trained for one task."""
 VARIANTS = (OFF_THE_SHELF, FMD, EXPERT)
+BASELINE = "teacher"
+"""Name of the method whose row the others are measured against."""
 
 CLUSTERS, EPISODES, FOLDS = "class-and-series clusters", "episodes", "folds"
 """What a score's interval is over, as far as the data set is concerned: objects of one class and series, which are near-twins;

@@ -15,9 +15,10 @@ from typing import Any
 import pandas as pd
 
 from foundry_bench.errors import UserError
-from foundry_bench.report.leaderboard import BASELINE, KEYS, Row, one_budget, rows_of
+from foundry_bench.report.leaderboard import KEYS, Row, one_budget, rows_of
 from foundry_bench.report.statistics.paired import Sample, interval
 from foundry_bench.report.tables import selector
+from foundry_bench.variants import BASELINE
 
 COSTS = ("macs", "latency", "mb")
 """The limits of :class:`Wish`."""

@@ -27,10 +27,8 @@ from foundry_bench.report.frame import BY_BAND, FIDELITY
 from foundry_bench.report.statistics.paired import Outcomes, Sample, interval
 from foundry_bench.report.statistics.ranks import pareto, shared_ranks
 from foundry_bench.report.statistics.starts import NO_START, Runs, Started, StartVariance, start_variances
-from foundry_bench.variants import OFF_THE_SHELF
+from foundry_bench.variants import BASELINE, OFF_THE_SHELF
 
-BASELINE = "teacher"
-"""The method whose row is the uncompressed reference."""
 KEYS = ("teacher", "teacher_sha256", "method", "variant", "params", "parameters")
 BEFORE = ("rank", "method", "variant", "params", "teacher")
 COSTS = ("gmacs", "gmacs_ratio", "gflops", "params_m", "latency_ms", "latency_ratio", "peak_mem_mb")

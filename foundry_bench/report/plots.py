@@ -16,9 +16,8 @@ import pandas as pd
 
 from foundry_bench.descriptions.known import families
 from foundry_bench.report.labels import Colour, darker, family_colour, place_labels
-from foundry_bench.report.leaderboard import BASELINE
 from foundry_bench.storage import write_atomic
-from foundry_bench.variants import EXPERT, FAMILIES, OFF_THE_SHELF, Family
+from foundry_bench.variants import BASELINE, EXPERT, FAMILIES, OFF_THE_SHELF, Family
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,6 +7,7 @@ from statistics import mean
 
 from foundry_bench.sweep.index import Entries
 from foundry_bench.sweep.plan import EVALUATE, PROFILE, STUDENT, Cell
+from foundry_bench.variants import BASELINE
 
 GUESS = {STUDENT: 10.0, EVALUATE: 20.0, PROFILE: 20.0}
 """Seconds of a cell without training on two cores."""
@@ -45,8 +46,9 @@ class Estimate:
         return GUESS[cell.kind] + steps * STEP
 
     def cheap_first(self, cells: list[Cell]) -> list[Cell]:
-        """The same cells, those that are done soonest first; equal ones in the order given."""
-        return sorted(cells, key=self.seconds)
+        """The same cells, those that are done soonest first, equal ones in the order given; before them all the teacher's,
+        which the others are measured against."""
+        return sorted(cells, key=lambda c: (c.inputs["method"]["name"] != BASELINE, self.seconds(c)))
 
     def share(self, cell: Cell, jobs: int) -> float:
         """Wall-clock seconds that a cell adds to its sweep; profile cells run one at a time."""
