@@ -110,6 +110,34 @@ def test_views_are_made_once(tiny_teacher: PointTransformer, clouds: PointCloudD
     assert stamps
 
 
+def test_held_out_objects_come_first_and_are_what_they_are_among_all(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, tmp_path: Path
+) -> None:
+    begun, whole = Context(cache=tmp_path / "begun"), Context(cache=tmp_path / "whole")
+    first = token_cache(tiny_teacher, clouds, 2, begun, whole=False)
+    (folder,) = (path for path in (tmp_path / "begun").iterdir() if path.is_dir())
+    assert not (folder / "done").exists()
+    mine = np.flatnonzero(first.held_out)
+    assert first.features[mine, 0].any(axis=(1, 2)).all()
+    assert not first.features[~first.held_out].any(), "of the others nothing is made yet"
+    early = np.array(first.features[mine, 0])
+    both = [token_cache(tiny_teacher, clouds, 2, ctx) for ctx in (begun, whole)]
+    assert (folder / "done").exists()
+    assert np.array_equal(both[0].features[mine, 0], early), "what was made is not made again"
+    for name in ("neighborhoods", "centers", "tokens", "features"):
+        assert np.array_equal(*(getattr(cache, name) for cache in both))
+
+
+def test_a_cache_that_was_not_finished_is_finished(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, tmp_path: Path
+) -> None:
+    ctx = Context(cache=tmp_path)
+    made = np.array(token_cache(tiny_teacher, clouds, 2, ctx).features)
+    (mark,) = tmp_path.glob("tokens-*/done")
+    mark.unlink()  # as after a kill on the way
+    assert np.array_equal(token_cache(tiny_teacher, clouds, 2, ctx).features, made)
+
+
 @dataclass(frozen=True)
 class OwnTokenizer(Method):
     """A student that trains its tokenizer too and therefore gets patches."""
