@@ -166,7 +166,7 @@ class Scratch(Method):
     )
     abstract: ClassVar[str] = "a light point network without attention, from scratch: why compress at all?"
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"width": (128, 256)}
-    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"width": 256},)
+    matched: ClassVar[tuple[dict[str, Any], ...]] = ({"width": 128},)
 
     width: Annotated[int, Bounds(at_least=2, at_most=4096)] = 128
 
