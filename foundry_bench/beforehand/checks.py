@@ -34,7 +34,7 @@ def check_path(path: object, what: str) -> Path:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise UserError(
-                f"{what} {quoted(text)} is longer than the system takes; choose another"
+                f"{what} {quoted(text)} is longer than the system takes; choose another {what}"
             ) from None
     except UnicodeEncodeError:
         raise UserError(
