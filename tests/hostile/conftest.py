@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ALL = 16
+ALL = 8
 """Cases of one test that are always tried; of more, every third one."""
 HERE = Path(__file__).parent
 
