@@ -19,7 +19,7 @@ from foundry_bench.sweep.store import KINDS, Store
 from foundry_bench.trackers import Row, Session, Sweep, Tracker, Trackers
 from foundry_bench.trackers.rows import rows_of
 
-REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+REFERENCE = Path(__file__).parents[1] / "golden" / "pipeline-2"
 METHODS = (("tome", "fmd"), ("kd", "fmd"))
 """Four rows that share a student, and four with their own."""
 CONFIG = SweepConfig(methods=("tome+fmd", "kd+fmd"), tasks=("fewshot",), data_root="/home/somebody/data")
