@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -100,8 +100,7 @@ def token_cache(
                     raise UserError(
                         f"cannot cache teacher tokens in {folder}: {error}; free some disk space"
                     ) from error
-    arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
-    return TokenCache(**arrays, held_out=held_out(data))
+    return TokenCache(**_arrays(folder, "r"), held_out=held_out(data))
 
 
 def held_out(data: PointCloudDataset) -> np.ndarray:
@@ -151,7 +150,9 @@ def _fill_cache(
     # Where no category names its parts, there is no task whose expert could learn them.
     parts = data.parts if data.part_names else None
     arrays = (
-        _new_arrays(folder, teacher.config, (total, views), parts is not None) if first else _arrays(folder)
+        _new_arrays(folder, teacher.config, (total, views), parts is not None)
+        if first
+        else _arrays(folder, "r+")
     )
     # On disk from the start, so that a data set larger than memory is cached too.
     bank = ViewBank(
@@ -203,6 +204,6 @@ def _new_arrays(
     return arrays
 
 
-def _arrays(folder: Path) -> dict[str, np.memmap]:
-    """The arrays in ``folder``, to be written."""
-    return {path.stem: np.load(path, mmap_mode="r+") for path in folder.glob("*.npy")}
+def _arrays(folder: Path, mode: Literal["r", "r+"]) -> dict[str, np.memmap]:
+    """The arrays in ``folder``, to be read (``r``) or written too (``r+``)."""
+    return {path.stem: np.load(path, mmap_mode=mode) for path in folder.glob("*.npy")}
