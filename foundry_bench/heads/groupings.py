@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from foundry_bench.encoder import Embedding, Encoder, TokenEncoder
 from foundry_bench.points.patches import Patches
 from foundry_bench.storage import atomic_path
+from foundry_bench.teachers.tensors import content_hash
 
 FOLDER = "groupings"
 MOST = 4 * 10**9
@@ -39,7 +40,8 @@ class Grouped:
         self.encoder = encoder
         common = cache is not None and type(encoder).tokenize is Encoder.tokenize
         self.folder = cache / FOLDER if cache is not None and common else None
-        self.tokenizer = _digest(encoder) if self.folder is not None and _shared(encoder) else None
+        shared = self.folder is not None and _shared(encoder)
+        self.tokenizer = content_hash(encoder.get_submodule("tokenizer"))[:16] if shared else None
         self.left = MOST - _size(self.folder) if self.folder is not None else 0
 
     def __call__(self, clouds: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,17 +114,6 @@ def _shared(encoder: Encoder) -> bool:
         return False
     assert isinstance(encoder, TokenEncoder)
     return not any(parameter.requires_grad for parameter in encoder.tokenizer.parameters())
-
-
-def _digest(encoder: Encoder) -> str:
-    """A hash of a tokenizer: its classes and its weights."""
-    assert isinstance(encoder, TokenEncoder)
-    tokenizer: nn.Module = encoder.tokenizer
-    digest = hashlib.sha256(repr([type(module).__qualname__ for module in tokenizer.modules()]).encode())
-    for name, tensor in sorted(tokenizer.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _size(folder: Path) -> int:

@@ -76,12 +76,14 @@ def _write_tables(folder: Path, frame: pd.DataFrame) -> None:
 
 def summary(frame: pd.DataFrame, board: pd.DataFrame, failures: list[str]) -> dict[str, Any]:
     """Counts and the few numbers that a script asks for first."""
+    from foundry_bench.report import leaderboard
+
     ranked = board[board["rank"].notna()]
     rows = ranked[["rank", "method", "variant", "params", "mean_score", "retained", "gmacs_ratio", "pareto"]]
     return {
         "schema_version": 1,
         "teacher": sorted(frame["teacher"].unique()),
-        "budget": next(iter(frame["budget"].dropna()), None),
+        "budget": leaderboard.one_budget(frame),
         "cells": {kind: part["status"].value_counts().to_dict() for kind, part in frame.groupby("kind")},
         "ranked": rows.astype(object).where(rows.notna(), None).to_dict("records"),
         "unfinished": failures,

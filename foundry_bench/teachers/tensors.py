@@ -3,6 +3,7 @@ file holds is built from the sizes beside them."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -123,6 +124,15 @@ def check_finite(state: Mapping[str, Tensor], refused: str) -> None:
         raise UserError(
             f"{refused}: {name} has NaN or infinite values: training has diverged; train again with a lower learning rate"
         )
+
+
+def content_hash(module: nn.Module) -> str:
+    """What a module computes with, as a hash: the classes of its parts and its weights by name."""
+    digest = hashlib.sha256(repr([type(part).__qualname__ for part in module.modules()]).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _kind(value: Tensor) -> str:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 from filelock import FileLock
-from torch import Tensor, nn
+from torch import Tensor
 
 from foundry_bench.context import Context, derive_seed
 from foundry_bench.encoder import Embedding, Encoder, EncoderConfig, TokenEncoder, Tokens
 from foundry_bench.errors import UserError
 from foundry_bench.points.patches import Patches
 from foundry_bench.storage import reserve
+from foundry_bench.teachers.tensors import content_hash
 from foundry_bench.training.precision import autocast, precision
 from foundry_bench.training.views import ViewBank, random_turns, transformed
 
@@ -80,7 +81,7 @@ def token_cache(
     disk is full.
     """
     made_from = [
-        _weights_hash(teacher),
+        content_hash(teacher),
         asdict(teacher.config),
         data.sha256,
         views,
@@ -114,14 +115,6 @@ def calibration_patches(encoder: Encoder, data: PointCloudDataset, clouds: int) 
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(clouds, len(rows))).round().astype(int))]
     points = torch.from_numpy(data.points[rows, : encoder.config.points].astype(np.float32))
     return encoder.tokenize(points.to(next(encoder.parameters()).device))
-
-
-def _weights_hash(model: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _array_on_disk(file: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
