@@ -135,9 +135,10 @@ class _Planner:
 
     def open(self) -> None:
         """Hash the teacher and the data that students are trained on."""
-        from foundry_bench.teachers import teacher_sha256
+        from foundry_bench.teachers import load_teacher, teacher_sha256
 
         name = self.config.teacher
+        load_teacher(name)  # so that one that cannot be read is told before anything is planned
         self.teacher: Content = {"name": name, "sha256": teacher_sha256(name)}
         self.unlabelled = self._dataset(self.config.distill_on)
 

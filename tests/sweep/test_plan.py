@@ -126,6 +126,12 @@ def test_unknown_names_are_answered_with_the_nearest_known_one(values: dict[str,
     assert "\n" not in str(caught.value)
 
 
+def test_a_teacher_that_cannot_be_read_is_told_when_the_sweep_is_planned(tmp_path: Path) -> None:
+    (tmp_path / "teacher.pth").write_bytes(b"no checkpoint" * 300)
+    with pytest.raises(UserError, match="no checkpoint, or damaged"):
+        plan(config_of("distilled", teacher=str(tmp_path / "teacher.pth")))
+
+
 def test_options_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text("methods: 'a,b[x=1,2]'\nseeds: 3\nbudget: standard\n")
