@@ -58,6 +58,9 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     store = Store(Path(folder))
     content = snapshot.read(store)
     recorded = index.load(store)
+    if not recorded and store.warnings:
+        more = f", and {len(store.warnings) - 1} more" if len(store.warnings) > 1 else ""
+        raise UserError(f"no record of {folder} can be used: {store.warnings[0]}{more}; run its sweep again")
     cells = snapshot.cells_of(content) if content is not None else _cells(recorded, store)
     rows = [_row(cell, recorded.get(cell.id), store) for cell in cells]
     if not rows:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from door import assert_harmless, tried, tried_call
 
+from foundry_bench.errors import UserError
 from foundry_bench.report.frame import load_results
 from foundry_bench.storage import sealed
 from foundry_bench.sweep import snapshot
@@ -186,3 +187,11 @@ def test_clean_removes_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("kept")
     Leftover(tmp_path / "link", "leftovers", 1).remove()
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_folder_of_another_version_is_told_as_such(results: Path) -> None:
+    for file in (results / "cells").rglob("*.json"):
+        if file.parent.name in KINDS:
+            file.write_text(json.dumps({**json.loads(file.read_bytes()), "schema_version": 7}))
+    with pytest.raises(UserError, match=r"no record of .* has schema version 7, this program reads 1"):
+        load_results(results)
