@@ -41,7 +41,7 @@ class Labelled(Protocol):
     """What a point needs in order to be labelled: its place, the half height of its error bar, its text."""
 
     @property
-    def gflops(self) -> float: ...
+    def cost(self) -> float: ...
     @property
     def score(self) -> float: ...
     @property
@@ -69,15 +69,17 @@ def place_labels(
     colours: Sequence[Colour],
     line: Sequence[Labelled],
     others: Sequence[Labelled] = (),
+    levels: Sequence[float] = (),
 ) -> list[Bbox]:
     """Write every point's label at the nearest free spot around it; return the boxes in pixels.
 
     Besides markers, error bars and other labels, labels keep off the ``line`` that joins some of the points and
-    off ``others``, which get none.
+    off ``others``, which get none, and the level lines at ``levels``.
     The axes must have their final size and limits. Where no spot is free within the last ring, the label
     stays there.
     """
-    taken = np.array([box.extents for box in (*_obstacles(axes, [*points, *others]), *_steps(axes, line))])
+    markers, lines = _obstacles(axes, [*points, *others]), (*_steps(axes, line), *_levels(axes, levels))
+    taken = np.array([box.extents for box in (*markers, *lines)])
     placed: list[Bbox] = []
     for point, colour in zip(points, colours, strict=True):
         placed.append(_place(axes, point, colour, taken))
@@ -87,7 +89,7 @@ def place_labels(
 
 def _place(axes: Axes, point: Labelled, colour: Colour, taken: np.ndarray) -> Bbox:
     """Try the rings from the inside out, off the boxes ``taken`` (k, 4); a label outside the first gets a line to its point."""
-    anchor, near = (point.gflops, point.score), "offset points"
+    anchor, near = (point.cost, point.score), "offset points"
     text = axes.annotate(
         point.label, anchor, (RINGS[0], 0), textcoords=near, fontsize=8, color=colour, zorder=4
     )
@@ -119,11 +121,19 @@ def _overlaps(box: Bbox, others: np.ndarray) -> bool:
 
 def _steps(axes: Axes, line: Sequence[Labelled]) -> Iterable[Bbox]:
     """Small pixel boxes along a broken line."""
-    corners = [axes.transData.transform((point.gflops, point.score)) for point in line]
+    corners = [axes.transData.transform((point.cost, point.score)) for point in line]
     for start, end in pairwise(corners):
         for part in np.linspace(0, 1, 2 + int(np.hypot(*(end - start)) / 4)):
             x, y = start + part * (end - start)
             yield Bbox.from_extents(x - 1, y - 1, x + 1, y + 1)
+
+
+def _levels(axes: Axes, levels: Sequence[float]) -> Iterable[Bbox]:
+    """Pixel boxes of horizontal lines over the whole width."""
+    frame = axes.get_window_extent()
+    for level in levels:
+        _, y = axes.transData.transform((0.0, level))
+        yield Bbox.from_extents(frame.x0, y - 1, frame.x1, y + 1)
 
 
 def _obstacles(axes: Axes, points: Sequence[Labelled]) -> Iterable[Bbox]:
@@ -131,8 +141,8 @@ def _obstacles(axes: Axes, points: Sequence[Labelled]) -> Iterable[Bbox]:
     pixel = axes.get_figure(root=True).dpi / 72  # type: ignore[union-attr]
     half = MARKER * pixel
     for point in points:
-        x, middle = axes.transData.transform((point.gflops, point.score))
-        _, low = axes.transData.transform((point.gflops, point.score - point.half))
-        _, high = axes.transData.transform((point.gflops, point.score + point.half))
+        x, middle = axes.transData.transform((point.cost, point.score))
+        _, low = axes.transData.transform((point.cost, point.score - point.half))
+        _, high = axes.transData.transform((point.cost, point.score + point.half))
         yield Bbox.from_extents(x - half, middle - half, x + half, middle + half)
         yield Bbox.from_extents(x - pixel, low, x + pixel, high)

@@ -1,13 +1,14 @@
-"""Figures. Accuracy against cost: every row a labelled point, the Pareto front a line, the teacher a level.
+"""Figures. Accuracy against a cost: every row a point, the Pareto front of that cost a line, the teacher a level.
 
-Colours are families of methods, marker shapes the methods of a family, a marker's filling is the variant.
+Colours are families of methods, marker shapes the methods of a family, a marker's filling is the variant. At most
+:data:`LABELS` rows are named. What is drawn lies beside every figure as CSV.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import pandas as pd
 
 from foundry_bench.descriptions.known import families
 from foundry_bench.report.labels import Colour, darker, family_colour, place_labels
+from foundry_bench.report.leaderboard import pareto
 from foundry_bench.storage import write_atomic
 from foundry_bench.variants import BASELINE, EXPERT, FAMILIES, OFF_THE_SHELF, Family
 
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CROWD = 30
-"""Most rows that can all be labelled, and most labels along the front where there are more rows."""
+LABELS = 12
+"""Most rows with a label and an error bar."""
+FRONT = 8
+"""Most of them that name the front."""
+LONG = 24
+"""Most characters of a label; a longer one is the name alone."""
 SWARM = 300
 """Most rows that are drawn at full strength; beyond, those without a label are a background of small faint marks."""
 ROWS = 24
@@ -39,6 +45,22 @@ FILLS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a figure has on its x axis: a ``column`` of the leaderboard, the axis ``label``, the ``name`` of the file."""
+
+    column: str
+    label: str
+    name: str
+
+
+FLOPS = Cost("gflops", "cost of one cloud [GFLOPs = 2 x GMACs]", "accuracy-vs-flops")
+LATENCY = Cost(
+    "latency_ratio", "latency of one cloud on this machine [of the teacher's]", "accuracy-vs-latency"
+)
+COSTS = (FLOPS, LATENCY)
+
+
+@dataclass(frozen=True)
 class Look:
     """How a method is drawn: the colour of its family and a marker of its own in it."""
 
@@ -49,74 +71,85 @@ class Look:
 
 @dataclass(frozen=True)
 class Point:
-    """One ranked row: ``gflops`` of one cloud, ``score`` and the half width of its interval in percent."""
+    """One ranked row: its ``cost``, its ``score`` and the half width of its interval in percent; on the ``front`` or not."""
 
     method: str
     variant: str
     params: str
-    gflops: float
+    cost: float
     score: float
     half: float
     front: bool
 
     @property
     def label(self) -> str:
-        """The text at the point: ``foundry 16`` for one parameter, all of them with names otherwise."""
-        if not self.params:
-            return self.method
-        return f"{self.method} {self.params if ',' in self.params else self.params.partition('=')[2]}"
+        """The text at the point: ``foundry 16`` for one parameter, several with their names, none where they are long."""
+        values = self.params if "," in self.params else self.params.partition("=")[2]
+        text = f"{self.method} {values}".rstrip()
+        return text if len(text) <= LONG else self.method
 
 
-def points_of(board: pd.DataFrame) -> list[Point]:
-    """The leaderboard's ranked rows with a known cost, cheapest first."""
+def points_of(board: pd.DataFrame, cost: Cost = FLOPS) -> list[Point]:
+    """The leaderboard's ranked rows whose ``cost`` is known, cheapest first."""
     spread = board["mean_score_ci95"].astype(float).fillna(0.0)
-    rows = board.assign(half=spread)[board["rank"].notna() & board["gflops"].notna()]
+    rows = board.assign(half=spread)[board["rank"].notna() & board[cost.column].notna()]
+    front = pareto(rows[cost.column].tolist(), rows["mean_score"].tolist())
     points = [
         Point(
-            *(row["method"], row["variant"], row["params"], row["gflops"]),
-            *(100 * row["mean_score"], 100 * row["half"], row["pareto"]),
+            *(row["method"], row["variant"], row["params"], row[cost.column]),
+            *(100 * row["mean_score"], 100 * row["half"], best),
         )
-        for row in rows.to_dict("records")
+        for row, best in zip(rows.to_dict("records"), front, strict=True)
     ]
-    return sorted(points, key=lambda point: (point.gflops, point.score))
+    return sorted(points, key=lambda point: (point.cost, point.score))
 
 
 def named_points(points: list[Point]) -> list[Point]:
-    """The rows that get a label and an error bar: all where there is room, else the best of each method and the front, of
-    which at most :data:`CROWD` evenly spaced ones."""
-    if len(points) <= CROWD:
-        return points
-    best: dict[str, Point] = {}
-    for point in points:
-        if point.method not in best or point.score > best[point.method].score:
-            best[point.method] = point
+    """The rows that get a label and an error bar, at most :data:`LABELS`: the teacher, :data:`FRONT` along the front at even
+    steps, the best of each family, then the best of each method as far as there is room."""
+    known = families({point.method for point in points})
     front = [point for point in points if point.front]
-    chosen = {*best.values(), *front[:: max(math.ceil(len(front) / CROWD), 1)]}
-    return [point for point in points if point in chosen]
+    chosen = dict.fromkeys(point for point in points if point.method == BASELINE)
+    chosen |= dict.fromkeys(front[:: max(math.ceil(len(front) / FRONT), 1)])
+    ranked = sorted(points, key=lambda point: (-point.score, point.cost))
+    for kind in (known, {method: method for method in known}):
+        best = {kind[point.method]: point for point in reversed(ranked)}
+        chosen |= dict.fromkeys(sorted(best.values(), key=lambda point: -point.score))
+    first = set(list(chosen)[:LABELS])
+    return [point for point in points if point in first]
 
 
-def accuracy_vs_flops(board: pd.DataFrame, folder: Path) -> list[Path]:
-    """Draw mean score over GFLOPs of the ranked rows as PNG and SVG; the same board gives the same SVG."""
+def write(board: pd.DataFrame, folder: Path) -> list[Path]:
+    """All figures of a leaderboard; one of a cost that no row has is left out, but for that of multiply-adds."""
+    known = [cost for cost in COSTS if cost is FLOPS or points_of(board, cost)]
+    return [path for cost in known for path in accuracy_vs(cost, board, folder)]
+
+
+def accuracy_vs(cost: Cost, board: pd.DataFrame, folder: Path) -> list[Path]:
+    """Draw mean score over ``cost`` of the ranked rows as PNG and SVG, with the rows as CSV; the same board gives the same
+    SVG, whose text is text."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    points = points_of(board)
-    with matplotlib.rc_context({"svg.hashsalt": "foundry-bench", "svg.fonttype": "path", "font.size": 9}):
+    points = points_of(board, cost)
+    with matplotlib.rc_context({"svg.hashsalt": "foundry-bench", "svg.fonttype": "none", "font.size": 9}):
         looks = looks_of(points)
         figure = Figure(figsize=(11, 6.2), layout="constrained")
         FigureCanvasAgg(figure)  # by name: a figure must not need a display
         axes = figure.add_subplot()
         _draw(axes, points, looks)
+        axes.set_xlabel(cost.label)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # labels are placed in pixels, so nothing may move from here on
         named, others = _split(points)
         dark = [darker(looks[point.method].colour) for point in named]
-        if others:  # no room for more than the name
-            named = [point if point.front else replace(point, params="") for point in named]
         bare = [replace(point, half=0.0) for point in others]
-        place_labels(axes, named, dark, [point for point in points if point.front], bare)
-        return _save(figure, folder / "accuracy-vs-flops")
+        levels = [point.score for point in points if point.method == BASELINE]
+        place_labels(axes, named, dark, [point for point in points if point.front], bare, levels[:1])
+        table = pd.DataFrame([vars(point) for point in points], columns=[f.name for f in fields(Point)])
+        write_atomic(folder / f"{cost.name}.csv", table.to_csv(index=False).encode())
+        return _save(figure, folder / cost.name)
 
 
 def _split(points: list[Point]) -> tuple[list[Point], list[Point]]:
@@ -135,7 +168,7 @@ def _draw(axes: Axes, points: list[Point], looks: dict[str, Look]) -> None:
     for point in named:
         look = looks[point.method]
         axes.errorbar(
-            point.gflops,
+            point.cost,
             point.score,
             yerr=point.half,
             fmt=look.shape,
@@ -151,7 +184,6 @@ def _draw(axes: Axes, points: list[Point], looks: dict[str, Look]) -> None:
     _lines(axes, points)
     _legend(axes, sorted({point.variant for point in points}))
     _methods_legend(axes, looks)
-    axes.set_xlabel("cost of one cloud [GFLOPs = 2 x GMACs]")
     axes.set_ylabel("mean score over tasks [%], 95 % interval over objects and starts")
     axes.grid(color="0.93", zorder=0)
     axes.margins(x=0.12, y=0.12)
@@ -165,7 +197,7 @@ def _draw_unnamed(axes: Axes, points: list[Point], looks: dict[str, Look]) -> No
     for (method, variant), group in groupby(ordered, key=lambda point: (point.method, point.variant)):
         alike = list(group)
         axes.plot(
-            [point.gflops for point in alike],
+            [point.cost for point in alike],
             [point.score for point in alike],
             looks[method].shape,
             color=looks[method].colour,
@@ -191,7 +223,7 @@ def looks_of(points: list[Point]) -> dict[str, Look]:
 def _lines(axes: Axes, points: list[Point]) -> None:
     front = [point for point in points if point.front]
     axes.plot(
-        [point.gflops for point in front],
+        [point.cost for point in front],
         [point.score for point in front],
         color="0.35",
         linewidth=1.4,

@@ -33,7 +33,7 @@ def write_reports(folder: Path) -> pd.DataFrame:
 
     frame, board = write_board(folder)
     write_json(folder / "summary.json", summary(frame, board, tables.failure_lines(frame)))
-    plots.accuracy_vs_flops(board, folder / "figures")
+    plots.write(board, folder / "figures")
     _write_tables(folder, frame)
     return board
 

@@ -35,20 +35,20 @@ def test_labels_cover_neither_each_other_nor_the_points(tmp_path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for point in points:
-        axes.plot(point.gflops, point.score, "o")
+        axes.plot(point.cost, point.score, "o")
     axes.margins(0.15)
     figure.draw_without_rendering()
     boxes = place_labels(axes, points, [(0.0, 0.0, 0.0)] * len(points), [])
     assert len(boxes) == len(points) == 17
     assert not any(first.overlaps(second) for first, second in combinations(boxes, 2))
-    centres = [axes.transData.transform((point.gflops, point.score)) for point in points]
+    centres = [axes.transData.transform((point.cost, point.score)) for point in points]
     assert not any(box.contains(*centre) for box in boxes for centre in centres)
 
 
 def test_the_same_board_gives_the_same_figure(tmp_path: Path) -> None:
     board = crowded(tmp_path)
-    first = [path.read_bytes() for path in plots.accuracy_vs_flops(board, tmp_path / "a")]
-    second = [path.read_bytes() for path in plots.accuracy_vs_flops(board, tmp_path / "b")]
+    first = [path.read_bytes() for path in plots.accuracy_vs(plots.FLOPS, board, tmp_path / "a")]
+    second = [path.read_bytes() for path in plots.accuracy_vs(plots.FLOPS, board, tmp_path / "b")]
     assert first[1] == second[1]
     assert b"<dc:date>" not in first[1]
     assert first[0].startswith(b"\x89PNG")
@@ -56,30 +56,48 @@ def test_the_same_board_gives_the_same_figure(tmp_path: Path) -> None:
 
 def test_a_board_without_ranked_rows_still_gives_a_figure(tmp_path: Path) -> None:
     board = build(frame(cells("lost", tmp_path, level=0.7, failed=("kicad", "furniture"))))
-    assert all(path.exists() for path in plots.accuracy_vs_flops(board, tmp_path))
+    assert all(path.exists() for path in plots.accuracy_vs(plots.FLOPS, board, tmp_path))
 
 
 @pytest.mark.parametrize(
-    ("params", "label"), [("", "foundry"), ("supertokens=16", "foundry 16"), ("a=1,b=2", "foundry a=1,b=2")]
+    ("params", "label"),
+    [
+        ("", "foundry"),
+        ("supertokens=16", "foundry 16"),
+        ("a=1,b=2", "foundry a=1,b=2"),
+        ("a=1000000,b=200000", "foundry"),
+    ],
 )
 def test_points_are_named_briefly(params: str, label: str) -> None:
     assert plots.Point("foundry", "fmd", params, 1.0, 50.0, 1.0, False).label == label
 
 
-def test_a_crowd_is_named_once_a_method_beside_the_front(tmp_path: Path) -> None:
+def test_of_a_crowd_the_teacher_the_front_and_the_best_of_families_are_named(tmp_path: Path) -> None:
     rows = [cells("teacher", tmp_path, level=0.75, variant="off-the-shelf", gmacs=0.4)]
-    for number in range(12):
+    for number, name in enumerate(
+        ("foundry", "tome", "fps", "kd", "lowrank", "kmeans", *map(str, range(12)))
+    ):
         for value in (1, 2, 3):
             level, gmacs = 0.6 + 0.01 * value, 0.1 * value + 0.01 * number
-            rows.append(cells(f"method-{number}", tmp_path, level=level, params=f"r={value}", gmacs=gmacs))
+            rows.append(cells(name, tmp_path, level=level, params=f"r={value}", gmacs=gmacs))
     points = plots.points_of(build(frame(*rows)))
     named = plots.named_points(points)
-    assert len(points) == 37
-    assert {point.method for point in named} == {point.method for point in points}
+    assert len(points) == 55
+    assert len(named) == plots.LABELS
     assert all(point in named for point in points if point.front)
-    assert len(named) < 20
-    for path in plots.accuracy_vs_flops(build(frame(*rows)), tmp_path / "figures"):
+    assert {"teacher", "foundry", "tome", "fps", "kd", "lowrank", "kmeans"} <= {p.method for p in named}
+    for path in plots.accuracy_vs(plots.FLOPS, build(frame(*rows)), tmp_path / "figures"):
         assert path.stat().st_size > 10_000
+
+
+def test_each_cost_has_a_front_of_its_own_and_its_rows_as_csv(tmp_path: Path) -> None:
+    board = crowded(tmp_path)
+    board["latency_ratio"] = 1 / board["gflops"]
+    plots.write(board, tmp_path)
+    flops, latency = (pd.read_csv(tmp_path / f"accuracy-vs-{cost}.csv") for cost in ("flops", "latency"))
+    assert len(flops) == len(latency) == 17
+    assert bool(flops[flops["method"] == "teacher"]["front"].item()) is True
+    assert set(latency[latency["front"]]["method"]) == {"teacher"}  # the cheapest by this cost, and the best
 
 
 def swarm(count: int) -> list[plots.Point]:
@@ -93,7 +111,7 @@ def swarm(count: int) -> list[plots.Point]:
 def test_a_long_front_is_named_at_even_steps() -> None:
     points = swarm(1000)
     named = plots.named_points(points)
-    assert len(named) < 2 * plots.CROWD
+    assert len(named) <= plots.LABELS
     assert points[0] in named
     assert {point.method for point in named} == {point.method for point in points}
 
@@ -157,7 +175,7 @@ def test_the_legends_are_inside_the_figure_and_name_every_method(
 ) -> None:
     drawn: list[Figure] = []
     monkeypatch.setattr(plots, "_save", lambda figure, stem: drawn.append(figure) or [])
-    plots.accuracy_vs_flops(crowded(tmp_path), tmp_path)
+    plots.accuracy_vs(plots.FLOPS, crowded(tmp_path), tmp_path)
     (figure,) = drawn
     (variants,), (methods,) = [axes.get_legend() for axes in figure.axes], figure.legends
     texts = {text.get_text().strip() for text in methods.get_texts()}
