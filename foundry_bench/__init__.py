@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         run_sweep,
         save_student,
         save_teacher,
+        visualize,
     )
 
 __version__ = "0.1.0"
@@ -44,6 +45,7 @@ __all__ = [
     "run_sweep",
     "save_student",
     "save_teacher",
+    "visualize",
 ]
 
 

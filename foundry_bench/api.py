@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from foundry_bench import selectors
-from foundry_bench.beforehand.checks import check_path
+from foundry_bench.beforehand.checks import check_folder, check_path
 from foundry_bench.beforehand.configuration import shown
 from foundry_bench.context import Context
 from foundry_bench.cost import CostReport
@@ -26,7 +26,7 @@ from foundry_bench.points import normalize
 from foundry_bench.progress import working_context
 from foundry_bench.report.frame import load_results
 from foundry_bench.stack import Stack
-from foundry_bench.students.files import load_student, make_student, origin_of, save_student
+from foundry_bench.students.files import load_student, make_student, origin_of, own_teacher, save_student
 from foundry_bench.students.hub import pull_student, push_student
 from foundry_bench.task import Scores, Task, check_needs, scores_of
 from foundry_bench.teachers import load_teacher, save_teacher
@@ -52,6 +52,7 @@ __all__ = [
     "run_sweep",
     "save_student",
     "save_teacher",
+    "visualize",
 ]
 
 Data = str | Path | PointCloudDataset
@@ -133,6 +134,31 @@ def profile(
     _check_encoders(encoder=encoder, reference=reference)
     with working_context(data_root=data_root, device=device) as ctx:
         return measure(encoder, reference, _dataset(dataset, ctx), ctx, measure_memory=measure_memory)
+
+
+def visualize(
+    student: Encoder,
+    folder: Path | str,
+    teacher: Encoder | None = None,
+    dataset: Data = "kicad",
+    *,
+    objects: int = 3,
+    device: str | torch.device = "cpu",
+    data_root: Path | str = ROOT,
+) -> list[Path]:
+    """Draw what ``student`` makes of clouds beside its ``teacher``, by default the one that it was made from, and return the
+    files: PNG, SVG and CSV of each figure in :mod:`foundry_bench.figures.student`.
+
+    ``objects`` clouds are shown, by R2 from the best to the worst. Raises UserError.
+    """
+    from foundry_bench.figures import visualize as draw
+
+    _check_encoders(student=student, **({} if teacher is None else {"teacher": teacher}))
+    place = check_path(folder, "folder")
+    check_folder(place, "folder")
+    with working_context(data_root=data_root, device=device) as ctx:
+        reference = own_teacher(student) if teacher is None else teacher
+        return draw(student, reference, _dataset(dataset, ctx), place, ctx, objects=objects)
 
 
 def run_sweep(

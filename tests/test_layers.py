@@ -25,7 +25,7 @@ FLOORS = (
     "cost",
     "methods, tasks",
     "testing, sweep",
-    "display, report, trackers",
+    "display, figures, report, trackers",
     "api",
     "cli",
 )

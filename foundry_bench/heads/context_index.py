@@ -88,10 +88,10 @@ def unchanged(maps: Tensor, prefix: int = 0) -> Tensor:
 
 
 class _ChangedMaps(TorchFunctionMode):
-    """Inside, ``scaled_dot_product_attention`` over ``rows`` queries and keys is written out with changed maps. ``seen`` counts
-    the layers."""
+    """Inside, ``scaled_dot_product_attention`` over ``rows`` queries and keys, or over any number where it is None, is written
+    out with changed maps. ``seen`` counts the layers."""
 
-    def __init__(self, change: MapChange, rows: int, prefix: int) -> None:
+    def __init__(self, change: MapChange, rows: int | None, prefix: int) -> None:
         super().__init__()
         self.change, self.rows, self.prefix = change, rows, prefix
         self.seen = 0
@@ -115,10 +115,12 @@ class _ChangedMaps(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        if (query.shape[-2], key.shape[-2]) != (self.rows, self.rows) or is_causal or enable_gqa:
+        alike = self.rows is None or (query.shape[-2], key.shape[-2]) == (self.rows, self.rows)
+        if not alike or is_causal or enable_gqa:
             raise UserError(
-                f"no context index: an attention layer runs over {query.shape[-2]} queries and {key.shape[-2]} keys, not over "
-                f"all {self.rows - self.prefix} patches; measure the teacher, or a student that keeps its patches, such as kd"
+                f"no context index: an attention layer runs over {query.shape[-2]} queries and {key.shape[-2]} keys, not "
+                f"over all {(self.rows or 0) - self.prefix} patches; measure the teacher, or a student that keeps its patches, "
+                "such as kd"
             )
         scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
         if attn_mask is not None and attn_mask.dtype == torch.bool:
@@ -146,6 +148,21 @@ def changed_attention(encoder: Encoder, change: MapChange) -> Iterator[None]:
             f"no context index: in {type(encoder).__name__} {calls} scaled_dot_product_attention, where its maps are changed; "
             "measure the teacher, or a student that keeps its blocks, such as kd"
         )
+
+
+@contextmanager
+def watched_attention(encoder: Encoder, see: Callable[[Tensor], None]) -> Iterator[None]:
+    """Inside, ``encoder`` runs in eval mode and ``see`` gets each of its attention maps (B, H, N, M), over whatever rows.
+
+    Attention is reached as in :func:`changed_attention`; layers that write their maps out themselves are passed over.
+    """
+
+    def change(maps: Tensor, prefix: int) -> Tensor:
+        see(maps)
+        return maps
+
+    with _evaluating(encoder), _ChangedMaps(change, None, encoder.config.prefix):
+        yield
 
 
 @contextmanager

@@ -6,7 +6,6 @@ Colours are families of methods, marker shapes the methods of a family, a marker
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from foundry_bench.descriptions.known import families
+from foundry_bench.figures.files import save, styled
 from foundry_bench.report.labels import Colour, darker, family_colour, place_labels
 from foundry_bench.report.leaderboard import pareto
 from foundry_bench.storage import write_atomic
@@ -23,7 +23,6 @@ from foundry_bench.variants import BASELINE, EXPERT, FAMILIES, OFF_THE_SHELF, Fa
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 LABELS = 12
 """Most rows with a label and an error bar."""
@@ -128,12 +127,11 @@ def write(board: pd.DataFrame, folder: Path) -> list[Path]:
 def accuracy_vs(cost: Cost, board: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw mean score over ``cost`` of the ranked rows as PNG and SVG, with the rows as CSV; the same board gives the same
     SVG, whose text is text."""
-    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     points = points_of(board, cost)
-    with matplotlib.rc_context({"svg.hashsalt": "foundry-bench", "svg.fonttype": "none", "font.size": 9}):
+    with styled():
         looks = looks_of(points)
         figure = Figure(figsize=(11, 6.2), layout="constrained")
         FigureCanvasAgg(figure)  # by name: a figure must not need a display
@@ -149,7 +147,7 @@ def accuracy_vs(cost: Cost, board: pd.DataFrame, folder: Path) -> list[Path]:
         place_labels(axes, named, dark, [point for point in points if point.front], bare, levels[:1])
         table = pd.DataFrame([vars(point) for point in points], columns=[f.name for f in fields(Point)])
         write_atomic(folder / f"{cost.name}.csv", table.to_csv(index=False).encode())
-        return _save(figure, folder / cost.name)
+        return save(figure, folder / cost.name)
 
 
 def _split(points: list[Point]) -> tuple[list[Point], list[Point]]:
@@ -266,15 +264,3 @@ def _methods_legend(axes: Axes, looks: dict[str, Look]) -> None:
     for text in legend.get_texts():
         if text.get_text() in titles:
             text.set(fontweight="bold", color=titles[text.get_text()])
-
-
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    """Write PNG and SVG without a date, so that the same results give the same files."""
-    paths = []
-    for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=ending, dpi=150, metadata=metadata)
-        path = stem.with_suffix(f".{ending}")
-        write_atomic(path, buffer.getvalue())
-        paths.append(path)
-    return paths

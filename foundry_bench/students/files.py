@@ -164,6 +164,20 @@ def load_student(folder: Path | str) -> Encoder:
     return student
 
 
+def own_teacher(student: Encoder) -> PointTransformer:
+    """The teacher that ``student`` was made from. Raises UserError where that is not recorded, or it is not here any more."""
+    from foundry_bench.teachers import load_teacher, teacher_sha256
+
+    origin, fix = student.origin, "give it with --teacher"
+    if origin is None or origin.teacher is None:
+        raise UserError(f"the student's teacher is not recorded; {fix}")
+    if origin.teacher_sha256 not in (None, teacher_sha256(origin.teacher)):
+        raise UserError(
+            f"teacher {origin.teacher} has other weights than the one that the student was made from; {fix}"
+        )
+    return load_teacher(origin.teacher)
+
+
 def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """What ``Context.shapes`` says of a student's ``state``."""
     return {name: tuple(value.shape) for name, value in state.items()}

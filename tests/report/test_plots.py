@@ -174,7 +174,7 @@ def test_the_legends_are_inside_the_figure_and_name_every_method(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Figure] = []
-    monkeypatch.setattr(plots, "_save", lambda figure, stem: drawn.append(figure) or [])
+    monkeypatch.setattr(plots, "save", lambda figure, stem: drawn.append(figure) or [])
     plots.accuracy_vs(plots.FLOPS, crowded(tmp_path), tmp_path)
     (figure,) = drawn
     (variants,), (methods,) = [axes.get_legend() for axes in figure.axes], figure.legends
