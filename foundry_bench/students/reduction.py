@@ -26,9 +26,15 @@ class ReducingStudent(TokenStudent):
     The teacher's prefix is this class's business: every layer that mixes rows goes through :meth:`through`.
     """
 
-    def __init__(self, teacher: PointTransformer, upsample: bool) -> None:
-        super().__init__(teacher)
+    def __init__(self, teacher: PointTransformer, upsample: bool, blocks: list[int] | None = None) -> None:
+        """``blocks``: which of the teacher's blocks are kept (default: all)."""
+        super().__init__(teacher, blocks)
         self.cau = CAU(self.config.dim, self.config.dim, skip=True) if upsample else None
+
+    @property
+    def level_blocks(self) -> tuple[int, ...]:
+        """Those of its blocks after which dense heads read, ascending."""
+        return self.config.level_blocks
 
     def begin(self, embedding: Embedding, pos: Tensor) -> tuple[Stream, Tensor]:
         """The stream that enters block 0, and (B, T, D) what the reconstruction of each patch knows besides its row:
@@ -78,7 +84,7 @@ class ReducingStudent(TokenStudent):
         dense: list[Tensor] = []
         for i, block in enumerate(self.blocks):
             stream = self.step(i, block, self.before(i, stream).of_pass(stream))
-            if levels and (count := self.config.level_blocks.count(i)):
+            if levels and (count := self.level_blocks.count(i)):
                 dense += [self.restore(stream, base, final=False)] * count
         return self.finish(stream, base, dense)
 

@@ -30,7 +30,7 @@ from foundry_bench.teachers.transformer import PointTransformer
 NAMES = list(registry.entries("methods"))
 DEAR = (
     *("lowrank", "int8", "prune-structured", "prune-magnitude", "kmeans", "wanda", "patchmerger"),
-    *("3dlst", "foundry", "foundry-gate", "foundry-nested", "dynamicvit", "evit"),
+    *("3dlst", "foundry", "foundry-gate", "foundry-nested", "foundry-late", "dynamicvit", "evit"),
 )
 """Methods whose students of the shipped teacher take seconds each."""
 
