@@ -21,6 +21,7 @@ FLOORS = (
     "students",
     "training",
     "heads",
+    "exports",
     "authoring",
     "cost",
     "methods, tasks",
