@@ -73,8 +73,8 @@ from foundry_bench.encoder import Embedding, Encoder, EncoderConfig, Tokens
 from foundry_bench.errors import UserError
 from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF, Method
 from foundry_bench.parameters.types import Bounds
+from foundry_bench.points import farthest_point_sample
 from foundry_bench.points.patches import Patches
-from foundry_bench.points.sampling import farthest_point_sample
 from foundry_bench.students.base import CAU, TokenStudent, require_transformer
 from foundry_bench.students.linears import (
     FoldedPointNet,

@@ -15,7 +15,7 @@ from torch import Tensor
 from foundry_bench.encoder import Encoder
 from foundry_bench.heads.features import finite
 from foundry_bench.heads.groupings import Grouped
-from foundry_bench.points.sampling import gather, nearest_neighbors
+from foundry_bench.points import gather, nearest_neighbors
 
 BATCH = 64
 """Clouds embedded at a time."""

@@ -1,4 +1,4 @@
-"""Farthest point sampling with a fixed start, nearest neighbours, and the two together: grouping into patches."""
+"""Farthest point sampling and nearest neighbours together: grouping into patches."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from foundry_bench.errors import UserError
+from foundry_bench.points.farthest import farthest_point_sample
+from foundry_bench.points.neighbors import nearest_neighbors
 from foundry_bench.points.patches import Patches
 
 
@@ -13,33 +15,6 @@ def gather(points: Tensor, index: Tensor) -> Tensor:
     """Rows of ``points`` (B, N, C) at ``index`` (B, ...) -> (B, ..., C)."""
     flat = index.reshape(index.shape[0], -1, 1).expand(-1, -1, points.shape[-1])
     return points.gather(1, flat).reshape(*index.shape, points.shape[-1])
-
-
-def farthest_point_sample(points: Tensor, count: int) -> Tensor:
-    """Indices (B, count) of farthest point sampling on ``points`` (B, N, 3), starting at point 0.
-
-    The official code starts at a random point even in evaluation; a fixed start makes every evaluation repeatable.
-    Ties go to the lowest index.
-    """
-    batch, total, _ = points.shape
-    chosen = torch.zeros(batch, count, dtype=torch.long, device=points.device)
-    distance = torch.full((batch, total), torch.inf, dtype=points.dtype, device=points.device)
-    x, y, z = points.unbind(-1)
-    rows = torch.arange(batch, device=points.device)
-    last = chosen[:, 0]
-    for i in range(1, count):
-        dx, dy, dz = (c - c[rows, last, None] for c in (x, y, z))
-        distance = torch.minimum(distance, dx.square_().add_(dy.square_()).add_(dz.square_()))
-        last = distance.argmax(dim=1)
-        chosen[:, i] = last
-    return chosen
-
-
-def nearest_neighbors(points: Tensor, centers: Tensor, count: int) -> Tensor:
-    """Indices (B, T, count) of the points (B, N, 3) nearest to each of ``centers`` (B, T, 3), in no fixed order."""
-    # The squared norm of the centre is the same for all points, so it is left out.
-    squared = points.square().sum(-1)[:, None] - 2 * centers @ points.transpose(1, 2)
-    return squared.topk(count, dim=-1, largest=False, sorted=False).indices
 
 
 def group(points: Tensor, groups: int, group_size: int) -> Patches:
