@@ -22,6 +22,7 @@ FLOORS = (
     "training",
     "heads",
     "authoring",
+    "runtimes",
     "cost",
     "methods, tasks",
     "testing, sweep",
