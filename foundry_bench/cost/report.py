@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from foundry_bench import registry
-from foundry_bench.cost.figures import LatencyFigures, figures
 from foundry_bench.cost.latency import Latency, measure_latency
 from foundry_bench.cost.macs import MacSummary, count_macs_over
 from foundry_bench.cost.memory import (
@@ -22,6 +21,7 @@ from foundry_bench.cost.memory import (
 )
 from foundry_bench.errors import UserError
 from foundry_bench.heads.features import turned
+from foundry_bench.runtimes.figures import LatencyFigures, figures
 from foundry_bench.runtimes.registered import KIND
 from foundry_bench.runtimes.turns import Machine, machine
 
@@ -139,7 +139,7 @@ def _elsewhere(
     known.update(r2=found.r2, difference=found.difference)
     if not found.r2 >= ALIKE:
         return {**known, "reason": f"its tokens there explain only {found.r2:.3f} of those in PyTorch"}
-    return {**known, **asdict(figures(found))}
+    return {**known, **asdict(figures(found.encode, found.total, found.batch))}
 
 
 def _memory(student: Encoder, clouds: Tensor, ctx: Context) -> PeakMemory | None:
@@ -171,7 +171,7 @@ def _report(
 ) -> CostReport:
     count = macs.mean
     return CostReport(
-        **asdict(figures(latency)),
+        **asdict(figures(latency.encode, latency.total, latency.batch)),
         gmacs=count.total / 1e9,
         gmacs_p95=macs.p95 / 1e9,
         gmacs_tokenizer=count.tokenizer / 1e9,

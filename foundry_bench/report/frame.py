@@ -71,6 +71,12 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_columns(name for row in rows for name in row))
 
 
+def with_runtimes(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """A table of cells with empty columns for further runtimes."""
+    added = frame.reindex(columns=_columns([*frame.columns, *columns_of(names)]))
+    return added.astype(dict.fromkeys(columns_of(names), object))
+
+
 def _columns(found: Iterable[str]) -> list[str]:
     """The columns that all tables have, and then those of each runtime that something ``found`` was measured in."""
     return [*COLUMNS, *columns_of(runtimes_among(found))]

@@ -262,7 +262,7 @@ class ScoresBlock(TypedDict):
 
 
 class LatencyCost(TypedDict, total=False):
-    """Latency in one runtime, the fields of :class:`~foundry_bench.cost.figures.LatencyFigures`, which says what each is.
+    """Latency in one runtime, the fields of :class:`~foundry_bench.runtimes.figures.LatencyFigures`, which says what each is.
 
     ``latency_ms``, ``latency_teacher_ms``, ``latency_ratio``, ``latency_ratio_iqr`` and, with grouping,
     ``latency_total_ms``, ``latency_total_ratio`` and ``latency_total_ratio_iqr`` are in the record of every profile

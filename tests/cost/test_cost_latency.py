@@ -10,13 +10,18 @@ from tiny_encoders import Lift, Transformer, blank_clouds
 from torch import Tensor
 
 from foundry_bench.cost import measure_latency
-from foundry_bench.cost.figures import figures
+from foundry_bench.cost.latency import Latency
 from foundry_bench.encoder import Encoder, Tokens
 from foundry_bench.points.patches import Patches
 from foundry_bench.runtimes.base import Forward, Runtime
+from foundry_bench.runtimes.figures import LatencyFigures, figures
 from tests.runtimes.simulated_machine import Machine
 
 GROUPING = 3.0
+
+
+def told_of(latency: Latency) -> LatencyFigures:
+    return figures(latency.encode, latency.total, latency.batch)
 
 
 class Working(Lift):
@@ -43,7 +48,7 @@ def test_the_ratio_is_that_of_the_encoders_with_and_without_grouping() -> None:
     machine = Machine()
     student, teacher = Working(machine, 1.0), Working(machine, 2.0)
     latency = measure_latency(student, teacher, blank_clouds(4), seconds=100.0, clock=machine.clock)
-    told = figures(latency)
+    told = told_of(latency)
     assert told.latency_ratio == told.latency_cpu_ratio == 0.5
     assert told.latency_total_ratio == pytest.approx((1 + GROUPING) / (2 + GROUPING))
     assert (told.latency_ms, told.latency_p99_ms, told.latency_teacher_ms) == (1000, 1000, 2000)
@@ -56,7 +61,7 @@ def test_the_ratio_is_that_of_the_encoders_with_and_without_grouping() -> None:
 @pytest.mark.filterwarnings("ignore:clouds reach far out")
 def test_without_a_teacher_there_are_times_and_no_ratio() -> None:
     machine = Machine()
-    told = figures(
+    told = told_of(
         measure_latency(Working(machine, 1.0), None, blank_clouds(2), seconds=9.0, clock=machine.clock)
     )
     assert told.latency_ms == 1000
@@ -104,7 +109,7 @@ def test_a_runtime_prepares_student_and_teacher_in_folders_of_their_own() -> Non
     latency = measure_latency(
         student, teacher, blank_clouds(2), runtime=runtime, seconds=90.0, clock=machine.clock
     )
-    assert figures(latency).latency_ratio == pytest.approx(12 / 15)
+    assert told_of(latency).latency_ratio == pytest.approx(12 / 15)
     assert (latency.r2, latency.difference) == (1.0, 0.0)
     ours, theirs, copy = runtime.folders
     assert ours != theirs == copy

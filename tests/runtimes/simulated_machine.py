@@ -9,8 +9,7 @@ from foundry_bench.runtimes.turns import Clock
 
 
 class Machine:
-    """Work takes ``wall`` and ``cpu`` seconds of its clock; ``load`` are factors by which the wall goes on longer, one a piece of
-    work, again and again."""
+    """``load`` are factors by which the wall goes on longer than work takes, one a piece of work, again and again."""
 
     def __init__(self, load: tuple[float, ...] = (1.0,)) -> None:
         self.wall = self.cpu = 0.0

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from foundry_bench.cost.latency import Latency
 from foundry_bench.runtimes.turns import Ratio, Timing, Turns
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LatencyFigures:
-    """Milliseconds and ratios of a student timed in turns with its teacher, at batch 1; those of ``latency_total_*`` hold the
+    """Milliseconds and ratios of a student timed in turns with its teacher; those of ``latency_total_*`` hold the
     grouping of the cloud too.
 
     ``_ms``, ``_p90_ms``, ``_p99_ms``: median, 90th and 99th percentile on the wall, of the student, and as ``_teacher_ms``
@@ -56,13 +55,12 @@ class LatencyFigures:
     pairs: int
 
 
-def figures(latency: Latency) -> LatencyFigures:
-    """The figures of one measurement."""
-    encode, total = latency.encode, latency.total
+def figures(encode: Turns, total: Turns, batch: int = 1) -> LatencyFigures:
+    """The figures of one measurement without grouping and one with it, of ``batch`` clouds at a time."""
     return LatencyFigures(
         **_named("latency", encode),
         **_named("latency_total", total),
-        cpu_s_per_cloud=total.student.cpu / 1e3 / latency.batch,
+        cpu_s_per_cloud=total.student.cpu / 1e3 / batch,
         noisy=encode.noisy or total.noisy,
         attempts=max(encode.attempts, total.attempts),
         pairs=encode.turns,
