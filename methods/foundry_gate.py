@@ -33,14 +33,18 @@ from foundry_bench.methods.foundry import Foundry, FoundryStudent
 AUTO_THRESHOLD = 0.5
 
 
-def pack(keep: Tensor) -> tuple[Tensor, Tensor]:
+def pack(keep: Tensor, whole: bool = False) -> tuple[Tensor, Tensor]:
     """Positions of the kept tokens, moved to the front: index (B, M) and validity (B, M), M the largest count in the batch.
 
-    ``keep`` (B, N) is boolean. Work after packing is proportional to M, so a cloud that keeps little costs little.
+    ``keep`` (B, N) is boolean. Work after packing is proportional to M, so a cloud that keeps little costs little. ``whole``
+    leaves M at N, for a graph that must know its sizes beforehand.
     """
     index = keep.int().argsort(dim=1, descending=True, stable=True)
-    longest = int(keep.sum(dim=1).max()) if len(keep) else keep.shape[1]
-    index = index[:, :longest]
+    if keep.shape[0] and not whole:
+        longest = keep.sum(dim=1).max().item()  # int(...) has no form in a graph
+        torch._check(longest >= 1)
+        torch._check(longest <= keep.shape[1])
+        index = index[:, :longest]
     return index, keep.gather(1, index)
 
 
@@ -48,6 +52,8 @@ class FoundryGateStudent(FoundryStudent):
     """Foundry with a gate: tokens whose probability reaches ``r`` run beside the non-empty SuperTokens of the others."""
 
     data_dependent = True
+    packs = True
+    """Whether only as many rows run as a cloud keeps. Without, all run and the others are masked: the same at full cost."""
 
     def __init__(self, teacher: PointTransformer, method: FoundryGate) -> None:
         shared = {"tau": method.tau, "sharpness": method.sharpness, "cau_skip": not method.published}
@@ -74,9 +80,10 @@ class FoundryGateStudent(FoundryStudent):
         where, counts = self.locate(pos, centers, cam.detach())
         x = torch.cat([supertokens, tokens], dim=1)
         places = torch.cat([where, pos], dim=1)
-        index, valid = pack(torch.cat([counts > 0, own[..., 0]], dim=1))
+        index, valid = pack(torch.cat([counts > 0, own[..., 0]], dim=1), whole=not self.packs)
         keep = self.config.level_blocks[:2] if levels else ()
-        rows, kept = self.run(take(x, index), take(places, index), keep, valid)
+        seen = None if self.packs and valid.shape[0] == 1 else valid  # a single cloud's rows are all its own
+        rows, kept = self.run(take(x, index), take(places, index), keep, seen)
         straight = own.to(tokens.dtype) + probability - probability.detach()
 
         def spread(packed: Tensor) -> Tensor:

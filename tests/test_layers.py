@@ -21,6 +21,7 @@ FLOORS = (
     "students",
     "training",
     "heads",
+    "export",
     "authoring",
     "runtimes",
     "cost",

@@ -6,6 +6,7 @@ import copy
 from functools import partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -55,9 +56,10 @@ class TokenStudent(TokenEncoder):
         ``pos`` (B, N, D) is added before every block. Rows with ``visible`` (B, N) False are invisible as keys. The teacher's
         prefix, where there is one, runs in front, always visible, and is not among the outputs.
         """
-        prefix = Prefix.of(self, len(x))
+        prefix = Prefix.of(self, x.shape[0])
         blocks: list[Any] = list(self.blocks)
-        if visible is not None and not bool(visible.all()):
+        # whoever exports a graph has no values to look at
+        if visible is not None and (torch.compiler.is_compiling() or not bool(visible.all())):
             seen = visible if prefix is None else F.pad(visible, (prefix.x.shape[1], 0), value=True)
             blocks = [partial(block_with_mask, block, keep=seen) for block in blocks]
         return run_blocks(blocks, x, pos, keep, prefix)

@@ -58,7 +58,7 @@ class ReducingStudent(TokenStudent):
     def enter(self, embedding: Embedding) -> tuple[Stream, Tensor]:
         """What :meth:`begin` says, with the prefix beside the stream."""
         stream, base = self.begin(embedding, self.positional_encoding(embedding.centers))
-        return replace(stream, prefix=Prefix.of(self, len(embedding.tokens))), base
+        return replace(stream, prefix=Prefix.of(self, embedding.tokens.shape[0])), base
 
     def entering(self, stream: Stream) -> tuple[Tensor, Tensor, Prefix | None]:
         """What enters a block, with the teacher's prefix rows in front: tokens and positions (B, n + N, D), and the prefix.

@@ -158,7 +158,8 @@ def content_order(centers: Tensor) -> Tensor:
     The same cloud gets the same order in any batch, on any run and in half precision too, without a generator in the forward
     pass: centres are rounded to half precision first, which leaves alone those that are rounded already.
     """
-    phase = (centers.half().double() * centers.new_tensor([12.9898, 78.233, 37.719], dtype=torch.double)).sum(
-        -1
-    )
-    return (torch.sin(phase) * 43758.5453).frac().abs().argsort(dim=1)
+    # tensors, because exporters write a number of Python's in single precision, in which the order is another one
+    weights = centers.new_tensor([12.9898, 78.233, 37.719], dtype=torch.double)
+    stretch = centers.new_tensor(43758.5453, dtype=torch.double)
+    phase = (centers.half().double() * weights).sum(-1)
+    return (torch.sin(phase) * stretch).frac().abs().argsort(dim=1)

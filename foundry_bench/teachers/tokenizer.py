@@ -34,8 +34,8 @@ class PointNetTokenizer(nn.Module):
     def forward(self, neighborhoods: Tensor) -> Tensor:
         """(B, T, K, 3) -> (B, T, D)."""
         groups = neighborhoods.flatten(0, 1)
-        # In training, a batch norm needs the statistics of all points at once.
-        if self.training or not groups.is_cpu:
+        # In training, a batch norm needs the statistics of all points at once; an exported graph runs on any batch.
+        if self.training or not groups.is_cpu or torch.compiler.is_compiling():
             tokens = self.tokens(groups)
         else:
             tokens = torch.cat([self.tokens(part) for part in groups.split(max(1, CHUNK // groups.shape[1]))])

@@ -90,12 +90,12 @@ class PointTransformer(TokenEncoder):
 
         ``pos`` (B, N, D) is added before every block; the prefix runs in front and is not among the outputs.
         """
-        return run_blocks(self.blocks, x, pos, keep, Prefix.of(self, len(x)))
+        return run_blocks(self.blocks, x, pos, keep, Prefix.of(self, x.shape[0]))
 
     def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
         keep = self.config.level_blocks if levels else ()
         pos = self.positional_encoding(embedding.centers)
-        prefix = Prefix.of(self, len(embedding.tokens))
+        prefix = Prefix.of(self, embedding.tokens.shape[0])
         if prefix is None:
             x, kept = run_blocks(self.blocks, embedding.tokens, pos, keep)
             return Tokens(self.norm(x), tuple(kept))
