@@ -21,8 +21,8 @@ NOTES = (
     "it.",
     "GMACs are multiply-adds of one cloud / 1e9 (GFLOPs are twice that); latency is student / teacher, timed in turns, with "
     "the interquartile range of that, in PyTorch or where the heading says; it is `noisy` where the teacher against itself was "
-    "off by more than 10 % in the same turns; R2 is the share of the teacher's token variance on held-out clouds; * is on the "
-    "accuracy-cost front.",
+    "off by more than 10 % in the same turns, or the turns differ too much to know the ratio to 10 %; "
+    "R2 is the share of the teacher's token variance on held-out clouds; * is on the accuracy-cost front.",
 )
 
 SHOWN = 40

@@ -16,9 +16,9 @@ class LatencyFigures:
     ``_ms``, ``_p90_ms``, ``_p99_ms``: median, 90th and 99th percentile on the wall, of the student, and as ``_teacher_ms``
     of the teacher. ``_cpu_ms``: median CPU time. ``_ratio``, ``_ratio_iqr``: median and interquartile range of student /
     teacher, turn by turn; ``_cpu_ratio``: the median for CPU times. ``_control_*``: a second copy of the teacher against
-    the teacher. ``attempts``: how often it was measured until the control was within 10 %, ``noisy`` where it never was;
-    with or without grouping. ``pairs``: turns of the attempt that counts. ``cpu_s_per_cloud``: CPU seconds of the student
-    with grouping. What needs a teacher is None without one.
+    the teacher. ``attempts``: how often it was measured until the control was within 10 % and the ratio known to 10 %,
+    ``noisy`` where that never was so; with or without grouping. ``pairs``: turns of the attempt that counts.
+    ``cpu_s_per_cloud``: CPU seconds of the student with grouping. What needs a teacher is None without one.
     """
 
     latency_ms: float

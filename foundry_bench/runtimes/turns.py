@@ -16,14 +16,14 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-WARM_UP, MIN_TURNS, ATTEMPTS = 2, 5, 3
+WARM_UP, MIN_TURNS, ATTEMPTS = 2, 20, 3
 OFF = 0.1
-"""How far the control may be from 1, and how unsure, before a measurement is made again."""
+"""How far the control may be from 1, and how unsure a ratio may be, before a measurement is made again."""
 CPU = "/sys/devices/system/cpu/cpu{}/cpufreq/{}"
 
 Run = Callable[[int], object]
@@ -59,9 +59,9 @@ class Ratio:
     iqr: float
     cpu: float | None
 
-    def off(self, turns: int) -> float:
-        """How far the median is from 1, or how unsure it is, whichever is more."""
-        return max(abs(self.median - 1), self.iqr / math.sqrt(turns))
+    def unsure(self, turns: int) -> float:
+        """About how far the median may be from what many more turns would give, as a share of it."""
+        return self.iqr / self.median / math.sqrt(turns)
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Turns:
     """What a measurement in turns found. ``teacher`` and ``ratio``, student / teacher, are None where no teacher ran.
 
     ``control``: a second copy of the teacher, or of the student where no teacher ran, against the first. ``attempts``:
-    how often it was measured; the one with the best control is told. ``noisy``: even that control is off by more than
-    10 %.
+    how often it was measured; the one that was least disturbed is told. ``noisy``: even there the control is off by more
+    than 10 %, or a ratio is not known to 10 %, so few and so different are the turns.
     """
 
     student: Timing
@@ -79,7 +79,17 @@ class Turns:
     control: Ratio
     turns: int
     attempts: int
-    noisy: bool
+
+    @property
+    def disturbance(self) -> float:
+        """How far the control is from 1, or how unsure a ratio is, whichever is most."""
+        unsure = [ratio.unsure(self.turns) for ratio in (self.control, self.ratio) if ratio is not None]
+        return max(abs(self.control.median - 1), *unsure)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the machine was too busy for the figures to mean much."""
+        return self.disturbance > OFF
 
 
 def in_turns(
@@ -100,8 +110,7 @@ def in_turns(
     found: list[Turns] = []
     while not found or (found[-1].noisy and len(found) < attempts):
         found.append(_told(_times(runs, seconds, finish, clock), teacher is not None))
-    best = min(found, key=lambda turns: turns.control.off(turns.turns))
-    return Turns(**{**vars(best), "attempts": len(found)})
+    return replace(min(found, key=lambda turns: turns.disturbance), attempts=len(found))
 
 
 def _times(runs: Sequence[Run], seconds: float, finish: Callable[[], None], clock: Clock) -> np.ndarray:
@@ -128,15 +137,13 @@ def _times(runs: Sequence[Run], seconds: float, finish: Callable[[], None], cloc
 def _told(times: np.ndarray, with_teacher: bool) -> Turns:
     """``times`` (turns, contenders, 2), of student, teacher where there is one, and control."""
     base = 1 if with_teacher else 0
-    control = _ratio(times[:, -1], times[:, base])
     return Turns(
         student=_timing(times[:, 0]),
         teacher=_timing(times[:, 1]) if with_teacher else None,
         ratio=_ratio(times[:, 0], times[:, 1]) if with_teacher else None,
-        control=control,
+        control=_ratio(times[:, -1], times[:, base]),
         turns=len(times),
         attempts=1,
-        noisy=control.off(len(times)) > OFF,
     )
 
 
