@@ -22,10 +22,14 @@ from foundry_bench.datasets.catalog import ROOT, load_dataset
 from foundry_bench.datasets.dataset import check_whole
 from foundry_bench.encoder import Encoder, TokenEncoder
 from foundry_bench.errors import UserError
+from foundry_bench.exports.card import Graph
+from foundry_bench.exports.folder import check_export
+from foundry_bench.exports.folder import export as write_export
 from foundry_bench.heads.context_index import context_index
 from foundry_bench.points import normalize
 from foundry_bench.progress import working_context
 from foundry_bench.report.frame import load_results
+from foundry_bench.runtimes.bench import write_beside
 from foundry_bench.runtimes.registered import check_runtimes
 from foundry_bench.stack import Stack
 from foundry_bench.students.files import load_student, make_student, origin_of, save_student
@@ -42,6 +46,7 @@ __all__ = [
     "context_index",
     "distill",
     "evaluate",
+    "export",
     "load_dataset",
     "load_results",
     "load_student",
@@ -151,6 +156,34 @@ def profile(
             runtimes=found,
             threads=threads,
         )
+
+
+def export(
+    encoder: Encoder,
+    folder: Path | str,
+    *,
+    format: str = "onnx",
+    int8: bool = False,
+    points_in: bool = False,
+    dataset: Data = "kicad",
+    data_root: Path | str = ROOT,
+) -> Graph:
+    """Write a teacher or student into an empty ``folder`` that runs without PyTorch and without this package.
+
+    ``format``: ``onnx`` (ONNX Runtime), ``executorch`` or ``torch``. ``int8`` quantises the graph by it; ``points_in``
+    adds a graph that groups the cloud too. The graph is verified in its runtime on eight clouds of ``dataset``; what comes back
+    says how close it is. Raises UserError, before work starts for what is not installed, and for an encoder that cannot be
+    exported or whose graph gives other tokens.
+    """
+    _check_encoders(encoder=encoder)
+    check_export(folder, format, int8, points_in)
+    with working_context(data_root=data_root) as ctx:
+        data = _dataset(dataset, ctx)
+        graph = write_export(
+            encoder, folder, data, form=format, int8=int8, points_in=points_in, progress=ctx.progress
+        )
+    write_beside(Path(folder))
+    return graph
 
 
 def run_sweep(

@@ -21,7 +21,7 @@ FLOORS = (
     "students",
     "training",
     "heads",
-    "export",
+    "exports",
     "authoring",
     "runtimes",
     "cost",

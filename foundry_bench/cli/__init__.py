@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "distill": ("distill:distill", "Make one student, train it and save it."),
     "evaluate": ("evaluate:evaluate", "Score one student on one task."),
     "profile": ("profile:profile", "Measure what one student costs beside its teacher."),
+    "export": ("export:export", "One student for ONNX Runtime, ExecuTorch or torch.export, verified there."),
     "bench": ("bench:bench", "Time an exported folder on this machine, without PyTorch."),
     "pretrain": ("pretrain:pretrain", "Pre-train a teacher by self-supervision."),
     "data": ("data:data", "List, prepare and verify data sets."),

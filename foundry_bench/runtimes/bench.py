@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from foundry_bench.runtimes.exported import RUNTIME, Exported, FolderError
+from foundry_bench.runtimes.exported import MODEL, RUNTIME, Exported, FolderError
 from foundry_bench.runtimes.figures import figures
 from foundry_bench.runtimes.turns import CLOCK, Clock, Run, in_turns, machine
 
@@ -128,6 +128,12 @@ def single_file() -> str:
         parts.append(text.replace('if __name__ == "__main__":\n    main()\n', ""))
     head = '"""Time this exported folder: python bench.py [DIR] [--reference DIR] [-o record.json]."""\n\n'
     return f'{head}{future}\n{"".join(parts)}\n\nif __name__ == "__main__":\n    main()\n'
+
+
+def write_beside(folder: Path) -> None:
+    """Put the single file into a folder that was exported for ONNX Runtime; another one is left as it is."""
+    if (folder / MODEL).exists():
+        (folder / "bench.py").write_text(single_file())
 
 
 def main() -> None:

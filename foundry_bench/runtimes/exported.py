@@ -125,23 +125,25 @@ def _card(folder: Path) -> dict[str, Any]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise FolderError(f"{folder}/export.json is damaged ({str(error)[:80]}); export it again") from error
-    blocks = ("student", "teacher", "files")
+    blocks = ("teacher", "files")
     if not isinstance(card, dict) or card.get("format") != EXPORTED:
         raise FolderError(f"{folder}/export.json is of another format than {EXPORTED!r}; export it again")
     if card.get("runtime") != RUNTIME:
         raise FolderError(f"{folder} was exported for {card.get('runtime')!r}, and only {RUNTIME} is timed")
-    if not all(isinstance(card.get(name), dict) for name in blocks):
-        raise FolderError(f"{folder}/export.json lacks one of {', '.join(blocks)}; export it again")
+    if not all(isinstance(card.get(name), dict) for name in blocks) or "student" not in card:
+        raise FolderError(f"{folder}/export.json lacks one of student, {', '.join(blocks)}; export it again")
     return card
 
 
 def group(points: np.ndarray, groups: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Centres (1, T, 3) and patches (1, T, K, 3) of a cloud (N, 3): farthest points from point 0, ties to the lowest index, and
     the nearest points less their centre."""
+    x, y, z = (np.ascontiguousarray(axis) for axis in points.T)
     chosen = np.zeros(groups, int)
     distance = np.full(len(points), np.inf, points.dtype)
     for i in range(1, groups):
-        np.minimum(distance, np.square(points - points[chosen[i - 1]]).sum(1), out=distance)
+        dx, dy, dz = (axis - axis[chosen[i - 1]] for axis in (x, y, z))
+        np.minimum(distance, dx * dx + dy * dy + dz * dz, out=distance)
         chosen[i] = distance.argmax()
     centers = points[chosen]
     squared = np.square(points).sum(1) - 2 * centers @ points.T

@@ -22,7 +22,7 @@ class OnnxRuntime(Runtime):
     abstract = "the exported graph in ONNX Runtime on the CPU; pip install 'foundry-bench[onnx]'"
 
     def available(self) -> str | None:
-        from foundry_bench.export import onnx_missing
+        from foundry_bench.exports import onnx_missing
 
         return onnx_missing()
 
@@ -30,7 +30,7 @@ class OnnxRuntime(Runtime):
         return version("onnxruntime")
 
     def prepare(self, encoder: Encoder, example: Patches, folder: Path, threads: int) -> Forward:
-        from foundry_bench.export import to_onnx
+        from foundry_bench.exports import to_onnx
 
         to_onnx(encoder, folder / MODEL, batch=1 if len(example) == 1 else None)
         return self.again(encoder, example, folder, threads)
@@ -39,7 +39,7 @@ class OnnxRuntime(Runtime):
         """Another session of the same graph."""
         import torch
 
-        from foundry_bench.export import Session
+        from foundry_bench.exports import Session
 
         session = Session(folder / MODEL, threads=threads)
 

@@ -20,8 +20,8 @@ from tests.conftest import TINY
 def exported(encoder: Encoder, folder: Path, method: str, params: dict[str, int]) -> Path:
     """A folder as ``foundry-bench export`` writes it, as far as it is read here."""
     pytest.importorskip("onnxruntime")
-    from foundry_bench.export import to_onnx
-    from foundry_bench.export.golden import golden_of
+    from foundry_bench.exports import to_onnx
+    from foundry_bench.exports.golden import golden_of
 
     folder.mkdir()
     golden = golden_of(encoder, load_kicad())

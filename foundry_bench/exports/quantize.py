@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from foundry_bench.export.graph import quiet
-from foundry_bench.export.needs import require
+from foundry_bench.exports.graph import quiet
+from foundry_bench.exports.needs import require
 
 
 def quantize(source: Path | str, target: Path | str) -> None:

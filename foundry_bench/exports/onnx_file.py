@@ -12,11 +12,11 @@ import torch
 from foundry_bench.context import Progress, no_progress
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
-from foundry_bench.export.golden import Golden, golden_of
-from foundry_bench.export.graph import INPUTS, EncoderGraph, Form, forms, graph_of, program_of, quiet
-from foundry_bench.export.needs import require
-from foundry_bench.export.parity import Parity, parity
-from foundry_bench.export.session import Session
+from foundry_bench.exports.golden import Golden, golden_of
+from foundry_bench.exports.graph import INPUTS, EncoderGraph, Form, forms, graph_of, program_of, quiet
+from foundry_bench.exports.needs import require
+from foundry_bench.exports.parity import Parity, parity
+from foundry_bench.exports.session import Session
 from foundry_bench.points.patches import Patches
 from foundry_bench.storage import atomic_path
 

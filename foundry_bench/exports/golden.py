@@ -10,7 +10,7 @@ import torch
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
-from foundry_bench.export.graph import INPUTS, LEVELS, OUTPUTS, outputs_of
+from foundry_bench.exports.graph import INPUTS, LEVELS, OUTPUTS, outputs_of
 from foundry_bench.heads.features import turned
 from foundry_bench.points.patches import Patches
 

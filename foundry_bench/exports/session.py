@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from foundry_bench.errors import UserError
-from foundry_bench.export.needs import require
+from foundry_bench.exports.needs import require
 
 
 class Session:

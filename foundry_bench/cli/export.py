@@ -1,0 +1,66 @@
+"""``foundry-bench export``: one student as a folder that runs without PyTorch and without this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from foundry_bench.cli.options import data_root_option, student_of, teacher_option
+from foundry_bench.cli.place import Place
+from foundry_bench.progress import working_context
+
+
+@click.command()
+@click.argument("student")
+@click.option(
+    "-o", "--out", type=Place(), required=True, help="Folder of the export, empty or not there yet."
+)
+@click.option("--format", "form", default="onnx", show_default=True, help="onnx, executorch or torch.")
+@click.option("--int8", is_flag=True, help="Linear layers in eight bits, quantised by ONNX Runtime.")
+@click.option("--points-in", is_flag=True, help="Also a graph that groups the cloud: points in, tokens out.")
+@click.option("--dataset", default="kicad", show_default=True, help="Clouds to verify on.")
+@data_root_option
+@teacher_option
+def export(
+    student: str,
+    out: Path,
+    form: str,
+    int8: bool,
+    points_in: bool,
+    dataset: str,
+    data_root: str,
+    teacher: str,
+) -> int:
+    """Export STUDENT, a saved folder or a selector, and verify it in the runtime that it is for.
+
+    The folder holds the graph, export.json (how a cloud is prepared, where it comes from, what was verified), golden.npz
+    (clouds and what PyTorch makes of them), and for ONNX run.py, run.cpp and bench.py, which need the runtime only.
+
+    \b
+    foundry-bench export students/foundry-4 -o exported/foundry-4
+    foundry-bench export teacher -o exported/teacher --int8 --points-in
+    python exported/teacher/run.py cloud.npy
+    """
+    from foundry_bench.datasets.catalog import load_dataset
+    from foundry_bench.exports.card import FORMS
+    from foundry_bench.exports.folder import check_export
+    from foundry_bench.exports.folder import export as write
+    from foundry_bench.runtimes.bench import write_beside
+    from foundry_bench.teachers import load_teacher
+
+    check_export(out, form, int8, points_in)
+    with working_context(data_root=data_root) as ctx:
+        encoder = student_of(student, load_teacher(teacher), ctx)
+        data = load_dataset(dataset, Path(data_root), ctx.progress)
+        graph = write(encoder, out, data, form=form, int8=int8, points_in=points_in, progress=ctx.progress)
+    write_beside(out)
+    size = (out / graph.model).stat().st_size / 1e6
+    clouds = "any number of clouds" if graph.batch is None else "one cloud at a time"
+    found = graph.parity
+    close = (
+        f"R2 {found.r2:.4f} of the float student" if int8 else f"largest difference {found.difference:.1e}"
+    )
+    click.echo(f"{out}: {graph.model}, {size:.1f} MB, {clouds}, {FORMS[graph.form]}")
+    click.echo(f"verified on {found.clouds} clouds in {graph.runtime}: {close}")
+    return 0
