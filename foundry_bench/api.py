@@ -5,6 +5,7 @@ Every function only calls the module that does the work; the command line calls 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ from foundry_bench.heads.context_index import context_index
 from foundry_bench.points import normalize
 from foundry_bench.progress import working_context
 from foundry_bench.report.frame import load_results
+from foundry_bench.runtimes.bench import write_beside
+from foundry_bench.runtimes.registered import check_runtimes
 from foundry_bench.stack import Stack
 from foundry_bench.students.files import load_student, make_student, origin_of, own_teacher, save_student
 from foundry_bench.students.hub import pull_student, push_student
@@ -126,18 +129,34 @@ def evaluate(
 
 def profile(
     encoder: Encoder,
-    reference: Encoder,
+    reference: Encoder | None = None,
     dataset: Data = "kicad",
     *,
     device: str | torch.device = "cpu",
     data_root: Path | str = ROOT,
     measure_memory: bool = False,
+    runtimes: Sequence[str] = (),
+    threads: int = 1,
 ) -> CostReport:
     """What ``encoder`` costs in comparison with its teacher ``reference``: multiply-adds, parameters, bytes, latency timed
-    in pairs. Raises UserError."""
-    _check_encoders(encoder=encoder, reference=reference)
+    in turns. Without a reference what is a share of the teacher's is None. ``runtimes`` are those that latency is measured in
+    beside PyTorch, such as ``["onnxruntime"]``. Raises UserError."""
+    _check_encoders(encoder=encoder, **({} if reference is None else {"reference": reference}))
+    if isinstance(runtimes, str):
+        raise UserError(f"runtimes must be a list of names, such as ['onnxruntime'], got {shown(runtimes)}")
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
+        raise UserError(f"threads must be a whole number from 1 to 1024, got {shown(threads)}")
+    found = check_runtimes(runtimes)
     with working_context(data_root=data_root, device=device) as ctx:
-        return measure(encoder, reference, _dataset(dataset, ctx), ctx, measure_memory=measure_memory)
+        return measure(
+            encoder,
+            reference,
+            _dataset(dataset, ctx),
+            ctx,
+            measure_memory=measure_memory,
+            runtimes=found,
+            threads=threads,
+        )
 
 
 def visualize(
@@ -186,9 +205,11 @@ def export(
     check_export(folder, format, int8, points_in)
     with working_context(data_root=data_root) as ctx:
         data = _dataset(dataset, ctx)
-        return write_export(
+        graph = write_export(
             encoder, folder, data, form=format, int8=int8, points_in=points_in, progress=ctx.progress
         )
+    write_beside(Path(folder))
+    return graph
 
 
 def run_sweep(

@@ -20,7 +20,7 @@ from foundry_bench.beforehand.watchdog import watchdog
 from foundry_bench.border import StrangerError, guarded, in_time, one_line, said
 from foundry_bench.errors import UserError, unknown
 
-KINDS = ("methods", "tasks", "teachers", "datasets", "engines", "trackers")
+KINDS = ("methods", "tasks", "teachers", "datasets", "engines", "trackers", "runtimes")
 GROUP = "foundry_bench."
 """What the groups of all kinds begin with."""
 OWN = "foundry-bench"

@@ -23,6 +23,7 @@ FLOORS = (
     "heads",
     "exports",
     "authoring",
+    "runtimes",
     "cost",
     "methods, tasks",
     "testing, sweep",

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from foundry_bench import selectors
-from foundry_bench.cli.options import data_root_option, student_of, teacher_option
+from foundry_bench.beforehand.checks import check_device
+from foundry_bench.cli.options import (
+    check_output,
+    data_root_option,
+    device_option,
+    give,
+    output_options,
+    student_of,
+    teacher_option,
+    threads_option,
+)
 from foundry_bench.progress import working_context
-from foundry_bench.task import check_needs, scores_of
+from foundry_bench.task import Scores, check_needs, scores_of
 
 
 @click.command()
@@ -21,31 +33,59 @@ from foundry_bench.task import check_needs, scores_of
 @click.option(
     "--budget", default="quick", show_default=True, help="Of tasks that train: quick, standard or paper."
 )
+@device_option
+@threads_option
 @data_root_option
 @teacher_option
-def evaluate(student: str, task: str, dataset: str | None, budget: str, data_root: str, teacher: str) -> int:
+@output_options
+def evaluate(
+    student: str,
+    task: str,
+    dataset: str | None,
+    budget: str,
+    device: str,
+    threads: int | None,
+    data_root: str,
+    teacher: str,
+    output: Path | None,
+    as_json: bool,
+) -> int:
     """Score STUDENT, a saved folder or the selector of an untrained one.
 
     \b
     foundry-bench evaluate students/foundry-4 --task fewshot --dataset kicad
     foundry-bench evaluate students/foundry-4 --task 'classification:modelnet40' --data-root ~/data
-    foundry-bench evaluate teacher
+    foundry-bench evaluate teacher --device cuda --json
     """
+    check_output(output)
+    check_device(device)
+    import torch
+
     from foundry_bench.datasets.catalog import load_dataset, resolved
-    from foundry_bench.teachers import load_teacher
     from foundry_bench.training.budget import get_budget
 
     tasks = selectors.expand_task(task)
     get_budget(budget)
-    with working_context(budget=budget, data_root=data_root) as ctx:
-        encoder = student_of(student, load_teacher(teacher), ctx)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    found: list[dict[str, Any]] = []
+    with working_context(budget=budget, data_root=data_root, device=device) as ctx:
+        encoder = student_of(student, teacher, ctx)
         for protocol, asked in tasks:
             label = selectors.selector_text(protocol.name, selectors.shown_fields(protocol), None)
             names = (asked,) if asked else (dataset,) if dataset is not None else protocol.datasets
             for name in map(resolved, names):
                 data = load_dataset(name, Path(data_root), ctx.progress)
                 check_needs(protocol.name, protocol.needs, name, data)
-                for score in scores_of(protocol.name, protocol.evaluate(encoder, data, ctx)).values:
-                    spread = "" if score.ci_low is None else f"  [{score.ci_low:.4f}, {score.ci_high:.4f}]"
-                    click.echo(f"{label}:{name}:{score.metric}  {score.value:.4f}{spread}  n={score.n}")
+                scores = scores_of(protocol.name, protocol.evaluate(encoder, data, ctx))
+                found += [{"task": label, "dataset": name, **asdict(value)} for value in scores.values]
+                if not as_json:
+                    _print(f"{label}:{name}", scores)
+    give({"student": student, "scores": found}, output, as_json)
     return 0
+
+
+def _print(place: str, scores: Scores) -> None:
+    for score in scores.values:
+        spread = "" if score.ci_low is None else f"  [{score.ci_low:.4f}, {score.ci_high:.4f}]"
+        click.echo(f"{place}:{score.metric}  {score.value:.4f}{spread}  n={score.n}")

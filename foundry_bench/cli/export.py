@@ -35,7 +35,7 @@ def export(
     """Export STUDENT, a saved folder or a selector, and verify it in the runtime that it is for.
 
     The folder holds the graph, export.json (how a cloud is prepared, where it comes from, what was verified), golden.npz
-    (clouds and what PyTorch makes of them), and for ONNX run.py and run.cpp, which need the runtime only.
+    (clouds and what PyTorch makes of them), and for ONNX run.py, run.cpp and bench.py, which need the runtime only.
 
     \b
     foundry-bench export students/foundry-4 -o exported/foundry-4
@@ -46,6 +46,7 @@ def export(
     from foundry_bench.exports.card import FORMS
     from foundry_bench.exports.folder import check_export
     from foundry_bench.exports.folder import export as write
+    from foundry_bench.runtimes.bench import write_beside
     from foundry_bench.teachers import load_teacher
 
     check_export(out, form, int8, points_in)
@@ -53,6 +54,7 @@ def export(
         encoder = student_of(student, load_teacher(teacher), ctx)
         data = load_dataset(dataset, Path(data_root), ctx.progress)
         graph = write(encoder, out, data, form=form, int8=int8, points_in=points_in, progress=ctx.progress)
+    write_beside(out)
     size = (out / graph.model).stat().st_size / 1e6
     clouds = "any number of clouds" if graph.batch is None else "one cloud at a time"
     found = graph.parity

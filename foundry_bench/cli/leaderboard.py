@@ -14,20 +14,32 @@ from foundry_bench.storage import write_atomic
 
 @click.command()
 @click.argument("results", nargs=-1, required=True, type=Place())
+@click.option(
+    "--merge",
+    "records",
+    multiple=True,
+    type=Place(),
+    help="A record of 'foundry-bench bench' as further columns; may be given several times.",
+)
 @click.option("-o", "--output", type=Place(), help="A .csv file to write.")
-def leaderboard(results: tuple[Path, ...], output: Path | None) -> int:
+def leaderboard(results: tuple[Path, ...], records: tuple[Path, ...], output: Path | None) -> int:
     """Rank the rows of one or several folders RESULTS together.
 
     \b
     foundry-bench leaderboard results/a results/b -o leaderboard.csv
+    foundry-bench leaderboard results/a --merge jetson.json --merge phone.json
     """
     if output is not None:
         check_file(output, "--output")
     from foundry_bench.report.frame import load_together
     from foundry_bench.report.leaderboard import build
+    from foundry_bench.report.merged import merge
     from foundry_bench.report.tables import rich_table
 
-    board = build(load_together(results))
+    frame, unmatched = merge(load_together(results), records)
+    for line in unmatched:
+        click.echo(f"warning: {line}", err=True)
+    board = build(frame)
     rest = f"in {output}" if output is not None else "with -o FILE"
     console().print(rich_table(board, ", ".join(map(str, results)), rest))
     if output is not None:

@@ -71,6 +71,10 @@ def _print_schema(context: click.Context, option: click.Parameter, asked: bool) 
 @click.option(
     "--track", help="Trackers that hear of every cell: mlflow, wandb[project=NAME], tensorboard. [none]"
 )
+@click.option(
+    "--runtime",
+    help="What latency is measured in: onnxruntime, executorch or a plugin's, beside PyTorch. [eager]",
+)
 @click.option("--retry", is_flag=True, help="Run cells again that failed, were killed or took too long.")
 @click.option("--no-rehearsal", is_flag=True, help="Start without trying every method and task in small.")
 @click.option("--yes", is_flag=True, help=f"Plan more than {MOST:,} cells without being asked.")

@@ -1,91 +1,126 @@
 """Latency of a student, timed in turns with its teacher on the same machine; the ratio of the two is reported.
 
-Milliseconds depend on the machine and on what else it does. The ratio of two runs that follow each other
-depends much less on both. In every other pair the student goes first, so that what the first run leaves in
-the caches favours neither.
+How the turns go and what the control is, see :mod:`foundry_bench.runtimes.turns`.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from foundry_bench.encoder import Encoder
+from foundry_bench.runtimes.base import Forward, Runtime
+from foundry_bench.runtimes.eager import Eager
+from foundry_bench.runtimes.turns import CLOCK, Clock, Turns, in_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torch import Tensor
 
-WARM_UP_PAIRS, MIN_PAIRS = 2, 5
+    from foundry_bench.points.patches import Patches
 
-
-@dataclass(frozen=True)
-class PairedTiming:
-    """Medians in milliseconds, and median and interquartile range of the pairwise student/teacher ratio."""
-
-    student_ms: float
-    teacher_ms: float
-    ratio: float
-    ratio_iqr: float
-    pairs: int
+PREPARED = 16
+"""Batches whose patches are made beforehand."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """``encode`` times ``encoder(patches)``; ``total`` also groups the cloud, which all methods share.
+    """``encode`` times the encoder on patches; ``total`` also groups the cloud, in PyTorch whatever the runtime.
 
-    ``batch`` clouds at a time, in ``dtype``, with ``threads`` torch threads.
+    ``batch`` clouds at a time, in ``dtype``, with ``threads`` threads. ``r2``: the share of the variance of the
+    student's own tokens that those of the runtime explain, and ``difference`` the largest between them; 1 and 0 in
+    PyTorch itself.
     """
 
-    encode: PairedTiming
-    total: PairedTiming
+    encode: Turns
+    total: Turns
     batch: int
     dtype: str
     threads: int
+    r2: float
+    difference: float
 
 
 def measure_latency(
     student: Encoder,
-    teacher: Encoder,
+    teacher: Encoder | None,
     clouds: Tensor,
     *,
+    runtime: Runtime | None = None,
     batch: int = 1,
     seconds: float = 3.0,
     threads: int = 1,
+    clock: Clock = CLOCK,
 ) -> Latency:
-    """Time student and teacher in turns on ``clouds`` (N, P, 3), for about ``seconds`` altogether.
+    """Time student and teacher in turns on ``clouds`` (N, P, 3), for about ``seconds`` altogether where the machine is quiet.
 
-    Both run where ``clouds`` are, in eval mode and inference mode; a batch walks through the clouds, since
-    some students do less work on some clouds. One thread is the default: at batch 1 the operators are small,
-    more threads mostly wait for each other, and on a busy machine one would measure only this wait. Raises
-    ValueError if there is no whole batch.
+    Both run where ``clouds`` are, in eval mode and inference mode, in ``runtime``, by default PyTorch as it is written.
+    A batch walks through the clouds, since some students do less work on some clouds. One thread is the default: at
+    batch 1 the operators are small, more threads mostly wait for each other, and on a busy machine one would measure
+    only this wait. Without a ``teacher`` a second copy of the student is the control. Raises ValueError if there is no
+    whole batch, and UserError for an encoder that the runtime cannot run.
     """
     if len(clouds) < batch:
         raise ValueError(f"{len(clouds)} clouds do not fill a batch of {batch}")
+    base = teacher or student
     batches = list(clouds[: len(clouds) // batch * batch].split(batch))
-    with _evaluating(student, teacher, threads=threads), torch.inference_mode():
-        patches = [(student.tokenize(b), teacher.tokenize(b)) for b in batches[:16]]
-        encode = _pairs(
-            lambda i: student(patches[i % len(patches)][0]),
-            lambda i: teacher(patches[i % len(patches)][1]),
-            clouds.device,
-            seconds / 2,
-        )
-        total = _pairs(
-            lambda i: student(student.tokenize(batches[i % len(batches)])),
-            lambda i: teacher(teacher.tokenize(batches[i % len(batches)])),
-            clouds.device,
-            seconds / 2,
-        )
+    with _evaluating(student, base, threads=threads), TemporaryDirectory(prefix="foundry-bench-") as scratch:
+        with torch.no_grad():
+            first, second = ([one.tokenize(b) for b in batches[:PREPARED]] for one in (student, base))
+            prepare = _Preparing(runtime or Eager(), Path(scratch), threads)
+            forward = prepare(student, first[0])
+            beside = forward if teacher is None else prepare(base, second[0])
+            copy = prepare.again(base, second[0])
+
+        def turns(ours: Callable[[int], Patches], theirs: Callable[[int], Patches]) -> Turns:
+            return in_turns(
+                lambda i: forward(ours(i)),
+                None if teacher is None else lambda i: beside(theirs(i)),
+                lambda i: copy(theirs(i)),
+                seconds=seconds / 2,
+                finish=_finish(clouds.device),
+                clock=clock,
+            )
+
+        with torch.inference_mode():
+            r2, difference = _agreement(student, forward, first)
+            encode = turns(lambda i: first[i % len(first)], lambda i: second[i % len(second)])
+            total = turns(
+                lambda i: student.tokenize(batches[i % len(batches)]),
+                lambda i: base.tokenize(batches[i % len(batches)]),
+            )
     dtype = str(clouds.dtype).removeprefix("torch.")
-    return Latency(encode, total, batch, dtype, threads)
+    return Latency(encode, total, batch, dtype, threads, r2, difference)
+
+
+class _Preparing:
+    """Prepares encoders in one runtime, each with a folder of its own."""
+
+    def __init__(self, runtime: Runtime, scratch: Path, threads: int) -> None:
+        self.runtime, self.scratch, self.threads = runtime, scratch, threads
+        self.folder = scratch
+
+    def __call__(self, encoder: Encoder, example: Patches) -> Forward:
+        self.folder = self.scratch / str(len(list(self.scratch.iterdir())))
+        self.folder.mkdir()
+        return self.runtime.prepare(encoder, example, self.folder, self.threads)
+
+    def again(self, encoder: Encoder, example: Patches) -> Forward:
+        """A copy of the one that was prepared last."""
+        return self.runtime.again(encoder, example, self.folder, self.threads)
+
+
+def _agreement(student: Encoder, forward: Forward, patches: list[Patches]) -> tuple[float, float]:
+    """R2 of the runtime's tokens of all ``patches`` and their largest difference from the student's own."""
+    own = torch.cat([student(one).features for one in patches]).cpu()
+    found = torch.cat([forward(one) for one in patches]).cpu()
+    rest, spread = (own - found).square().sum(), (own - own.mean((0, 1))).square().sum()
+    return float(1 - rest / spread) if spread > 0 else float(rest == 0), float((own - found).abs().max())
 
 
 @contextmanager
@@ -103,37 +138,6 @@ def _evaluating(*encoders: Encoder, threads: int) -> Iterator[None]:
             encoder.train(training)
 
 
-def _pairs(
-    student: Callable[[int], object], teacher: Callable[[int], object], device: torch.device, seconds: float
-) -> PairedTiming:
-    """Run pairs until the time is used up; never fewer than ``MIN_PAIRS`` after the warm-up."""
-    for i in range(WARM_UP_PAIRS):
-        student(i), teacher(i)
-    times: list[tuple[float, float]] = []
-    start = time.perf_counter()
-    while len(times) < MIN_PAIRS or time.perf_counter() - start < seconds:
-        i = len(times)
-        if i % 2:
-            second, first = _timed(teacher, i, device), _timed(student, i, device)
-        else:
-            first, second = _timed(student, i, device), _timed(teacher, i, device)
-        times.append((first, second))
-    milliseconds = np.array(times) * 1e3
-    ratios = milliseconds[:, 0] / milliseconds[:, 1]
-    low, middle, high = np.percentile(ratios, [25, 50, 75])
-    medians = np.median(milliseconds, axis=0)
-    return PairedTiming(float(medians[0]), float(medians[1]), float(middle), float(high - low), len(times))
-
-
-def _timed(run: Callable[[int], object], index: int, device: torch.device) -> float:
-    """Seconds of one run, with everything on the device finished before and after."""
-    _finish(device)
-    start = time.perf_counter()
-    run(index)
-    _finish(device)
-    return time.perf_counter() - start
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _finish(device: torch.device) -> Callable[[], None]:
+    """What waits until everything on the device is finished."""
+    return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)

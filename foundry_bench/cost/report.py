@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from foundry_bench import registry
 from foundry_bench.cost.latency import Latency, measure_latency
 from foundry_bench.cost.macs import MacSummary, count_macs_over
 from foundry_bench.cost.memory import (
@@ -19,6 +21,9 @@ from foundry_bench.cost.memory import (
 )
 from foundry_bench.errors import UserError
 from foundry_bench.heads.features import turned
+from foundry_bench.runtimes.figures import LatencyFigures, figures
+from foundry_bench.runtimes.registered import KIND
+from foundry_bench.runtimes.turns import Machine, machine
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,20 +31,25 @@ if TYPE_CHECKING:
     from foundry_bench.context import Context
     from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.encoder import Encoder
+    from foundry_bench.runtimes.base import Runtime
 
 CLOUDS = 32
 """Evaluation clouds that costs are measured on."""
+ALIKE = 0.9
+"""R2 of a student's tokens in another runtime below which it is not that student any more, and its time is not told."""
 
 
-@dataclass(frozen=True)
-class CostReport:
+@dataclass(frozen=True, kw_only=True)
+class CostReport(LatencyFigures):
     """Cost of one student. ``gmacs`` are multiply-adds / 1e9 of one cloud, ``gflops`` twice that.
 
-    ``gmacs_p95`` is the 95th percentile over the counted ``clouds`` (data-dependent students), the
-    other counts are means. ``gmacs_flop_counter`` is the second counter. Ratios are student / teacher.
-    ``latency_*`` times the encoder alone at batch 1, ``latency_total_*`` includes grouping the cloud.
-    ``params_m`` are weights / 1e6, ``nonzero_m`` those of them that are not zero.
-    ``disk_mb`` and ``peak_mem_mb`` are in 1e6 bytes; peak memory is None unless it was asked for.
+    ``gmacs_p95`` is the 95th percentile over the counted ``clouds`` (data-dependent students), the other counts are
+    means. ``gmacs_flop_counter`` is the second counter. ``gmacs_ratio`` is that of the student / teacher's.
+    ``params_m`` are weights / 1e6, ``nonzero_m`` those of them that are not zero. ``disk_mb`` and ``peak_mem_mb`` are
+    in 1e6 bytes; peak memory is None unless it was asked for. ``affinity``, ``governor`` and ``clock_mhz`` are of
+    :class:`~foundry_bench.runtimes.turns.Machine`. ``runtimes`` holds by name what was measured in other runtimes than
+    PyTorch as it is written: ``version``, ``reason`` where it could not be, else the latency figures, ``r2`` and
+    ``difference`` of :class:`~foundry_bench.cost.latency.Latency`.
     """
 
     gmacs: float
@@ -47,57 +57,98 @@ class CostReport:
     gmacs_tokenizer: float
     gmacs_encoder: float
     gmacs_decoder: float
-    gmacs_ratio: float
+    gmacs_ratio: float | None
     gflops: float
     gmacs_flop_counter: float
     params_m: float
     nonzero_m: float
     disk_mb: float
-    latency_ms: float
-    latency_teacher_ms: float
-    latency_ratio: float
-    latency_ratio_iqr: float
-    latency_total_ms: float
-    latency_total_ratio: float
-    latency_total_ratio_iqr: float
     peak_mem_mb: float | None
     baseline_mem_mb: float | None
     batch: int
     dtype: str
     threads: int
     device: str
+    affinity: list[int] | None
+    governor: str | None
+    clock_mhz: float | None
     clouds: int
-    pairs: int
+    runtimes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
-        """The report as one flat JSON object; ``None`` where a figure was not measured."""
+        """The report as one JSON object, flat but for ``runtimes``; ``None`` where a figure was not measured."""
         return asdict(self)
 
 
 def profile(
     student: Encoder,
-    teacher: Encoder,
+    teacher: Encoder | None,
     data: PointCloudDataset,
     ctx: Context,
     *,
+    runtimes: Sequence[Runtime] = (),
     measure_memory: bool = False,
     seconds: float = 1.5,
+    threads: int = 1,
 ) -> CostReport:
-    """Measure ``student`` and ``teacher`` on clouds of ``data``, timing for about ``seconds``.
+    """Measure ``student`` and ``teacher`` on clouds of ``data``, timing for about ``seconds`` in each runtime.
 
-    ``measure_memory`` starts a fresh process, which takes a few seconds more. Mode and weights of both encoders
-    stay as they are. Raises :class:`~foundry_bench.errors.UserError` for an
-    empty data set, for an operator that cannot be counted and for MAC counters that disagree.
+    What is a share of the teacher's is None without a ``teacher``. ``runtimes`` are measured on the CPU, beside PyTorch
+    on the context's device. ``measure_memory`` starts a fresh process, which takes a few seconds more. Mode and weights
+    of both encoders stay as they are. Raises :class:`~foundry_bench.errors.UserError` for an empty data set, for an
+    operator that cannot be counted and for MAC counters that disagree.
     """
     clouds = evaluation_clouds(data, student.config.points).to(ctx.device)
-    student.to(ctx.device), teacher.to(ctx.device)
-    ctx.progress("counting multiply-adds", 0, 2)
-    macs, reference = count_macs_over(student, clouds), count_macs_over(teacher, clouds)
-    ctx.progress("timing pairs", 1, 2)
-    latency = measure_latency(student, teacher, clouds, seconds=seconds)
-    memory = measure_peak_memory(student, clouds[:1]) if measure_memory else None
-    ctx.progress("profile", 2, 2)
-    return _report(student, macs, reference, latency, memory, str(ctx.device))
+    encoders = [student, *([] if teacher is None else [teacher])]
+    for encoder in encoders:
+        encoder.to(ctx.device)
+    steps = 3 + len(runtimes)
+    ctx.progress("counting multiply-adds", 0, steps)
+    macs, *others = [count_macs_over(encoder, clouds) for encoder in encoders]
+    ctx.progress("timing in turns", 1, steps)
+    state = machine()
+    latency = measure_latency(student, teacher, clouds, seconds=seconds, threads=threads)
+    elsewhere = {}
+    for step, runtime in enumerate(runtimes):
+        ctx.progress(f"timing in turns in {runtime.name}", 2 + step, steps)
+        elsewhere[runtime.name] = _elsewhere(runtime, student, teacher, clouds.cpu(), seconds, threads)
+    for encoder in encoders:
+        encoder.to(ctx.device)
+    ctx.progress("measuring memory", steps - 1, steps)
+    memory = _memory(student, clouds, ctx) if measure_memory else None
+    ctx.progress("profile", steps, steps)
+    reference = others[0].mean.total if others else None
+    return _report(student, macs, reference, latency, memory, str(ctx.device), state, elsewhere)
+
+
+def _elsewhere(
+    runtime: Runtime, student: Encoder, teacher: Encoder | None, clouds: Tensor, seconds: float, threads: int
+) -> dict[str, Any]:
+    """What was measured in another runtime, or the reason why nothing was."""
+    known: dict[str, Any] = {"version": runtime.version(), "reason": None}
+    student.cpu()
+    if teacher is not None:
+        teacher.cpu()
+    try:
+        with registry.guard(KIND, runtime.name, "cannot run this encoder"):
+            found = measure_latency(
+                student, teacher, clouds, runtime=runtime, seconds=seconds, threads=threads
+            )
+    except UserError as error:
+        return {**known, "reason": str(error)}
+    known.update(r2=found.r2, difference=found.difference)
+    if not found.r2 >= ALIKE:
+        return {**known, "reason": f"its tokens there explain only {found.r2:.3f} of those in PyTorch"}
+    return {**known, **asdict(figures(found.encode, found.total, found.batch))}
+
+
+def _memory(student: Encoder, clouds: Tensor, ctx: Context) -> PeakMemory | None:
+    """Peak memory, None where no fresh process can run the student, of which the log tells."""
+    try:
+        return measure_peak_memory(student, clouds[:1])
+    except UserError as error:
+        ctx.log.warning("%s", error)
+        return None
 
 
 def evaluation_clouds(data: PointCloudDataset, points: int, count: int = CLOUDS) -> Tensor:
@@ -111,37 +162,34 @@ def evaluation_clouds(data: PointCloudDataset, points: int, count: int = CLOUDS)
 def _report(
     student: Encoder,
     macs: MacSummary,
-    reference: MacSummary,
+    reference: int | None,
     latency: Latency,
     memory: PeakMemory | None,
     device: str,
+    state: Machine,
+    elsewhere: dict[str, dict[str, Any]],
 ) -> CostReport:
-    encode, total, count = latency.encode, latency.total, macs.mean
+    count = macs.mean
     return CostReport(
+        **asdict(figures(latency.encode, latency.total, latency.batch)),
         gmacs=count.total / 1e9,
         gmacs_p95=macs.p95 / 1e9,
         gmacs_tokenizer=count.tokenizer / 1e9,
         gmacs_encoder=count.encoder / 1e9,
         gmacs_decoder=count.decoder / 1e9,
-        gmacs_ratio=count.total / reference.mean.total,
+        gmacs_ratio=None if reference is None else count.total / reference,
         gflops=2 * count.total / 1e9,
         gmacs_flop_counter=count.flop_counter / 1e9,
         params_m=count_parameters(student) / 1e6,
         nonzero_m=count_nonzero(student) / 1e6,
         disk_mb=bytes_on_disk(student) / 1e6,
-        latency_ms=encode.student_ms,
-        latency_teacher_ms=encode.teacher_ms,
-        latency_ratio=encode.ratio,
-        latency_ratio_iqr=encode.ratio_iqr,
-        latency_total_ms=total.student_ms,
-        latency_total_ratio=total.ratio,
-        latency_total_ratio_iqr=total.ratio_iqr,
         peak_mem_mb=memory.peak / 1e6 if memory else None,
         baseline_mem_mb=memory.baseline / 1e6 if memory else None,
         batch=latency.batch,
         dtype=latency.dtype,
         threads=latency.threads,
         device=device,
+        **asdict(state),
         clouds=macs.clouds,
-        pairs=encode.pairs,
+        runtimes=elsewhere,
     )

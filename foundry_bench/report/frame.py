@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from foundry_bench.errors import UserError
+from foundry_bench.runtimes.columns import columns_of, figures_elsewhere, runtimes_among
 from foundry_bench.sweep import index, snapshot
 from foundry_bench.sweep.plan import Cell, task_text
 from foundry_bench.sweep.record import Cost, Entry, Fidelity, ScoresBlock, unit_of
@@ -29,6 +30,10 @@ COST = (
     "latency_ms",
     "latency_ratio",
     "latency_ratio_iqr",
+    "latency_total_ratio",
+    "latency_cpu_ratio",
+    "latency_control_ratio",
+    "noisy",
     "peak_mem_mb",
     "disk_mb",
 )
@@ -48,7 +53,8 @@ MISSING = "missing"
 
 
 def load_results(folder: str | Path) -> pd.DataFrame:
-    """One row per cell of the folder's last plan, with the columns ``COLUMNS``.
+    """One row per cell of the folder's last plan, with the columns ``COLUMNS``, and then figures of other runtimes than
+    PyTorch.
 
     ``metric`` and ``score`` are the task's primary metric; ``outcomes`` is the path of the per-item outcomes.
     ``unit`` says what ``n`` counts and the interval is over. ``seeded``, of a student: whether another seed makes another.
@@ -65,7 +71,18 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     rows = [_row(cell, recorded.get(cell.id), store) for cell in cells]
     if not rows:
         raise UserError(f"{folder} holds no results; make some with 'foundry-bench run --out {folder}'")
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=_columns(name for row in rows for name in row))
+
+
+def with_runtimes(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """A table of cells with empty columns for further runtimes."""
+    added = frame.reindex(columns=_columns([*frame.columns, *columns_of(names)]))
+    return added.astype(dict.fromkeys(columns_of(names), object))
+
+
+def _columns(found: Iterable[str]) -> list[str]:
+    """The columns that all tables have, and then those of each runtime that something ``found`` was measured in."""
+    return [*COLUMNS, *columns_of(runtimes_among(found))]
 
 
 def load_together(folders: Sequence[str | Path]) -> pd.DataFrame:
@@ -74,6 +91,7 @@ def load_together(folders: Sequence[str | Path]) -> pd.DataFrame:
     Raises UserError as :func:`load_results` does.
     """
     frame = pd.concat([load_results(folder) for folder in folders], ignore_index=True)
+    frame = frame.reindex(columns=_columns(frame.columns))
     first = (~frame["status"].isin(FINISHED)).sort_values(kind="stable").index
     counted = frame.loc[first].drop_duplicates("cell_id").index
     return frame.loc[counted.sort_values()].reset_index(drop=True)
@@ -127,7 +145,7 @@ def _measured(record: Entry, store: Store) -> dict[str, Any]:
         "samples": fidelity and fidelity.get("samples"),
         "train_s": fidelity and fidelity.get("seconds"),
     }
-    row: dict[str, Any] = {**{key: cost.get(key) for key in COST}, **trained}
+    row: dict[str, Any] = {**{key: cost.get(key) for key in COST}, **figures_elsewhere(cost), **trained}
     row["seeded"] = fidelity and fidelity.get("seeded")
     if scores is not None:
         row.update(_scored(scores))

@@ -1,12 +1,14 @@
 """The leaderboard: one row per method, variant and parameters, over all tasks and seeds.
 
-Reading it: ``mean_score`` is the mean over (task, data set) of the primary metric, ``retained`` its share of
-the teacher's. Only rows that did every task have a ``rank`` and a ``mean_score``. ``rank`` is 1 + the number
-of rows that are separably better (paired t over clusters of objects and over starts, Holm-corrected over all
-pairs), so rows that the data cannot tell apart share it; the order of the file is that of ``mean_score``. ``_ci95``
-is the half width of the 95 % interval over these, and ``_unit`` says what the objects' part is over; starts are in it where
-another start makes another student. ``provisional`` rows have one start and no row of their family has several: their interval
-is without it, and they are tested against no other row.
+Reading it: ``mean_score`` is the mean over (task, data set) of the primary metric, ``retained`` its share of the
+teacher's. Only rows that did every task have a ``rank`` and a ``mean_score``. ``rank`` is 1 + the number of rows that
+are separably better (paired t over clusters of objects and over starts, Holm-corrected over all pairs), so rows that
+the data cannot tell apart share it; the order of the file is that of ``mean_score``. ``_ci95`` is the half width of the
+95 % interval over these, and ``_unit`` says what the objects' part is over; starts are in it where another start makes
+another student. ``provisional`` rows have one start and no row of their family has several: their interval is without
+it, and they are tested against no other row. ``latency_*`` is timed in turns with the teacher, in PyTorch, and, where
+the name ends so, in another runtime or on another machine; it is ``noisy`` where the teacher against itself was off by
+more than 10 %.
 """
 
 from __future__ import annotations
@@ -27,15 +29,14 @@ from foundry_bench.report.frame import BY_BAND, FIDELITY
 from foundry_bench.report.statistics.paired import Outcomes, Sample, interval
 from foundry_bench.report.statistics.ranks import pareto, shared_ranks
 from foundry_bench.report.statistics.starts import NO_START, Runs, Started, StartVariance, start_variances
+from foundry_bench.runtimes.columns import NOISY, SHOWN, runtimes_among
 from foundry_bench.variants import BASELINE, OFF_THE_SHELF
 
 KEYS = ("teacher", "teacher_sha256", "method", "variant", "params", "parameters")
 BEFORE = ("rank", "method", "variant", "params", "teacher")
-COSTS = ("gmacs", "gmacs_ratio", "gflops", "params_m", "latency_ms", "latency_ratio", "peak_mem_mb")
-AFTER = (
-    *("mean_score", "mean_score_ci95", "retained", *FIDELITY, *COSTS, "train_s"),
-    *("seeds", "provisional", "tasks_done", "tasks_total", "pareto"),
-)
+COSTS = ("gmacs", "gmacs_ratio", "gflops", "params_m", *SHOWN, "peak_mem_mb")
+SCORE = ("mean_score", "mean_score_ci95", "retained", *FIDELITY)
+COUNTS = ("train_s", "seeds", "provisional", "tasks_done", "tasks_total", "pareto")
 SCORED = ("task", "dataset", "metric", "score", "unit", "ci_low", "ci_high", "higher_is_better", "outcomes")
 USED = (
     *("cell_id", "kind", "status", "seed", "student", *KEYS, *SCORED, *COSTS),
@@ -98,7 +99,7 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     for row, best in zip(ranked, front, strict=True):
         row.values["pareto"] = best
     others = sorted((r for r in rows if not r.complete), key=lambda r: (-r.values["tasks_done"], *_name(r)))
-    return _table([*ranked, *others], _score_columns(evaluated, places))
+    return _table([*ranked, *others], _score_columns(evaluated, places), costs_of(frame))
 
 
 def one_budget(frame: pd.DataFrame) -> str | None:
@@ -115,8 +116,11 @@ def rows_of(frame: pd.DataFrame, kept: str = "") -> list[Row]:
     ``kept``: such as ``/episodes``, takes the outcomes that a task keeps under ``METRIC/episodes`` in place of its own.
     """
     _, places = _places(frame)
-    cells: Cells = frame[list(USED)].to_dict("records")  # type: ignore[assignment]
-    rows = [_row(dict(zip(KEYS, key, strict=True)), part, places, kept) for key, part in _groups(cells)]
+    costs = costs_of(frame)
+    cells: Cells = frame[list(dict.fromkeys((*USED, *costs)))].to_dict("records")  # type: ignore[assignment]
+    rows = [
+        _row(dict(zip(KEYS, key, strict=True)), part, places, kept, costs) for key, part in _groups(cells)
+    ]
     add_starts(rows)
     for row in rows:
         _add_intervals(row)
@@ -177,7 +181,16 @@ def _key(cell: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(cell[key]) for key in KEYS)
 
 
-def _row(keys: dict[str, str], part: Cells, places: list[tuple[str, str]], kept: str) -> Row:
+def costs_of(frame: pd.DataFrame) -> list[str]:
+    """The columns of costs of a table: those of all tables, and latency in each runtime that was measured in any row."""
+    elsewhere = [f"{key}_{name}" for name in runtimes_among(frame.columns) for key in SHOWN]
+    place = COSTS.index(SHOWN[-1]) + 1
+    return [*COSTS[:place], *elsewhere, *COSTS[place:]]
+
+
+def _row(
+    keys: dict[str, str], part: Cells, places: list[tuple[str, str]], kept: str, costs: list[str]
+) -> Row:
     row = Row(keys)
     ok = _grouped((cell for cell in part if cell["status"] == "ok"), itemgetter("kind"))
     by_place = _grouped(ok.get("evaluate", []), itemgetter("task", "dataset"))
@@ -187,7 +200,7 @@ def _row(keys: dict[str, str], part: Cells, places: list[tuple[str, str]], kept:
             _add_score(row, ":".join(place), by_place[place], kept)
             seeds.append(len({cell["seed"] for cell in by_place[place]}))
     profiled, students = ok.get("profile", []), ok.get("student", [])
-    row.values.update({key: _mean(profiled, key) for key in COSTS})
+    row.values.update({key: (_any if key.startswith(NOISY) else _mean)(profiled, key) for key in costs})
     alike = students if _mean(profiled, "r2") is None else profiled
     row.values.update({key: _mean(alike, key) for key in (*FIDELITY, *BY_BAND)})
     row.values["train_s"] = _mean(students, "train_s")
@@ -277,6 +290,12 @@ def _mean(cells: Cells, key: str) -> float | None:
     return float(np.mean(known)) if known else None
 
 
+def _any(cells: Cells, key: str) -> bool | None:
+    """Whether it is so in any cell that knows, None where none does."""
+    known = [bool(cell[key]) for cell in cells if not pd.isna(cell[key])]
+    return any(known) if known else None
+
+
 def _retain(rows: list[Row]) -> None:
     """Fill ``retained``: the share of the mean score of the same teacher's own row."""
     baseline = {
@@ -306,9 +325,15 @@ def _score_columns(evaluated: pd.DataFrame, places: list[tuple[str, str]]) -> li
     return columns
 
 
-def _table(rows: list[Row], scores: list[str]) -> pd.DataFrame:
+def _table(rows: list[Row], scores: list[str], costs: list[str]) -> pd.DataFrame:
     empty = {"pareto": False, "provisional": False}
     table = pd.DataFrame([{**row.keys, **empty, **row.values} for row in rows])
-    table = table.reindex(columns=[*BEFORE, *scores, *AFTER])
+    table = table.reindex(columns=[*BEFORE, *scores, *SCORE, *costs, *COUNTS])
     whole = ("rank", "seeds", "tasks_done", "tasks_total")
-    return table.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(empty, bool)})
+    noisy = [column for column in costs if column.startswith(NOISY)]
+    kinds: dict[str, Any] = {
+        **dict.fromkeys(whole, "Int64"),
+        **dict.fromkeys(empty, bool),
+        **dict.fromkeys(noisy, "boolean"),
+    }
+    return table.astype(kinds)

@@ -10,6 +10,7 @@ from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
+from foundry_bench.runtimes.columns import NOISY, REASON, runtimes_among
 from foundry_bench.selectors import read_values, selector_text
 
 NOTES = (
@@ -18,9 +19,10 @@ NOTES = (
     "separably better (paired t, Holm-corrected over all pairs); rows with `=` share it. `?` is provisional: one start, and no "
     "row of its family has several. Its interval is without the start and it is tested against no other row; `--seeds 3` ranks "
     "it.",
-    "GMACs are multiply-adds of one cloud / 1e9 (GFLOPs are twice that); latency is student / teacher, "
-    "timed in pairs; R2 is the share of the teacher's token variance on held-out clouds; * is on the "
-    "accuracy-cost front.",
+    "GMACs are multiply-adds of one cloud / 1e9 (GFLOPs are twice that); latency is student / teacher, timed in turns, with "
+    "the interquartile range of that, in PyTorch or where the heading says; it is `noisy` where the teacher against itself was "
+    "off by more than 10 % in the same turns, or the turns differ too much to know the ratio to 10 %; "
+    "R2 is the share of the teacher's token variance on held-out clouds; * is on the accuracy-cost front.",
 )
 
 SHOWN = 40
@@ -51,11 +53,12 @@ def text_table(board: pd.DataFrame) -> pd.DataFrame:
         "GMACs": ("gmacs", _number(4)),
         "of teacher": ("gmacs_ratio", _number(2)),
         "params M": ("params_m", _number(2)),
-        "latency": ("latency_ratio", _number(2)),
-        "train s": ("train_s", _number(0)),
     }
     for name, (column, as_text) in shown.items():
         text[name] = [as_text(value) for value in board[column]]
+    for runtime in ("", *runtimes_among(board.columns)):
+        text[f"latency {runtime}".strip()] = _latencies(board, f"_{runtime}" if runtime else "")
+    text["train s"] = [_number(0)(value) for value in board["train_s"]]
     text["front"] = ["*" if best else "" for best in board["pareto"]]
     text["tasks"] = [f"{d}/{t}" for d, t in zip(board["tasks_done"], board["tasks_total"], strict=True)]
     return text
@@ -74,6 +77,19 @@ def rank_texts(board: pd.DataFrame) -> list[str]:
         "" if pd.isna(rank) else f"{rank}{'=' if counts[rank] > 1 else ''}{'?' if provisional else ''}"
         for rank, provisional in zip(board["rank"], board["provisional"], strict=True)
     ]
+
+
+def _latencies(board: pd.DataFrame, ending: str) -> list[str]:
+    """Ratios of one runtime with their spread, marked where the measurement was disturbed."""
+    columns = [board[f"{name}{ending}"] for name in ("latency_ratio", "latency_ratio_iqr", NOISY)]
+    return [_latency(*values) for values in zip(*columns, strict=True)]
+
+
+def _latency(ratio: float, spread: float, noisy: bool) -> str:
+    if pd.isna(ratio):
+        return ""
+    range_ = "" if pd.isna(spread) else f" ({spread:.2f})"
+    return f"{ratio:.2f}{range_}{'' if pd.isna(noisy) or not noisy else ' noisy'}"
 
 
 def _over(units: pd.Series) -> str:
@@ -104,8 +120,8 @@ def rich_table(board: pd.DataFrame, title: str, rest: str = "in leaderboard.csv"
 
 
 def markdown(board: pd.DataFrame, title: str, frame: pd.DataFrame, about: str = "") -> str:
-    """The page ``leaderboard.md``: the text ``about``, the table, how to read it, and the cells of ``frame`` that failed
-    or were skipped."""
+    """The page ``leaderboard.md``: the text ``about``, the table, how to read it, and the cells of ``frame`` that failed,
+    were skipped or could not be measured somewhere."""
     text = text_table(board)
     lines = [
         f"# {title}",
@@ -116,7 +132,11 @@ def markdown(board: pd.DataFrame, title: str, frame: pd.DataFrame, about: str = 
     ]
     lines += [_line(row) for row in text.itertuples(index=False)]
     lines += ["", *NOTES]
-    for heading, found in (("Not finished", failure_lines(frame)), ("Skipped", skip_lines(frame))):
+    for heading, found in (
+        ("Not finished", failure_lines(frame)),
+        ("Skipped", skip_lines(frame)),
+        ("Not measured", unmeasured_lines(frame)),
+    ):
         if found:
             lines += ["", f"## {heading}", "", *(f"- {line}" for line in found)]
     return "\n".join(lines) + "\n"
@@ -130,6 +150,15 @@ def failure_lines(frame: pd.DataFrame) -> list[str]:
 def skip_lines(frame: pd.DataFrame) -> list[str]:
     """One line per cell that was skipped, with the reason."""
     return [_cell_line(row) for row in frame[frame["status"] == "skipped"].to_dict("records")]
+
+
+def unmeasured_lines(frame: pd.DataFrame) -> list[str]:
+    """One line per row and runtime that could not run it, with the reason."""
+    return [
+        f"{selector(row)} in {runtime}: {row[f'{REASON}_{runtime}']}"
+        for runtime in runtimes_among(frame.columns)
+        for row in frame[frame[f"{REASON}_{runtime}"].notna()].to_dict("records")
+    ]
 
 
 def _cell_line(row: Mapping[Any, Any]) -> str:

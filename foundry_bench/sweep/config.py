@@ -15,6 +15,7 @@ from foundry_bench.beforehand.checks import LARGEST_SEED, check_path
 from foundry_bench.beforehand.configuration import STRICT, read_yaml, schema, shown, validated
 from foundry_bench.datasets.catalog import resolved
 from foundry_bench.errors import UserError, unknown
+from foundry_bench.runtimes.columns import EAGER
 from foundry_bench.selectors import Grid, split_selectors
 
 SWEEPS = "sweeps"
@@ -41,7 +42,7 @@ class Table:
     about: str = ""
 
 
-LISTS = ("methods", "tasks", "dataset", "track")
+LISTS = ("methods", "tasks", "dataset", "track", "runtime")
 """Keys that hold several names."""
 EXAMPLE = "tasks: [fewshot]"
 Text = Annotated[str, MinLen(1)]
@@ -59,6 +60,7 @@ class SweepConfig:
     of one, which share their students. ``engine`` may have parameters, as in ``ray[address=10.0.0.1:6379]``; ``threads``,
     ``memory`` in GB and ``timeout`` in seconds are per cell. ``track`` are trackers that hear of every cell.
     ``grid`` says which rows the bare name of a method stands for: a few at matched cost, or its ``full`` grid.
+    ``runtime`` are what latency is measured in; PyTorch as it is written, ``eager``, always is.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -80,6 +82,7 @@ class SweepConfig:
     track: tuple[Text, ...] = ()
     tables: tuple[Table, ...] = ()
     grid: Grid = "default"
+    runtime: tuple[Text, ...] = (EAGER,)
 
     @classmethod
     def from_sources(cls, file: Path | None, options: dict[str, Any]) -> SweepConfig:

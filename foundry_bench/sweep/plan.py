@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING, Any, cast
 from foundry_bench import registry, selectors
 from foundry_bench.border import StrangerError, expected
 from foundry_bench.errors import UserError
+from foundry_bench.runtimes.registered import others
 from foundry_bench.sweep.config import DEFAULT, NONE, SweepConfig, Table
 from foundry_bench.sweep.count import check_size
 from foundry_bench.sweep.identity import code_sha256, identity, source_files
-from foundry_bench.sweep.record import BudgetInputs, Content, Inputs, Place, TaskInputs, given
+from foundry_bench.sweep.record import (
+    BudgetInputs,
+    Content,
+    HarnessProtocol,
+    Inputs,
+    Place,
+    TaskInputs,
+    given,
+)
 from foundry_bench.training.budget import get_budget
 from foundry_bench.variants import EXPERT, OFF_THE_SHELF
 
@@ -192,12 +201,14 @@ class _Planner:
         common: Inputs = {**self._inputs(method, variant, seed), "student": student.id}
         for place in self.places:
             self._cell(EVALUATE, {**common, **place}, student.id)
-        protocol = {
+        protocol: HarnessProtocol = {
             "device": self.config.device,
             "fidelity_on": self.unlabelled,
             "views": self.budget["views"],
         }
-        self._cell(PROFILE, {**common, "dataset": self.clouds, "protocol": protocol}, student.id)
+        if runtimes := others(self.config.runtime):
+            protocol["runtimes"] = list(runtimes)
+        self._cell(PROFILE, {**common, "dataset": self.clouds, "protocol": {**protocol}}, student.id)
 
     def _student(self, method: Method, variant: str, seed: int) -> Cell:
         """The cell that makes a method's student; a stack that is not trained again starts from its first method's student."""

@@ -95,6 +95,7 @@ class HarnessProtocol(TypedDict, total=False):
     ``views``: on how many views of a cloud the fidelity is measured; in students without training and in profile cells.
     ``device``: as torch names it; in profile cells.
     ``fidelity_on``: the data set that the fidelity is measured on; in profile cells.
+    ``runtimes``: what latency is measured in beside PyTorch, sorted; in profile cells, absent where in nothing else.
     """
 
     budget: str | None
@@ -102,6 +103,7 @@ class HarnessProtocol(TypedDict, total=False):
     views: int
     device: str
     fidelity_on: Content
+    runtimes: list[str]
 
 
 class Place(TypedDict):
@@ -259,10 +261,67 @@ class ScoresBlock(TypedDict):
     outcomes_sha256: str | None
 
 
-class Cost(TypedDict, total=False):
+class LatencyCost(TypedDict, total=False):
+    """Latency in one runtime, the fields of :class:`~foundry_bench.runtimes.figures.LatencyFigures`, which says what each is.
+
+    ``latency_ms``, ``latency_teacher_ms``, ``latency_ratio``, ``latency_ratio_iqr`` and, with grouping,
+    ``latency_total_ms``, ``latency_total_ratio`` and ``latency_total_ratio_iqr`` are in the record of every profile
+    cell; the others are absent in older ones. Shares of CPU time are null where the clock is too coarse.
+    """
+
+    latency_ms: float
+    latency_p90_ms: float
+    latency_p99_ms: float
+    latency_cpu_ms: float
+    latency_teacher_ms: float
+    latency_teacher_p90_ms: float
+    latency_teacher_p99_ms: float
+    latency_teacher_cpu_ms: float
+    latency_ratio: float
+    latency_ratio_iqr: float
+    latency_cpu_ratio: float | None
+    latency_control_ratio: float
+    latency_control_iqr: float
+    latency_control_cpu_ratio: float | None
+    latency_total_ms: float
+    latency_total_p90_ms: float
+    latency_total_p99_ms: float
+    latency_total_cpu_ms: float
+    latency_total_teacher_ms: float
+    latency_total_teacher_p90_ms: float
+    latency_total_teacher_p99_ms: float
+    latency_total_teacher_cpu_ms: float
+    latency_total_ratio: float
+    latency_total_ratio_iqr: float
+    latency_total_cpu_ratio: float | None
+    latency_total_control_ratio: float
+    latency_total_control_iqr: float
+    latency_total_control_cpu_ratio: float | None
+    cpu_s_per_cloud: float
+    noisy: bool
+    attempts: int
+    pairs: int
+
+
+class RuntimeCost(LatencyCost, total=False):
+    """Latency in another runtime than PyTorch. Without ``reason`` all keys are there, with it the first two and what is known.
+
+    ``version``: of the runtime.
+    ``reason``: why it could not be measured; else null.
+    ``r2``, ``difference``: share of the variance of the student's tokens that those of the runtime explain, and the largest
+    difference between them; null where not finite.
+    """
+
+    version: str
+    reason: str | None
+    r2: float | None
+    difference: float | None
+
+
+class Cost(LatencyCost, total=False):
     """What a student takes, the fields of :class:`~foundry_bench.cost.report.CostReport`.
 
-    All keys but the last two are in the record of every profile cell; the last two are in those of rehearsals.
+    All keys but those of latency and the last ones are in the record of every profile cell.
 
     ``gmacs``: multiply-adds of one cloud / 1e9, mean over the clouds.
     ``gmacs_p95``: their 95th percentile over the clouds.
@@ -272,11 +331,11 @@ class Cost(TypedDict, total=False):
     ``gmacs_flop_counter``: the same from torch's counter, as a check.
     ``params_m``, ``nonzero_m``: parameters / 1e6, and those that are not zero.
     ``disk_mb``: bytes of the weights / 1e6.
-    ``latency_ms``, ``latency_teacher_ms``: median time of one batch without grouping the clouds.
-    ``latency_ratio``, ``latency_ratio_iqr``: student / teacher, timed in pairs, and the spread of it.
-    ``latency_total_ms``, ``latency_total_ratio``, ``latency_total_ratio_iqr``: the same with grouping.
     ``peak_mem_mb``, ``baseline_mem_mb``: of a fresh process, with the student and before; null where not measured.
-    ``batch``, ``dtype``, ``threads``, ``device``, ``clouds``, ``pairs``: how it was measured.
+    ``batch``, ``dtype``, ``threads``, ``device``, ``clouds``: how it was measured.
+    ``affinity``: processors that the process could use; ``governor``, ``clock_mhz``: of the first of them. Null where
+    the system does not say, absent in older records.
+    ``runtimes``: latency in other runtimes by name; empty where none was asked for, absent in older records.
     ``student_bytes``: of the student's weights; in rehearsals.
     ``cache_bytes``: of the teacher's cached tokens of the whole data set; in rehearsals.
     """
@@ -292,21 +351,17 @@ class Cost(TypedDict, total=False):
     params_m: float
     nonzero_m: float
     disk_mb: float
-    latency_ms: float
-    latency_teacher_ms: float
-    latency_ratio: float
-    latency_ratio_iqr: float
-    latency_total_ms: float
-    latency_total_ratio: float
-    latency_total_ratio_iqr: float
     peak_mem_mb: float | None
     baseline_mem_mb: float | None
     batch: int
     dtype: str
     threads: int
     device: str
+    affinity: list[int] | None
+    governor: str | None
+    clock_mhz: float | None
     clouds: int
-    pairs: int
+    runtimes: dict[str, RuntimeCost]
     student_bytes: int
     cache_bytes: int
 

@@ -14,6 +14,7 @@ from foundry_bench import registry, selectors
 from foundry_bench.beforehand.checks import check_device, check_folder
 from foundry_bench.errors import UserError
 from foundry_bench.parameters.named import bare_name
+from foundry_bench.runtimes.registered import KIND, check_runtimes, others
 from foundry_bench.storage import FULL
 from foundry_bench.sweep import environment, index, reasons, snapshot
 from foundry_bench.sweep.config import SweepConfig
@@ -54,6 +55,7 @@ def prepare(
         check_device(config.device)
     if name != config.engine:
         selectors.instance("engines", config.engine, Engine)
+    _check_runtimes(config)
     check_folder(store.folder, "--out")
     store.check(config)
     planned = snapshot.load(store, config) or plan(config, most)
@@ -67,6 +69,19 @@ def prepare(
         reporter.note(line)
     tried = {c.id: recorded[c.id]["identity"]["attempt"] for c in todo if c.id in recorded}
     return Outcome(planned, todo, tried)
+
+
+def _check_runtimes(config: SweepConfig) -> None:
+    """Raise UserError for a runtime that nobody registered, or that cannot be used where the cells will run."""
+    from foundry_bench.sweep.engines.base import Engine
+
+    if not others(config.runtime):
+        return
+    if registry.load("engines", bare_name(config.engine), Engine).elsewhere:
+        for name in others(config.runtime):
+            registry.check_known(KIND, name)
+    else:
+        check_runtimes(config.runtime)
 
 
 def unfinished(

@@ -15,6 +15,7 @@ import numpy as np
 
 from foundry_bench import selectors
 from foundry_bench.datasets.halves import read_half
+from foundry_bench.runtimes.registered import check_runtimes
 from foundry_bench.storage import write_atomic
 from foundry_bench.students.files import load_student, make_student, mark, save_student
 from foundry_bench.sweep.record import (
@@ -251,7 +252,8 @@ def run_profile(job: Job) -> Measured:
     student = job.student()
     data = job.dataset()
     job.stage = "cost"
-    block = cast(Cost, cost.profile(student, teacher, data, job.context(0)).to_dict())
+    runtimes = check_runtimes(harness_protocol(inputs).get("runtimes", []))
+    block = cast(Cost, cost.profile(student, teacher, data, job.context(0), runtimes=runtimes).to_dict())
     if job.method() == job.method().trained():
         return {"cost": block}  # the student's own record holds its R2
     job.stage = "fidelity"

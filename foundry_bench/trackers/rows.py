@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
+from foundry_bench.runtimes.columns import flat
 from foundry_bench.selectors import record_selector
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.plan import EVALUATE, STUDENT, Cell, task_text
@@ -23,7 +24,7 @@ from foundry_bench.sweep.store import FINISHED
 
 PRIVATE = ("data_root", "track")
 """Keys of a sweep that say where things lie on this machine, or hold addresses with passwords."""
-SETTINGS = ("batch", "clouds", "pairs", "threads")
+SETTINGS = ("batch", "clouds", "clock_mhz", "pairs", "threads")
 """Numbers of a record's cost block that say how it was measured."""
 _FOLDERS = re.compile(r"(?<![\w.\-/\\\]])(?:~|[A-Za-z]:)?[/\\](?:[^\s,=\[\]'\"]*[/\\])?")
 """The folders of an absolute path, which often hold a user's name."""
@@ -114,7 +115,7 @@ def metrics(record: Record) -> dict[str, float]:
         "train_s": fidelity and fidelity.get("seconds"),
     }
     found: dict[str, Any] = {**trained}
-    found.update({f"cost/{k}": v for k, v in (record["cost"] or {}).items() if k not in SETTINGS})
+    found.update({f"cost/{k}": v for k, v in flat(record["cost"] or {}).items() if k not in SETTINGS})
     if record["identity"]["kind"] == EVALUATE and scores is not None:
         place = f"{public(task_text(given(inputs['task'])))}/{public(given(inputs['dataset'])['name'])}"
         for score in scores["values"]:

@@ -15,7 +15,7 @@ from foundry_bench.border import LateError, in_time
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.teachers import PointTransformer, save_teacher
 
-KINDS = ("methods", "tasks", "teachers", "datasets", "engines", "trackers")
+KINDS = ("methods", "tasks", "teachers", "datasets", "engines", "trackers", "runtimes")
 RAISES = {
     "exit-0": ("import sys; sys.exit(0)", "SystemExit: 0"),
     "exit": ("import sys; sys.exit()", "SystemExit"),
@@ -95,6 +95,7 @@ USES = {
     "datasets": ("run", "--methods", "teacher", "--distill-on", "odd", "--dry-run", "--out", "out"),
     "engines": ("run", "--methods", "teacher", "--engine", "odd", "--no-rehearsal", "--out", "out"),
     "trackers": ("run", "--methods", "teacher", "--track", "odd", "--dry-run", "--out", "out"),
+    "runtimes": ("profile", "teacher", "--runtime", "odd"),
 }
 """The command that calls a plugin of each kind."""
 
@@ -108,13 +109,14 @@ def test_what_is_registered_is_held_to_its_contract(tmp_path: Path, kind: str, s
     assert_refused(seen, says="odd")
 
 
-@pytest.mark.parametrize("kind", ["methods", "tasks", "engines", "trackers"])
+@pytest.mark.parametrize("kind", ["methods", "tasks", "engines", "trackers", "runtimes"])
 def test_an_abstract_plugin_is_named_with_its_distribution(tmp_path: Path, kind: str) -> None:
     base = {
         "methods": "foundry_bench.method import Method",
         "tasks": "foundry_bench.task import Task",
         "engines": "foundry_bench.sweep.engines.base import Engine",
         "trackers": "foundry_bench.trackers.base import Tracker",
+        "runtimes": "foundry_bench.runtimes.base import Runtime",
     }[kind]
     lacking = "from abc import abstractmethod\nclass Odd(Base):\n    @abstractmethod\n    def spin(self): ..."
     plugin = stranger(tmp_path, kind, f"from {base} as Base\n{lacking}")

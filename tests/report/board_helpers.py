@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from foundry_bench.report.frame import COLUMNS
+from foundry_bench.report.frame import COLUMNS, with_runtimes
 from foundry_bench.variants import CLUSTERS
 
 
@@ -70,4 +70,4 @@ def clusters(place: str, noise: float) -> np.ndarray:
 
 def frame(*rows: list[dict[str, object]]) -> pd.DataFrame:
     """A table as ``load_results`` gives it."""
-    return pd.DataFrame([cell for row in rows for cell in row], columns=list(COLUMNS))
+    return with_runtimes(pd.DataFrame([cell for row in rows for cell in row]), ())

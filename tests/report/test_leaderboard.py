@@ -36,6 +36,10 @@ DESIGNED = [
     ),
     *(
         "latency_ratio",
+        "latency_ratio_iqr",
+        "latency_total_ratio",
+        "latency_cpu_ratio",
+        "noisy",
         "peak_mem_mb",
         "train_s",
         "seeds",

@@ -53,6 +53,15 @@ def test_a_score_comes_with_its_interval(results) -> None:
     assert found == {}
 
 
+def test_costs_in_other_runtimes_end_in_their_names(results) -> None:
+    record = results.records("profile")[0]
+    elsewhere = {"onnxruntime": {"version": "1", "reason": None, "latency_ratio": 0.25, "noisy": False}}
+    found = rows.metrics({**record, "cost": {**record["cost"], "runtimes": elsewhere}})
+    assert found["cost/latency_ratio_onnxruntime"] == 0.25
+    assert found["cost/latency_ratio"] == record["cost"]["latency_ratio"]
+    assert not [name for name in found if "version" in name or "noisy" in name]
+
+
 def test_costs_keep_their_names_and_what_was_not_measured_is_left_out(results) -> None:
     record = results.records("profile")[0]
     found = rows.metrics(record)
