@@ -1,6 +1,7 @@
 """Every row of a finished sweep against one of them, paired over clusters, as a Markdown table.
 
 python benchmarks/against.py results/reference-controls 'foundry[supertokens=16]+fmd'
+python benchmarks/against.py results/reference 'foundry-late[supertokens=20]+fmd' densefewshot     # of one task alone
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from foundry_bench.report.tables import selector
 
 
 def main() -> None:
-    """Print score differences to the row named second on the command line, in points, with R2 and cost of each."""
-    rows = rows_of(load_results(sys.argv[1]))
+    """Print score differences to the row named second on the command line, in points, with R2 and cost of each; of the tasks
+    that follow it alone, where any do."""
+    frame = load_results(sys.argv[1])
+    if sys.argv[3:]:
+        frame = frame[(frame["kind"] != "evaluate") | frame["task"].isin(sys.argv[3:])]
+    rows = rows_of(frame)
     values = {selector(row.keys): row.values for row in rows}
     sys.stdout.write(
         f"Mean score minus that of `{sys.argv[2]}`, in points; * separable (paired t over clusters "
