@@ -1,6 +1,6 @@
 """Every row of a finished sweep against one of them, paired over clusters, as a Markdown table.
 
-python benchmarks/against.py results/reference-controls 'foundry[supertokens=16]+fmd'
+python benchmarks/against.py results/reference-forms 'foundry[supertokens=16]+fmd'
 python benchmarks/against.py results/reference 'foundry-late[supertokens=20]+fmd' densefewshot     # of one task alone
 """
 

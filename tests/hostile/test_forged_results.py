@@ -20,7 +20,7 @@ from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.leftovers import Leftover
 from foundry_bench.sweep.store import KINDS, Store, digest
 
-SOURCE = Path(__file__).parents[2] / "results" / "reference-standard"
+SOURCE = Path(__file__).parents[2] / "tests" / "golden" / "standard"
 SURROGATE = "\ud800"
 
 

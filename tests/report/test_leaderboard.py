@@ -233,7 +233,7 @@ def test_the_terminal_shows_the_first_rows_and_says_how_many_more_there_are(tmp_
 
 
 def test_a_cell_of_two_folders_counts_once(tmp_path: Path) -> None:
-    folder = Path(__file__).parents[2] / "results" / "reference-controls"
+    folder = Path(__file__).parents[2] / "tests" / "golden" / "controls"
     once = load_together([folder])
     pd.testing.assert_frame_equal(load_together([folder, folder]), once)
     pd.testing.assert_frame_equal(build(load_together([folder, folder])), build(load_results(folder)))

@@ -78,7 +78,7 @@ def test_compare_finds_nothing_between_two_copies(folder: Path, tmp_path: Path) 
 
 
 def test_compare_takes_a_still_older_version_beside_it(folder: Path, tmp_path: Path) -> None:
-    older = shutil.copytree(ROOT / "results" / "reference-controls", tmp_path / "older")
+    older = shutil.copytree(ROOT / "tests" / "golden" / "controls", tmp_path / "older")
     done = CliRunner().invoke(compare, [str(older), str(folder), "--all"])
     assert done.exit_code == 0, done.output
     assert "pipeline: 2 -> 3" in done.output
