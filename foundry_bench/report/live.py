@@ -18,8 +18,8 @@ PAUSE, SHARE = 10.0, 20.0
 
 
 class LiveBoard:
-    """Hears of a sweep and keeps ``leaderboard.csv`` and ``leaderboard.md`` of its folder current; the page says how many
-    cells are missing. Figures and the summary come at the end."""
+    """Hears of a sweep and keeps ``leaderboard.csv``, ``leaderboard.md`` and ``report.html`` of its folder current; the pages say
+    how many cells are missing. Figures and the summary come at the end."""
 
     def __init__(self) -> None:
         self._due = 0.0
@@ -41,7 +41,7 @@ class LiveBoard:
         if self._left[cell.parent] > 0 or began < self._due:
             return
         with suppress(UserError):  # of results that make no table; the report at the end says so
-            write_board(self._store.folder)
+            write_board(self._store.folder, live=True)
         self._due = time.monotonic() + max(PAUSE, SHARE * (time.monotonic() - began))
 
     def _missing(self) -> Counter[str | None]:
