@@ -27,10 +27,23 @@ from foundry_bench.report.page_details import Details
 from foundry_bench.report.page_tables import key_of, table_data
 from foundry_bench.report.tables import NOTES
 from foundry_bench.storage import write_atomic
+from foundry_bench.sweep.store import KINDS
 
 NAME = "report.html"
 FOLDER = "page"
-SCRIPTS = ("base", "state", "front", "scale", "labels", "plot", "table", "heatmap", "detail", "controls", "main")
+SCRIPTS = (
+    "base",
+    "state",
+    "front",
+    "scale",
+    "labels",
+    "plot",
+    "table",
+    "heatmap",
+    "detail",
+    "controls",
+    "main",
+)
 """The script's files in their order."""
 RELOAD = 10
 """Seconds after which an unfinished page looks for news while a sweep runs."""
@@ -47,7 +60,9 @@ class Comparison:
     board: Board
 
 
-def write_page(folder: Path, whole: Comparison, tables: Sequence[Comparison] = (), *, live: bool = False) -> None:
+def write_page(
+    folder: Path, whole: Comparison, tables: Sequence[Comparison] = (), *, live: bool = False
+) -> None:
     """Write the page of a results folder: ``tables`` of a sweep that makes several, and the ``whole``. ``live``: a sweep is
     running, so the page looks for news."""
     write_atomic(folder / NAME, page(folder, whole, tables, live=live).encode("utf-8", "xmlcharrefreplace"))
@@ -88,8 +103,11 @@ def page_data(folder: Path, whole: Comparison, tables: Sequence[Comparison], *, 
         "budget": next((plain(name) for name in frame["budget"].dropna()), None),
         "tables": made,
         "details": [details.of(row) for row in whole.board.rows],
-        "environments": details.environments,
-        "edges": details.edges,
+        "settings": details.settings.values,
+        "asked": details.asked.values,
+        "places": [plain(place) for place in details.places],
+        "edges": [details.edges.get(place) for place in details.places],
+        "kinds": KINDS,
     }
 
 
@@ -127,5 +145,7 @@ def _file(name: str) -> str:
 def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.from_string(_file("page.html.jinja"))

@@ -26,8 +26,10 @@ Key = tuple[str, ...]
 """The values by which rows are told apart."""
 LONGEST = 500
 """Problems of one table that are listed; a line says how many more there are."""
-UNSHOWN = ("method", "variant", "params", "teacher", "rank")
-"""Columns of the leaderboard that stand in a row's own fields."""
+UNSHOWN = ("method", "variant", "params", "teacher", "rank", "tasks_total")
+"""Columns of the leaderboard that stand in a row's own fields, or that no reader compares."""
+CHECK = "gmacs_flop_counter"
+"""The second counter, which only checks the first."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,16 @@ KNOWN = {
     column.key: column
     for column in (
         Column("mean_score", "mean", "Mean over all tasks, in percent", "percent", 1, "y", shown=True),
-        Column("retained", "retained", "Share of the teacher's mean, in percent", "percent", 1, "y", shown=True),
         Column(
-            "worst_retained", "worst task", "Least share of the teacher's score on any task", "percent", 1, "y"
+            "retained", "retained", "Share of the teacher's mean, in percent", "percent", 1, "y", shown=True
+        ),
+        Column(
+            "worst_retained",
+            "worst task",
+            "Least share of the teacher's score on any task",
+            "percent",
+            1,
+            "y",
         ),
         Column("r2", "R2", "Share of the variance of the teacher's tokens", "number", 1, "y", shown=True),
         Column("r2_linear", "R2 linear", "R2 after a linear map", "number", 1, "y"),
@@ -73,7 +82,6 @@ KNOWN = {
         _cost("train_s", "train s", "Seconds of training"),
         Column("seeds", "starts", "Starts of each task", "whole"),
         Column("tasks_done", "tasks done", "", "whole"),
-        Column("tasks_total", "tasks", "", "whole"),
         Column("provisional", "provisional", "One start, and no row of its family has several", "flag"),
         Column("pareto", "front", "No row is as cheap in GMACs and as good on the mean", "flag"),
     )
@@ -85,8 +93,14 @@ def table_data(name: str, about: str, frame: pd.DataFrame, board: Board) -> dict
     table = board.table.assign(worst_retained=worst_retained(board), **_measured(frame, board))
     columns = [column for column in _columns(table) if table[column.key].notna().any()]
     values = {column.key: [_plain(value) for value in table[column.key]] for column in columns}
-    halves = {c.key: [_plain(value) for value in table[f"{c.key}_ci95"]] for c in columns if c.half}
-    ids, ranks = _ids(board.rows), rank_texts(board.table)
+    halves = {c.key: [rounded(_plain(v)) for v in table[f"{c.key}_ci95"]] for c in columns if c.half}
+    ids, ranks, shares, places = (
+        _ids(board.rows),
+        rank_texts(board.table),
+        shares_of(board),
+        _places(board.rows),
+    )
+    half = [column.key for column in columns if column.half]
     known = families({row.keys["method"] for row in board.rows})
     rows = [
         {
@@ -94,11 +108,10 @@ def table_data(name: str, about: str, frame: pd.DataFrame, board: Board) -> dict
             **{key: plain(row.keys[key]) for key in ("method", "variant", "params", "teacher")},
             "family": known[row.keys["method"]],
             "rank": ranks[number],
-            "ranked": bool(ranks[number]),
-            "untested": row.start is None,
+            "untested": int(row.start is None),
             "values": [values[column.key][number] for column in columns],
-            "halves": [halves[c.key][number] if c.half else None for c in columns],
-            "shares": _shares(row, _teacher_of(row, board.rows)),
+            "halves": [halves[key][number] for key in half],
+            "shares": [rounded(shares[number].get(place["key"]), 5) for place in places],
         }
         for number, row in enumerate(board.rows)
     ]
@@ -106,7 +119,7 @@ def table_data(name: str, about: str, frame: pd.DataFrame, board: Board) -> dict
         "name": plain(name),
         "about": plain(about.strip()),
         "columns": [asdict(column) for column in columns],
-        "places": _places(board.rows),
+        "places": places,
         "rows": rows,
         "separable": base64.b64encode(np.packbits(board.separable).tobytes()).decode(),
         "problems": problems(frame),
@@ -118,35 +131,32 @@ def key_of(about: Mapping[Any, Any]) -> Key:
     return tuple(str(about[name]) for name in KEYS)
 
 
-def worst_retained(board: Board) -> list[float | None]:
-    """The least share of the same teacher's score that each complete row keeps at any place."""
+def shares_of(board: Board) -> list[dict[str, float]]:
+    """Place -> share of the same teacher's score that each row keeps, where both have one."""
+    teachers = {r.keys["teacher_sha256"]: r.scores for r in board.rows if r.keys["method"] == BASELINE}
     found = []
     for row in board.rows:
-        shares = _shares(row, _teacher_of(row, board.rows)) if row.complete else {}
-        found.append(min(shares.values(), default=None))
+        base = teachers.get(row.keys["teacher_sha256"], {})
+        shares = {place: score / base[place] for place, score in row.scores.items() if base.get(place)}
+        found.append({place: share for place, share in shares.items() if math.isfinite(share)})
     return found
 
 
-def _teacher_of(row: Row, rows: list[Row]) -> Row | None:
-    sha = row.keys["teacher_sha256"]
-    return next(
-        (r for r in rows if r.keys["method"] == BASELINE and r.keys["teacher_sha256"] == sha), None
-    )
+def worst_retained(board: Board) -> list[float | None]:
+    """The least share of the teacher's score that each complete row keeps at any place."""
+    pairs = zip(board.rows, shares_of(board), strict=True)
+    return [min(shares.values(), default=None) if row.complete else None for row, shares in pairs]
 
 
-def _shares(row: Row, teacher: Row | None) -> dict[str, float]:
-    """Place -> share of the teacher's score, where both have one."""
-    if teacher is None:
-        return {}
-    pairs = {place: (score, teacher.scores.get(place)) for place, score in row.scores.items()}
-    shares = {place: own / base for place, (own, base) in pairs.items() if base}
-    return {place: share for place, share in shares.items() if math.isfinite(share)}
+def rounded(value: float | None, digits: int = 4) -> float | None:
+    """A number that is only looked at, with so many digits; null where there is none or it is not finite."""
+    return float(f"{value:.{digits}g}") if value is not None and math.isfinite(value) else None
 
 
 def _measured(frame: pd.DataFrame, board: Board) -> dict[str, list[float]]:
     """Costs that only the profile cells hold, averaged over starts, one list for the rows of ``board``."""
     profiled = frame[frame["kind"] == "profile"]
-    names = [name for name in COST if name not in board.table.columns and profiled[name].notna().any()]
+    names = [n for n in COST if n != CHECK and n not in board.table.columns and profiled[n].notna().any()]
     if not names:
         return {}
     numbers = profiled[names].astype(float).assign(key=[key_of(cell) for cell in profiled.to_dict("records")])

@@ -59,6 +59,8 @@ class Table {
   constructor(data) {
     Object.assign(this, data);
     this.index = new Map(this.columns.map((column, number) => [column.key, number]));
+    this.halves = new Map(this.columns.filter((column) => column.half).map((column, number) => [column.key, number]));
+    for (const row of this.rows) row.ranked = row.rank !== "";
     this.byRow = new Map(this.rows.map((row, number) => [row.id, number]));
     this.ranked = this.rows.filter((row) => row.ranked).length;
     this.bits = Uint8Array.from(atob(this.separable), (char) => char.charCodeAt(0));
@@ -75,7 +77,7 @@ class Table {
   }
 
   half(row, key) {
-    const number = this.index.get(key);
+    const number = this.halves.get(key);
     return number === undefined ? null : row.halves[number];
   }
 
@@ -89,8 +91,8 @@ class Table {
 
   /** The rows that one trained student serves with other inference-time parameters, this one among them. */
   siblings(row) {
-    const student = row.about && row.about.student;
-    return student ? this.rows.filter((other) => other.about && other.about.student === student) : [];
+    const student = row.about?.student;
+    return student !== undefined ? this.rows.filter((other) => other.about && other.about.student === student) : [];
   }
 }
 

@@ -14,7 +14,7 @@ function pin(id) {
 const togglePin = (row) => pin(row.id === state.pin ? "" : row.id);
 
 function connect() {
-  for (const key of ["logx", "logy", "whiskers", "labels", "shading"]) {
+  for (const key of ["logx", "logy", "zoom", "whiskers", "labels", "shading"]) {
     byId(key).addEventListener("change", (event) => change({ [key]: event.target.checked }));
   }
   for (const key of ["x", "y"]) byId(key).addEventListener("change", (event) => change({ [key]: event.target.value }));
@@ -141,8 +141,10 @@ function drawControls() {
     const chosen = axis(kind);
     refill(byId(kind), ...axes(kind).map((column) => option(column, chosen)));
   }
-  for (const key of ["logx", "logy", "whiskers", "labels", "shading"]) byId(key).checked = state[key];
+  for (const key of ["logx", "logy", "zoom", "whiskers", "labels", "shading"]) byId(key).checked = state[key];
   if (byId("search").value !== state.q) byId("search").value = state.q;
+  const chosen = ["variant", "family", "method"].flatMap(listed);
+  byId("filtered").textContent = chosen.length ? `Filter: ${chosen.join(", ")}` : "Filter";
   const held = heldFocus(byId("filters"));
   refill(byId("filters"), ...["variant", "family", "method"].map((key) => chipsOf(shown, key)));
   held();

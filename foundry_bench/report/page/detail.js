@@ -1,6 +1,7 @@
 // Everything about the pinned row: scores, cost, training, other values of its inference-time parameters, provenance.
 
 const HISTOGRAM = { width: 120, height: 34 };
+const PARTS = ["tokenizer", "encoder", "decoder"];
 const CURVE = { width: 300, height: 110 };
 
 function drawDetail() {
@@ -20,11 +21,11 @@ function drawDetail() {
     make("p", {}, rankText(shown, row), " ", make("button", { type: "button", id: "unpin", class: "screen" }, "Unpin")),
     ...slidersOf(shown, row),
     ...section("Tasks", tasksOf(shown, row, about)),
-    ...section("Cost", costOf(shown, row, about)),
+    ...section("Cost", costOf(shown, row)),
     ...section("Parameters", facts(Object.entries(about.parameters || {}).map(([name, value]) => [name, asText(value)]))),
     ...section("Distillation", curvesOf(about.curves || [])),
     ...section("This row alone", about.command ? commandOf(about.command) : null),
-    ...section("Provenance", provenanceOf((about.made || [])[0])),
+    ...section("Provenance", provenanceOf(about.made)),
     ...section("Records", recordsOf(about.records || [])),
   );
   if (kept !== null) holder.querySelector(`[data-slider="${CSS.escape(kept)}"]`)?.focus();
@@ -75,19 +76,20 @@ function slidersOf(shown, row) {
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 function tasksOf(shown, row, about) {
-  const done = shown.places.filter((place) => shown.value(row, place.column) !== null);
+  const done = [...shown.places.entries()].filter(([, place]) => shown.value(row, place.column) !== null);
   if (!done.length) return null;
   const head = ["task", "score", "kept, %", "outcomes"].map((name) => make("th", { scope: "col" }, name));
-  const body = done.map((place) => {
-    const share = row.shares[place.key];
-    const bins = (about.histograms || {})[place.key];
+  const body = done.map(([number, place]) => {
+    const share = row.shares[number];
+    const known = DATA.places.indexOf(place.key);
+    const bins = about.histograms?.[known];
     return make(
       "tr",
       {},
       make("th", { scope: "row" }, place.label),
       make("td", {}, cellText(shown, row, shown.column(place.column))),
-      make("td", {}, share === undefined ? "" : (100 * share).toFixed(1)),
-      make("td", {}, bins ? histogram(bins, DATA.edges[place.key]) : "not kept"),
+      make("td", {}, share === null ? "" : (100 * share).toFixed(1)),
+      make("td", {}, bins ? histogram(bins, DATA.edges[known]) : "not kept"),
     );
   });
   return make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body)));
@@ -110,8 +112,8 @@ function histogram(bins, [low, high]) {
 }
 
 /** Where the multiply-adds are, and all that was measured. */
-function costOf(shown, row, about) {
-  const split = Object.entries(about.split || {});
+function costOf(shown, row) {
+  const split = PARTS.map((part) => [part, shown.value(row, `gmacs_${part}`)]).filter(([, value]) => value !== null);
   const total = split.reduce((sum, [, value]) => sum + value, 0);
   const costs = shown.columns.filter((column) => column.axis === "x" || (column.better === 0 && column.form === "number"));
   const list = facts(costs.map((column) => [column.label, cellText(shown, row, column)]));
@@ -133,33 +135,36 @@ const splitText = (split, total) =>
   `GMACs: ${split.map(([name, value]) => `${name} ${figure(value)} (${((100 * value) / total).toFixed(0)} %)`).join(", ")}`;
 
 function curvesOf(curves) {
-  const known = curves.filter((curve) => curve.points.length);
-  if (!known.length) return null;
-  const drawn = known.flatMap((curve) => [1, 2].map((which) => curveOf(curve, which)).filter(Boolean));
-  return make("div", {}, ...drawn);
+  const known = curves.filter((curve) => curve.points.length > 1);
+  const drawn = ["loss", "R2"].map((name, number) => curveOf(known, name, number + 1)).filter(Boolean);
+  return drawn.length ? make("div", {}, ...drawn) : null;
 }
 
-/** Loss (1) or R2 (2) over the steps of one start. */
-function curveOf(curve, which) {
-  const points = curve.points.filter((point) => Number.isFinite(point[0]) && Number.isFinite(point[which]));
-  if (points.length < 2) return null;
+/** Loss or R2, the numbers at `which` of the curves' points, over the steps of every start. */
+function curveOf(curves, name, which) {
+  const finite = (point) => Number.isFinite(point[0]) && Number.isFinite(point[which]);
+  const lines = curves.map((curve) => curve.points.filter(finite)).filter((points) => points.length > 1);
+  if (!lines.length) return null;
   const { width, height } = CURVE;
-  const across = scaleOf(points.map((point) => point[0]), 44, width - 8, false);
-  const up = scaleOf(points.map((point) => point[which]), height - 20, 8, false);
-  const name = which === 1 ? "loss" : "R2";
-  const ends = points.map((point) => figure(point[which]));
-  const label = `${name} over ${points.at(-1)[0]} steps, start ${curve.seed}: from ${ends[0]} to ${ends.at(-1)}`;
-  const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  const across = scaleOf(lines.flat().map((point) => point[0]), 44, width - 8, false);
+  const up = scaleOf(lines.flat().map((point) => point[which]), height - 20, 8, false);
+  const ends = lines.map((points) => `from ${figure(points[0][which])} to ${figure(points.at(-1)[which])}`);
+  const title = `${name} over ${lines[0].at(-1)[0]} steps${lines.length > 1 ? `, ${lines.length} starts` : ""}`;
+  const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}: ${ends.join("; ")}` });
   for (const tick of up.ticks.filter((_, number) => number % 2 === 0)) {
     svg.append(draw("line", { class: "grid", x1: 44, x2: width - 8, y1: up.at(tick), y2: up.at(tick) }));
     svg.append(draw("text", { class: "soft", x: 40, y: up.at(tick) + 4, "text-anchor": "end" }, figure(tick)));
   }
-  svg.append(draw("polyline", { class: "curve", points: points.map((p) => `${across.at(p[0]).toFixed(1)},${up.at(p[which]).toFixed(1)}`).join(" ") }));
-  svg.append(draw("text", { class: "soft", x: width - 8, y: height - 4, "text-anchor": "end" }, `${name}, ${points.at(-1)[0]} steps`));
+  for (const points of lines) {
+    const path = points.map((point) => `${across.at(point[0]).toFixed(1)},${up.at(point[which]).toFixed(1)}`).join(" ");
+    svg.append(draw("polyline", { class: "curve", points: path }));
+  }
+  svg.append(draw("text", { class: "soft", x: width - 8, y: height - 4, "text-anchor": "end" }, title));
   return svg;
 }
 
-function commandOf(command) {
+function commandOf([selector, rest]) {
+  const command = `foundry-bench run --methods ${selector} ${DATA.asked[rest]}`;
   const copy = make("button", { type: "button", class: "screen" }, "Copy the command");
   copy.addEventListener("click", async () => {
     try {
@@ -174,28 +179,37 @@ function commandOf(command) {
 
 function provenanceOf(made) {
   if (!made) return null;
-  const ran = DATA.environments[made.environment] || {};
-  const { packages, git, ...others } = ran;
+  const setting = DATA.settings[made.setting];
+  const { packages, git, ...others } = setting.environment;
   const commit = git ? `${String(git.sha).slice(0, 12)}${git.dirty ? ", with changes of its own" : ""}` : null;
-  const budget = made.budget ? Object.entries(made.budget).map(([name, value]) => `${name} ${asText(value)}`).join(", ") : null;
+  const budget = setting.budget ? Object.entries(setting.budget).map(([name, value]) => `${name} ${asText(value)}`).join(", ") : null;
   const seconds = made.seconds === null || made.seconds === undefined ? null : `${figure(made.seconds)} s`;
   return facts([
-    ["teacher", made.teacher],
+    ["teacher", setting.teacher],
     ["method", made.method],
-    ["made with", made.data],
+    ["made with", setting.data],
     ["budget", budget],
-    ["pipeline", asText(made.pipeline)],
+    ["pipeline", asText(setting.pipeline)],
     ["start", made.start],
     ["took", seconds],
     ["commit", commit],
     ...Object.entries(others).map(([name, value]) => [name, value === null ? null : asText(value)]),
     ["packages", packages ? Object.entries(packages).filter(([, v]) => v !== null).map(([n, v]) => `${n} ${v}`).join(", ") : null],
-    ["sweep", made.sweep],
+    ["sweep", setting.sweep],
   ]);
 }
 
 function recordsOf(records) {
   if (!records.length) return null;
-  const links = records.map(({ text, kind, id }) => make("a", { href: `cells/${encodeURIComponent(kind)}/${encodeURIComponent(id)}.json` }, text));
+  const links = records.map(([kind, place, start, id]) => {
+    const words = [DATA.kinds[kind], DATA.places[place], start === null ? "" : `start ${start}`];
+    return make("a", { href: `cells/${DATA.kinds[kind]}/${encodeURIComponent(wholeId(id))}.json` }, words.filter(Boolean).join(" "));
+  });
   return make("p", { class: "records" }, ...links);
+}
+
+/** The 64 digits of a record's id. */
+function wholeId(short) {
+  if (!/^[A-Za-z0-9+/]{43}$/.test(short)) return short;
+  return [...atob(`${short}=`)].map((char) => char.charCodeAt(0).toString(16).padStart(2, "0")).join("");
 }

@@ -6,7 +6,7 @@ const FULL = 0.25;
 function drawHeatmap() {
   const shown = table();
   const { places } = shown;
-  const rows = visible().filter((row) => Object.keys(row.shares).length);
+  const rows = visible().filter((row) => row.shares.some((share) => share !== null));
   const holder = byId("heatmap");
   if (!rows.length || !places.length) {
     byId("scale").textContent = "";
@@ -32,10 +32,10 @@ function heatRow(row, places) {
   const chosen = row.id === state.pin;
   const button = make("button", { type: "button", "data-row": row.number, "aria-pressed": String(chosen) });
   button.append(swatch(row), row.id);
-  const cells = places.map((place) => {
-    const share = row.shares[place.key];
-    const cell = make("td", {}, share === undefined ? "" : (100 * share).toFixed(1));
-    if (share !== undefined) cell.style.background = heat(share);
+  const cells = places.map((_, number) => {
+    const share = row.shares[number];
+    const cell = make("td", {}, share === null ? "" : (100 * share).toFixed(1));
+    if (share !== null) cell.style.background = heat(share);
     return cell;
   });
   return make("tr", { class: chosen ? "pinned" : null }, make("th", { scope: "row" }, button), ...cells);

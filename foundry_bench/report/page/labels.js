@@ -5,10 +5,17 @@ const ANGLES = [0, 180, 90, 270, 40, 140, 220, 320, 20, 160, 200, 340];
 const LETTER = 6.1;
 const LINE = 12;
 
-/** A row's name beside its point: the method, and its parameters where they are short. */
+/** A row's name beside its point: the method, and the values of its parameters where they are short. */
 function shortName(row) {
-  const values = row.params.includes(",") ? row.params : row.params.split("=").slice(-1)[0];
-  return values && values.length < 22 ? `${row.method} ${values}` : row.method;
+  const values = row.params.split(",").filter(Boolean).map(shortValue).join(" ");
+  return values && values.length < 26 ? `${row.method} ${values}` : row.method;
+}
+
+/** "16" of "supertokens=16", "early" of "early=True", "no early" of "early=False". */
+function shortValue(parameter) {
+  const [name, value] = [parameter.split("=")[0], parameter.split("=").slice(1).join("=")];
+  const known = { True: name, False: `no ${name}` };
+  return known[value] || value || name;
 }
 
 /**
@@ -16,7 +23,7 @@ function shortName(row) {
  * no room near its point is left out.
  */
 function placeNames(points, obstacles, frame) {
-  const taken = obstacles.map(({ x, y }) => [x - 6, y - 6, x + 6, y + 6]);
+  const taken = obstacles.map(({ x, y, thin }) => (thin ? [x - 2, y - 2, x + 2, y + 2] : [x - 6, y - 6, x + 6, y + 6]));
   const placed = [];
   for (const point of points) {
     const name = shortName(point.row);

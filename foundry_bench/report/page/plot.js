@@ -28,7 +28,7 @@ function drawPlot() {
   const label = `${y.label} against ${x.label}; ${count(points.drawn.length, "row")}. Arrow keys move between rows, Enter pins one.`;
   const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": label });
   svg.append(...frameOf(points, x, y, width, height), ...linesOf(shown, points, x, y, width));
-  svg.append(...whiskersOf(shown, points, y), ...marksOf(shown, points, x, y), ...ringsOf(shown, points));
+  svg.append(...whiskersOf(shown, points, y), ...marksOf(shown, points, x, y), ...ringOf(points));
   svg.append(...namesOf(points, width, height));
   tip = make("div", { class: "tip", hidden: true });
   refill(holder, svg, tip);
@@ -39,7 +39,8 @@ function drawPlot() {
 /** The points in view, left to right, with the scales and the front. */
 function pointsOf(shown, x, y, width, height) {
   const has = (row) => row.ranked && shown.value(row, x.key) !== null && shown.value(row, y.key) !== null;
-  const all = shown.rows.filter(has);
+  const measured = shown.rows.filter(has);
+  const all = state.zoom ? near(shown, measured, y) : measured;
   const rows = all.filter((row) => passes(row) || row.id === state.pin);
   const halves = state.whiskers && all.length <= CROWD ? (row) => shown.half(row, y.key) || 0 : () => 0;
   const levels = all.flatMap((row) => [-1, 1].map((sign) => shown.value(row, y.key) + sign * halves(row)));
@@ -48,7 +49,18 @@ function pointsOf(shown, x, y, width, height) {
   const place = (row) => ({ row, x: across.at(shown.value(row, x.key)), y: up.at(shown.value(row, y.key)) });
   const fits = (row) => across.holds(shown.value(row, x.key)) && up.holds(shown.value(row, y.key));
   const drawn = rows.filter(fits).map(place).sort((a, b) => a.x - b.x || a.y - b.y);
-  return { all, drawn, across, up, place, front: frontRows(shown, x, y).filter(fits) };
+  const front = frontRows(shown, x, y).filter((row) => all.includes(row) && fits(row));
+  return { all, drawn, across, up, place, front, away: measured.length - all.length };
+}
+
+/** The better half of the rows and all that are not further below it than it reaches itself, and the pinned row. */
+function near(shown, rows, y) {
+  const sign = y.better < 0 ? -1 : 1;
+  const level = (row) => sign * shown.value(row, y.key);
+  const sorted = rows.map(level).sort((a, b) => b - a);
+  const middle = sorted[Math.floor((sorted.length - 1) / 2)];
+  const floor = middle - (sorted[0] - middle);
+  return rows.filter((row) => level(row) >= floor || row.id === state.pin);
 }
 
 /** Grid, ticks and titles. */
@@ -91,10 +103,10 @@ function linesOf(shown, points, x, y, width) {
   }
   if (points.front.length > 1) lines.push(draw("polyline", { class: "front", points: path(points.front) }));
   const chosen = pinned();
-  const along = chosen ? shown.siblings(chosen).filter((row) => points.all.includes(row)) : [];
-  if (along.length > 1) {
-    along.sort((a, b) => shown.value(a, x.key) - shown.value(b, x.key));
-    lines.push(draw("polyline", { class: "trail", points: path(along) }));
+  const served = chosen ? shown.siblings(chosen).filter((row) => points.all.includes(row)) : [];
+  if (served.length > 1) {
+    served.sort((a, b) => shown.value(a, x.key) - shown.value(b, x.key));
+    lines.push(draw("polyline", { class: "trail", points: path(served) }));
   }
   return lines;
 }
@@ -134,13 +146,11 @@ function marksOf(shown, points, x, y) {
   });
 }
 
-/** Rings around the pinned row and around those that are not separable from it. */
-function ringsOf(shown, points) {
-  const chosen = pinned();
-  if (!chosen) return [];
+/** A ring around the pinned row. */
+function ringOf(points) {
   return points.drawn
-    .filter(({ row }) => row === chosen || shown.relation(chosen, row) === "same")
-    .map(({ row, x, y }) => draw("circle", { class: row === chosen ? "ring pin" : "ring", cx: x, cy: y, r: 9.5 }));
+    .filter(({ row }) => row.id === state.pin)
+    .map(({ x, y }) => draw("circle", { class: "ring", cx: x, cy: y, r: 10 }));
 }
 
 /** Names of the pinned row, the teacher, the front and the best of each family, as far as there is room. */
@@ -159,13 +169,26 @@ function namesOf(points, width, height) {
   if (best.length <= NAMED) chosen.push(...best.filter((point) => !chosen.includes(point)));
   chosen.sort((a, b) => rank(a) - rank(b));
   const frame = [MARGIN.left + 2, MARGIN.top, width, height - MARGIN.bottom];
-  return placeNames(chosen.slice(0, NAMED), points.drawn, frame).flatMap((named) => {
+  return placeNames(chosen.slice(0, NAMED), [...points.drawn, ...along(points.front.map(points.place))], frame).flatMap((named) => {
     const edge = Math.min(Math.max(named.x, named.box[0]), named.box[2]);
     const leader = { class: "leader", x1: named.x, y1: named.y, x2: edge, y2: named.at[1] };
     return [
       named.ring > RINGS[1] ? draw("line", leader) : null,
       draw("text", { class: "name", x: named.box[0], y: named.box[3] - 2.5, "aria-hidden": "true" }, named.name),
     ].filter(Boolean);
+  });
+}
+
+/** Places close to each other along a broken line. */
+function along(corners) {
+  return corners.slice(1).flatMap((end, number) => {
+    const start = corners[number];
+    const parts = Math.ceil(Math.hypot(end.x - start.x, end.y - start.y) / 8);
+    return Array.from({ length: parts }, (_, n) => ({
+      x: start.x + ((end.x - start.x) * n) / parts,
+      y: start.y + ((end.y - start.y) * n) / parts,
+      thin: true,
+    }));
   });
 }
 
@@ -217,13 +240,14 @@ function drawLegend(points) {
     ...variants.map((variant) => key(SHAPES[variant] || OTHER_SHAPE, variant)),
     line("front", "front"),
     points.all.some((row) => row.method === REFERENCE) ? line("teacher", "teacher's level") : null,
-    pinned() ? make("span", {}, "dashed ring: not separable from the pinned row; faint: separable") : null,
+    pinned() ? make("span", {}, "blue outline: not separable from the pinned row; faint: separable") : null,
   );
 }
 
 function tellFront(shown, points, x, y) {
   const names = points.front.map((row) => row.id);
   const limited = points.all.length > CROWD && state.whiskers && y.half ? " Of so many rows only the front's have their intervals drawn." : "";
+  const away = points.away ? ` ${count(points.away, "row")} lie below the frame.` : "";
   const none = y.half || !state.whiskers ? "" : ` ${y.label} has no interval of its own.`;
-  byId("front").textContent = `Front of ${y.label} over ${x.label}, of all ${count(shown.ranked, "ranked row")}, those left out of view too: ${joined(names)}.${limited}${none}`;
+  byId("front").textContent = `Front of ${y.label} over ${x.label}, of all ${count(shown.ranked, "ranked row")}, those left out of view too: ${joined(names)}.${away}${limited}${none}`;
 }

@@ -6,6 +6,7 @@ const DEFAULTS = {
   y: "mean_score",
   logx: false,
   logy: false,
+  zoom: false,
   whiskers: true,
   labels: true,
   shading: true,
@@ -97,9 +98,10 @@ function visible() {
   return rows.sort((a, b) => compared(value(a), value(b), sign) || a.number - b.number);
 }
 
-/** Order of two values; what is not known comes last either way. */
+/** Order of two values, numbers before texts; what is not known comes last either way. */
 function compared(a, b, sign) {
   if (a === null || b === null) return (a === null) - (b === null);
-  if (typeof a === "string") return sign * a.localeCompare(b, "en");
-  return sign * (a - b);
+  const [first, second] = [typeof a === "string", typeof b === "string"];
+  if (first !== second) return sign * (first - second);
+  return sign * (first ? a.localeCompare(b, "en") : a - b);
 }
