@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from foundry_bench.beforehand.checks import check_file
-from foundry_bench.cli.place import Place
+from foundry_bench.cli.place import Place, wide_option
 from foundry_bench.progress import console
 from foundry_bench.storage import write_atomic
 
@@ -15,7 +15,8 @@ from foundry_bench.storage import write_atomic
 @click.command()
 @click.argument("results", nargs=-1, required=True, type=Place())
 @click.option("-o", "--output", type=Place(), help="A .csv file to write.")
-def leaderboard(results: tuple[Path, ...], output: Path | None) -> int:
+@wide_option
+def leaderboard(results: tuple[Path, ...], output: Path | None, wide: bool) -> int:
     """Rank the rows of one or several folders RESULTS together.
 
     \b
@@ -25,11 +26,11 @@ def leaderboard(results: tuple[Path, ...], output: Path | None) -> int:
         check_file(output, "--output")
     from foundry_bench.report.frame import load_together
     from foundry_bench.report.leaderboard import build
-    from foundry_bench.report.tables import rich_table
+    from foundry_bench.report.tables import print_board
 
     board = build(load_together(results))
     rest = f"in {output}" if output is not None else "with -o FILE"
-    console().print(rich_table(board, ", ".join(map(str, results)), rest))
+    print_board(console(), board, ", ".join(map(str, results)), rest, wide=wide)
     if output is not None:
         write_atomic(output, board.to_csv(index=False).encode())
     return 0

@@ -47,6 +47,8 @@ SCRIPTS = (
 """The script's files in their order."""
 RELOAD = 10
 """Seconds after which an unfinished page looks for news while a sweep runs."""
+NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'"
+"""The policy of a page that loads nothing, to which its own style and script are added."""
 _IN_SCRIPT = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
@@ -78,7 +80,7 @@ def page(folder: Path, whole: Comparison, tables: Sequence[Comparison] = (), *, 
         style=style,
         script=script,
         data=in_script(data),
-        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'",
+        policy=f"{NOTHING}; style-src '{_hash(style)}'; script-src '{_hash(script)}'",
     )
 
 
@@ -132,8 +134,8 @@ def _script() -> str:
 
 @cache
 def _style() -> str:
-    colours = {**FAMILY_COLOURS, "unknown": UNKNOWN_COLOUR}
-    lines = [f"  --family-{family}: {colour};" for family, colour in colours.items()]
+    lines = [f"  --family-{family}: {colour};" for family, colour in FAMILY_COLOURS.items()]
+    lines.append(f"  --family-unknown: {UNKNOWN_COLOUR};")
     return "\n".join(["", ":root {", *lines, "}", _file("page.css")])
 
 

@@ -171,7 +171,8 @@ def _short(cell_id: str) -> str:
 
 def _curve(cell: dict[str, Any], record: Record) -> dict[str, Any]:
     """Step, loss and R2 along the training of one start."""
-    known = (record["fidelity"] or {}).get("curve") or []
+    fidelity = record["fidelity"]
+    known = fidelity.get("curve", []) if fidelity is not None else []
     points = [[rounded(point.get(name)) for name in ("step", "loss", "r2")] for point in known]
     return {"seed": None if pd.isna(cell["seed"]) else int(cell["seed"]), "points": points}
 

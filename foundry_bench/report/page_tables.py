@@ -34,8 +34,8 @@ CHECK = "gmacs_flop_counter"
 
 @dataclass(frozen=True)
 class Column:
-    """``form``: percent, number, whole, text or flag. ``better``: 1 where more is, -1 where less is, 0 where neither. ``axis``: x
-    or y where it can be drawn. ``half``: its interval's half width is known. ``shown``: without being asked for."""
+    """``form``: percent, number, whole, text or flag. ``better``: 1 where more is, -1 where less is, 0 where neither. ``axis``:
+    x or y where it can be drawn. ``half``: its interval's half width is known. ``shown``: without being asked for."""
 
     key: str
     label: str
@@ -142,10 +142,10 @@ def shares_of(board: Board) -> list[dict[str, float]]:
     return found
 
 
-def worst_retained(board: Board) -> list[float | None]:
-    """The least share of the teacher's score that each complete row keeps at any place."""
+def worst_retained(board: Board) -> np.ndarray:
+    """The least share of the teacher's score that each complete row keeps at any place, (rows,); nan where there is none."""
     pairs = zip(board.rows, shares_of(board), strict=True)
-    return [min(shares.values(), default=None) if row.complete else None for row, shares in pairs]
+    return np.array([min(s.values(), default=math.nan) if row.complete else math.nan for row, s in pairs])
 
 
 def rounded(value: float | None, digits: int = 4) -> float | None:
@@ -159,8 +159,9 @@ def _measured(frame: pd.DataFrame, board: Board) -> dict[str, list[float]]:
     names = [n for n in COST if n != CHECK and n not in board.table.columns and profiled[n].notna().any()]
     if not names:
         return {}
-    numbers = profiled[names].astype(float).assign(key=[key_of(cell) for cell in profiled.to_dict("records")])
-    means = numbers.groupby("key").mean().reindex([key_of(row.keys) for row in board.rows])
+    keys = ["\0".join(key_of(cell)) for cell in profiled.to_dict("records")]
+    means = profiled[names].astype(float).assign(key=keys).groupby("key").mean()
+    means = means.reindex(["\0".join(key_of(row.keys)) for row in board.rows])
     return {name: means[name].tolist() for name in names}
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from foundry_bench.report.html import Comparison
 
-FILES = ("leaderboard.csv", "leaderboard.md", "summary.json", "report.html")
+PAGE = "report.html"
+FILES = ("leaderboard.csv", "leaderboard.md", "summary.json", PAGE)
 FIGURES = ("accuracy-vs-flops.png", "accuracy-vs-flops.svg")
 
 
@@ -50,8 +51,8 @@ def write_board(folder: Path, *, live: bool = False) -> tuple[Comparison, list[C
     """Write ``leaderboard.csv`` and ``.md`` and the page of a results folder, and return what they show: all cells, and each
     table of a sweep that makes several.
 
-    Where planned cells have no record yet, both pages begin with how many; ``live``: a sweep is at work on them. Raises UserError
-    for a folder without results.
+    Where planned cells have no record yet, both pages begin with how many; ``live``: a sweep is at work on them. Raises
+    UserError for a folder without results.
     """
     from foundry_bench.report import html, tables
     from foundry_bench.report.frame import MISSING, load_results

@@ -127,12 +127,13 @@ function whiskersOf(shown, points, y) {
 /** The points themselves; one of them can be reached with Tab, the others from it with arrow keys. */
 function marksOf(shown, points, x, y) {
   const chosen = pinned();
+  const front = new Set(points.front);
   const first = points.drawn.find(({ row }) => row === chosen) || points.drawn[0];
   return points.drawn.map((point) => {
     const { row } = point;
-    const relation = chosen ? shown.relation(chosen, row) : "";
+    const kinds = ["point", chosen ? shown.relation(chosen, row) : "", front.has(row) ? "best" : ""];
     const shape = draw("path", {
-      class: `point ${relation}`,
+      class: kinds.filter(Boolean).join(" "),
       d: SHAPES[row.variant] || OTHER_SHAPE,
       transform: `translate(${point.x.toFixed(1)} ${point.y.toFixed(1)})${points.all.length > 300 ? " scale(.7)" : ""}`,
       role: "button",
