@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from foundry_bench.beforehand.checks import check_file
-from foundry_bench.cli.place import Place
+from foundry_bench.cli.place import Place, wide_option
 from foundry_bench.progress import console
 from foundry_bench.storage import write_atomic
 
@@ -22,7 +22,8 @@ from foundry_bench.storage import write_atomic
     help="A record of 'foundry-bench bench' as further columns; may be given several times.",
 )
 @click.option("-o", "--output", type=Place(), help="A .csv file to write.")
-def leaderboard(results: tuple[Path, ...], records: tuple[Path, ...], output: Path | None) -> int:
+@wide_option
+def leaderboard(results: tuple[Path, ...], records: tuple[Path, ...], output: Path | None, wide: bool) -> int:
     """Rank the rows of one or several folders RESULTS together.
 
     \b
@@ -34,14 +35,14 @@ def leaderboard(results: tuple[Path, ...], records: tuple[Path, ...], output: Pa
     from foundry_bench.report.frame import load_together
     from foundry_bench.report.leaderboard import build
     from foundry_bench.report.merged import merge
-    from foundry_bench.report.tables import rich_table
+    from foundry_bench.report.tables import print_board
 
     frame, unmatched = merge(load_together(results), records)
     for line in unmatched:
         click.echo(f"warning: {line}", err=True)
     board = build(frame)
     rest = f"in {output}" if output is not None else "with -o FILE"
-    console().print(rich_table(board, ", ".join(map(str, results)), rest))
+    print_board(console(), board, ", ".join(map(str, results)), rest, wide=wide)
     if output is not None:
         write_atomic(output, board.to_csv(index=False).encode())
     return 0

@@ -1,4 +1,4 @@
-"""The type of an option or argument that is the path of a file or folder."""
+"""What several commands share: the type of a path, and the option of those that print a leaderboard."""
 
 from __future__ import annotations
 
@@ -17,3 +17,6 @@ class Place(click.Path):
         """The path. Raises UserError, which names the option."""
         option = max(param.opts, key=len) if param is not None else self.name
         return check_path(value, option if option.startswith("-") else option.upper())
+
+
+wide_option = click.option("--wide", is_flag=True, help="Print all columns, however long the lines get.")

@@ -7,15 +7,18 @@ from pathlib import Path
 import click
 
 from foundry_bench.beforehand.checks import check_folder
-from foundry_bench.cli.place import Place
+from foundry_bench.cli.place import Place, wide_option
 from foundry_bench.progress import console
 from foundry_bench.report import writer
 
 
 @click.command()
 @click.argument("results", type=Place())
-def report(results: Path) -> int:
-    """Write leaderboard, summary and plots of the folder RESULTS.
+@wide_option
+def report(results: Path, wide: bool) -> int:
+    """Write leaderboard, summary, plots and the page report.html of the folder RESULTS.
+
+    The page needs a browser and nothing else: no network, no server.
 
     \b
     foundry-bench report results/fewshot-quick
@@ -23,7 +26,7 @@ def report(results: Path) -> int:
     if results.is_dir():
         check_folder(results, "folder")
     board = writer.write_reports(results)
-    from foundry_bench.report.tables import rich_table
+    from foundry_bench.report.tables import print_board
 
-    console().print(rich_table(board, str(results)))
+    print_board(console(), board, str(results), wide=wide)
     return 0

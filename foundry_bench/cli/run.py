@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foundry_bench.cli.place import Place
+from foundry_bench.cli.place import Place, wide_option
 from foundry_bench.display import SweepDisplay
 from foundry_bench.report import writer
 from foundry_bench.report.live import LiveBoard
@@ -86,6 +86,7 @@ def _print_schema(context: click.Context, option: click.Parameter, asked: bool) 
     callback=_print_schema,
     help="Print the JSON schema of --config, for editors.",
 )
+@wide_option
 @click.option("--dry-run", is_flag=True, help="Print the cells, which are reused, and the estimated time.")
 def run(
     out: Path | None,
@@ -93,6 +94,7 @@ def run(
     retry: bool,
     no_rehearsal: bool,
     yes: bool,
+    wide: bool,
     dry_run: bool,
     **options: Any,
 ) -> int:
@@ -111,18 +113,27 @@ def run(
     """
     config = SweepConfig.from_sources(config_file, options)
     folder = out or config.default_out
+    how = {"retry": retry, "rehearse": not no_rehearsal, "dry_run": dry_run, "wide": wide}
     try:
-        return _run(config, folder, retry, no_rehearsal, dry_run, None if yes else MOST)
+        return _run(config, folder, None if yes else MOST, **how)
     except LargePlanError as large:
         if not sys.stdin.isatty() or not click.confirm(f"{large}; plan them all?", err=True):
             raise
-    return _run(config, folder, retry, no_rehearsal, dry_run, None)
+    return _run(config, folder, None, **how)
 
 
 def _run(
-    config: SweepConfig, folder: Path, retry: bool, no_rehearsal: bool, dry_run: bool, most: int | None
+    config: SweepConfig,
+    folder: Path,
+    most: int | None,
+    *,
+    retry: bool,
+    rehearse: bool,
+    dry_run: bool,
+    wide: bool,
 ) -> int:
     """Run or dry-run one sweep and return the exit code."""
+    board = LiveBoard()
     with SweepDisplay() as display, Trackers(select(config.track), display.warn) as trackers:
         if dry_run:
             _dry_run(prepare(config, Store(folder), display, retry=retry, most=most), folder, display)
@@ -133,14 +144,15 @@ def _run(
                 folder,
                 display,
                 retry=retry,
-                rehearse=not no_rehearsal,
-                listeners=(LiveBoard(), trackers),
+                rehearse=rehearse,
+                listeners=(board, trackers),
                 most=most,
             )
         except InterruptedSweepError as interruption:
             click.echo(str(interruption), err=True)
+            board.stop()
             return INTERRUPTED
-        _report(outcome, folder, display)
+        _report(outcome, folder, display, wide)
         if config.track:
             trackers.close(_board(folder))
     return outcome.exit_code
@@ -157,23 +169,24 @@ def _dry_run(outcome: Outcome, folder: Path, display: SweepDisplay) -> None:
     display.note(f"{line}, about {seconds} ({estimate.basis})" if todo else f"{line}; nothing is left to do")
 
 
-def _report(outcome: Outcome, folder: Path, display: SweepDisplay) -> None:
+def _report(outcome: Outcome, folder: Path, display: SweepDisplay, wide: bool) -> None:
     """Write what is missing or out of date, and show the leaderboard when something has changed."""
     if not outcome.todo:
         how = "recorded" if outcome.failed else "finished"
         display.note(f"nothing is left to do: all {len(outcome.plan.cells)} cells are {how}")
     if outcome.todo or writer.outdated(folder):
         board = writer.write_reports(folder)
-        from foundry_bench.report.tables import rich_table
+        from foundry_bench.report.tables import print_board
 
-        display.console.print(rich_table(board, str(folder)))
+        print_board(display.console, board, str(folder), wide=wide)
     if outcome.failed:
         display.warn(
             f"{len(outcome.failed)} cells failed, see the end of {folder / 'leaderboard.md'}; --retry runs them again"
         )
         for record in (r for r in outcome.failed if r["identity"]["stage"] != ORPHAN):
             display.note(f"  {failure(record, Store(folder))}")
-    display.note(f"leaderboard: {folder / 'leaderboard.csv'}  plot: {folder / 'figures' / writer.FIGURES[0]}")
+    figure = folder / "figures" / writer.FIGURES[0]
+    display.note(f"leaderboard: {folder / 'leaderboard.csv'}  page: {folder / writer.PAGE}  plot: {figure}")
 
 
 def _board(folder: Path) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from foundry_bench.descriptions.known import families
 from foundry_bench.errors import UserError
 from foundry_bench.report.frame import BY_BAND, FIDELITY
 from foundry_bench.report.statistics.paired import Outcomes, Sample, interval
-from foundry_bench.report.statistics.ranks import pareto, shared_ranks
+from foundry_bench.report.statistics.ranks import pareto, separable_pairs, shared_ranks
 from foundry_bench.report.statistics.starts import NO_START, Runs, Started, StartVariance, start_variances
 from foundry_bench.runtimes.columns import NOISY, SHOWN, runtimes_among
 from foundry_bench.variants import BASELINE, OFF_THE_SHELF
@@ -83,23 +83,41 @@ class Row:
         return 0 < self.values["tasks_done"] == self.values["tasks_total"]
 
 
+@dataclass(frozen=True)
+class Board:
+    """A leaderboard with what it was made of: ``rows`` in the order of ``table``, the ranked ones first, and which pairs of
+    these differ separably, ``separable`` as of :func:`~foundry_bench.report.statistics.ranks.separable_pairs`."""
+
+    table: pd.DataFrame
+    rows: list[Row]
+    separable: np.ndarray
+
+
 def build(frame: pd.DataFrame) -> pd.DataFrame:
     """The leaderboard of a table from :func:`~foundry_bench.report.frame.load_results`, ranked rows first.
 
     Raises UserError for results of different budgets, which would compare training times and not methods.
     """
+    return board_of(frame).table
+
+
+def board_of(frame: pd.DataFrame) -> Board:
+    """As :func:`build`, with the rows and their tests."""
     one_budget(frame)
     evaluated, places = _places(frame)
     rows = rows_of(frame)
     _retain(rows)
     ranked = sorted((row for row in rows if row.complete), key=_order)
-    for row, rank in zip(ranked, shared_ranks([row.sample for row in ranked]), strict=True):
+    samples = [row.sample for row in ranked]
+    separable = separable_pairs(samples)
+    for row, rank in zip(ranked, shared_ranks(samples, separable), strict=True):
         row.values["rank"] = rank
     front = pareto([r.values["gmacs"] for r in ranked], [r.values["mean_score"] for r in ranked])
     for row, best in zip(ranked, front, strict=True):
         row.values["pareto"] = best
     others = sorted((r for r in rows if not r.complete), key=lambda r: (-r.values["tasks_done"], *_name(r)))
-    return _table([*ranked, *others], _score_columns(evaluated, places), costs_of(frame))
+    ordered = [*ranked, *others]
+    return Board(_table(ordered, _score_columns(evaluated, places), costs_of(frame)), ordered, separable)
 
 
 def one_budget(frame: pd.DataFrame) -> str | None:
@@ -119,7 +137,8 @@ def rows_of(frame: pd.DataFrame, kept: str = "") -> list[Row]:
     costs = costs_of(frame)
     cells: Cells = frame[list(dict.fromkeys((*USED, *costs)))].to_dict("records")  # type: ignore[assignment]
     rows = [
-        _row(dict(zip(KEYS, key, strict=True)), part, places, kept, costs) for key, part in _groups(cells)
+        _row(dict(zip(KEYS, key, strict=True)), part, places, kept, costs)
+        for key, part in cells_by_row(cells)
     ]
     add_starts(rows)
     for row in rows:
@@ -155,7 +174,7 @@ def _places(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     return evaluated, sorted(set(zip(evaluated["task"], evaluated["dataset"], strict=True)))
 
 
-def _groups(cells: Cells) -> list[tuple[tuple[str, ...], Cells]]:
+def cells_by_row(cells: Cells) -> list[tuple[tuple[str, ...], Cells]]:
     """Cells by row: what was measured on a student, and its student; students without any cell stand
     alone.
     """

@@ -18,11 +18,12 @@ PAUSE, SHARE = 10.0, 20.0
 
 
 class LiveBoard:
-    """Hears of a sweep and keeps ``leaderboard.csv`` and ``leaderboard.md`` of its folder current; the page says how many
-    cells are missing. Figures and the summary come at the end."""
+    """Hears of a sweep and keeps ``leaderboard.csv``, ``leaderboard.md`` and ``report.html`` of its folder current. The pages
+    say how many cells are missing, and the last one looks for news. Figures and the summary come at the end."""
 
     def __init__(self) -> None:
         self._due = 0.0
+        self._written = False
 
     def open(self, plan: Plan, store: Store) -> None:
         """Take note of the sweep. What is recorded is read with its first evaluation, not where nothing is left to do."""
@@ -40,9 +41,18 @@ class LiveBoard:
         began = time.monotonic()
         if self._left[cell.parent] > 0 or began < self._due:
             return
-        with suppress(UserError):  # of results that make no table; the report at the end says so
-            write_board(self._store.folder)
+        self._write(live=True)
         self._due = time.monotonic() + max(PAUSE, SHARE * (time.monotonic() - began))
+
+    def stop(self) -> None:
+        """Tell whoever looks at the page that nothing more comes; for a sweep that ends before its report is written."""
+        if self._written:
+            self._write(live=False)
+
+    def _write(self, *, live: bool) -> None:
+        with suppress(UserError):  # of results that make no table; the report at the end says so
+            write_board(self._store.folder, live=live)
+            self._written = True
 
     def _missing(self) -> Counter[str | None]:
         """How many evaluations of each student have no finished record."""

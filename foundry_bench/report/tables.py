@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
-from rich.console import JustifyMethod
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -27,6 +27,13 @@ NOTES = (
 
 SHOWN = 40
 """Most rows that the terminal shows; pages and files hold all of them."""
+
+IMPORTANT = ("method", "rank", "mean", "retained", "of teacher", "latency", "R2", "tasks", "GMACs")
+"""Columns that a narrow terminal keeps, the most important first; those of single tasks and all others come after them."""
+ENDLESS = 10_000
+"""Characters of a line that nothing folds."""
+NARROW = 24
+"""Characters of a row's name that are not folded."""
 
 Format = Callable[[Any], str]
 
@@ -97,26 +104,66 @@ def _over(units: pd.Series) -> str:
     return " or ".join(unit.rpartition(" ")[2] for unit in sorted(units.dropna().unique()))
 
 
-def rich_table(board: pd.DataFrame, title: str, rest: str = "in leaderboard.csv") -> Table:
+def print_board(
+    console: Console, board: pd.DataFrame, title: str, rest: str = "in leaderboard.csv", *, wide: bool = False
+) -> None:
+    """Show the leaderboard on a terminal: as many columns as its width holds, or with ``wide`` all, in lines as long as they
+    have to be."""
+    if not wide:
+        console.print(rich_table(board, title, rest, console.width))
+        return
+    endless = Console(file=console.file, width=ENDLESS, highlight=False, force_terminal=console.is_terminal)
+    endless.print(rich_table(board, title, rest), crop=False)
+
+
+def rich_table(
+    board: pd.DataFrame, title: str, rest: str = "in leaderboard.csv", width: int | None = None
+) -> Table:
     """The leaderboard for the terminal: its first rows, and a line that says how many more there are. ``rest`` says
-    where they are."""
-    text = text_table(board).head(SHOWN)
-    left = len(board) - len(text)
-    caption = f"{left} more row{'s' if left > 1 else ''} {rest}" if left else None
+    where they are. In a ``width`` that cannot hold all columns the least important are left out, and a line says so."""
+    whole = text_table(board).head(SHOWN)
+    text = whole if width is None else whole[narrowed(whole, width)]
+    left, hidden = len(board) - len(text), whole.shape[1] - text.shape[1]
+    said = [f"{left} more row{'s' if left > 1 else ''} {rest}"] if left else []
+    if hidden:
+        said.append(
+            f"{hidden} of {whole.shape[1]} columns do not fit into {width} characters; --wide shows all"
+        )
     table = Table(
         title=title,
         title_justify="left",
-        caption=caption,
+        caption="\n".join(said) or None,
         caption_justify="left",
         header_style="bold",
         pad_edge=False,
     )
     for column in text.columns:
         justify: JustifyMethod = "left" if column == "method" else "right"
-        table.add_column(column, justify=justify, overflow="fold", min_width=text[column].str.len().max())
+        least = None if width is not None and column == "method" else text[column].str.len().max()
+        table.add_column(column, justify=justify, overflow="fold", min_width=least)
     for row, ranked in zip(text.itertuples(index=False), board["rank"].notna().head(SHOWN), strict=True):
         table.add_row(*map(escape, row), style=None if ranked else "dim")
     return table
+
+
+def narrowed(text: pd.DataFrame, width: int) -> list[str]:
+    """The columns of a text table that ``width`` characters hold, in their order: the most important ones, among them the names
+    of rows, which may be folded."""
+    order = [name for name in IMPORTANT if name in text.columns]
+    order += [name for name in text.columns if name not in order]
+    needed = {name: _needed(text, name) for name in order}
+    needed["method"] = min(needed["method"], max(NARROW, width // 3))
+    kept, used = [], 1 - 2  # the last border; the outer padding is left out
+    for name in order:
+        if used + needed[name] + 3 <= width or name == "method":
+            kept.append(name)
+            used += needed[name] + 3
+    return [name for name in text.columns if name in kept]
+
+
+def _needed(text: pd.DataFrame, column: str) -> int:
+    """Characters of a column's longest cell, or of the longest word of its heading."""
+    return max([len(word) for word in column.split()] + [len(cell) for cell in text[column]])
 
 
 def markdown(board: pd.DataFrame, title: str, frame: pd.DataFrame, about: str = "") -> str:

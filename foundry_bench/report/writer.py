@@ -11,7 +11,10 @@ from foundry_bench.sweep.store import write_json
 if TYPE_CHECKING:
     import pandas as pd
 
-FILES = ("leaderboard.csv", "leaderboard.md", "summary.json")
+    from foundry_bench.report.html import Comparison
+
+PAGE = "report.html"
+FILES = ("leaderboard.csv", "leaderboard.md", "summary.json", PAGE)
 FIGURES = ("accuracy-vs-flops.png", "accuracy-vs-flops.svg")
 
 
@@ -25,53 +28,65 @@ def outdated(folder: Path) -> bool:
 
 
 def write_reports(folder: Path) -> pd.DataFrame:
-    """Write leaderboard, summary and figures of a results folder and return the leaderboard.
+    """Write leaderboard, summary, figures and the page of a results folder and return the leaderboard.
 
     Raises UserError for a folder without results.
     """
     from foundry_bench.report import plots, tables
 
-    frame, board = write_board(folder)
-    write_json(folder / "summary.json", summary(frame, board, tables.failure_lines(frame)))
-    plots.write(board, folder / "figures")
-    _write_tables(folder, frame)
-    return board
+    whole, parts = write_board(folder)
+    write_json(
+        folder / "summary.json",
+        summary(whole.frame, whole.board.table, tables.failure_lines(whole.frame)),
+    )
+    plots.write(whole.board.table, folder / "figures")
+    for part in parts:
+        text = tables.markdown(part.board.table, part.name, part.frame, part.about)
+        write_atomic(folder / "tables" / f"{part.name}.csv", part.board.table.to_csv(index=False).encode())
+        write_atomic(folder / "tables" / f"{part.name}.md", text.encode())
+    return whole.board.table
 
 
-def write_board(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write ``leaderboard.csv`` and ``.md`` of a results folder, and return its cells and the leaderboard.
+def write_board(folder: Path, *, live: bool = False) -> tuple[Comparison, list[Comparison]]:
+    """Write ``leaderboard.csv`` and ``.md`` and the page of a results folder, and return what they show: all cells, and each
+    table of a sweep that makes several.
 
-    Where planned cells have no record yet, the page begins with how many. Raises UserError for a folder without results.
+    Where planned cells have no record yet, both pages begin with how many; ``live``: a sweep is at work on them. Raises
+    UserError for a folder without results.
     """
-    from foundry_bench.report import leaderboard, tables
+    from foundry_bench.report import html, tables
     from foundry_bench.report.frame import MISSING, load_results
+    from foundry_bench.report.leaderboard import board_of
 
     frame = load_results(folder)
-    board = leaderboard.build(frame)
+    board = board_of(frame)
     missing = int((frame["status"] == MISSING).sum())
     about = f"Not finished: {missing} of {len(frame)} cells have no record yet." if missing else ""
-    write_atomic(folder / "leaderboard.csv", board.to_csv(index=False).encode())
-    write_atomic(folder / "leaderboard.md", tables.markdown(board, folder.name, frame, about).encode())
-    return frame, board
+    write_atomic(folder / "leaderboard.csv", board.table.to_csv(index=False).encode())
+    write_atomic(folder / "leaderboard.md", tables.markdown(board.table, folder.name, frame, about).encode())
+    whole, parts = html.Comparison("all rows", "", frame, board), _tables(folder, frame)
+    html.write_page(folder, whole, parts, live=live)
+    return whole, parts
 
 
-def _write_tables(folder: Path, frame: pd.DataFrame) -> None:
-    """``tables/NAME.csv`` and ``.md`` of a sweep that makes several comparisons; no other sweep has them."""
-    from foundry_bench.report import leaderboard, tables
+def _tables(folder: Path, frame: pd.DataFrame) -> list[Comparison]:
+    """The comparisons of a sweep that makes several; no other sweep has any."""
+    from foundry_bench.report import leaderboard
+    from foundry_bench.report.html import Comparison
     from foundry_bench.sweep import snapshot
     from foundry_bench.sweep.config import SweepConfig
     from foundry_bench.sweep.store import Store
 
     content = snapshot.read(Store(folder))
     if content is None or not content["tables"]:
-        return
+        return []
     about = {table.name: table.about for table in SweepConfig.from_plain(content["resolved"]).tables}
-    for name, cells in content["tables"].items():
-        part = frame[frame["cell_id"].isin(cells)]
-        board = leaderboard.build(part)
-        text = tables.markdown(board, name, part, about.get(name, ""))
-        write_atomic(folder / "tables" / f"{name}.csv", board.to_csv(index=False).encode())
-        write_atomic(folder / "tables" / f"{name}.md", text.encode())
+    parts = [(name, frame[frame["cell_id"].isin(cells)]) for name, cells in content["tables"].items()]
+    return [
+        Comparison(name, about.get(name, ""), part, leaderboard.board_of(part))
+        for name, part in parts
+        if len(part)
+    ]
 
 
 def summary(frame: pd.DataFrame, board: pd.DataFrame, failures: list[str]) -> dict[str, Any]:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from board_helpers import cells, frame
+from rich.console import Console
 from scipy import stats
 
 from foundry_bench.errors import UserError
 from foundry_bench.report import leaderboard
 from foundry_bench.report.frame import load_results, load_together
 from foundry_bench.report.leaderboard import build
-from foundry_bench.report.tables import SHOWN, markdown, rank_texts, rich_table
+from foundry_bench.report.tables import (
+    SHOWN,
+    markdown,
+    narrowed,
+    print_board,
+    rank_texts,
+    rich_table,
+    text_table,
+)
 from foundry_bench.variants import CLUSTERS, EPISODES
 
+CONTROLS = Path(__file__).parents[1] / "golden" / "controls"
 DESIGNED = [
     *("rank", "method", "variant", "params", "teacher"),
     *("fewshot:furniture:acc", "fewshot:furniture:acc_ci95", "fewshot:furniture:acc_unit"),
@@ -232,8 +243,37 @@ def test_the_terminal_shows_the_first_rows_and_says_how_many_more_there_are(tmp_
     assert markdown(many, "title", frame()).count("tome[r=") == 60
 
 
+@pytest.mark.parametrize("width", [60, 80, 120, 160])
+def test_a_narrow_terminal_has_fewer_columns_and_says_so(width: int) -> None:
+    board = build(load_results(CONTROLS))
+    whole = text_table(board).columns
+    screen = Console(file=StringIO(), width=width)
+    print_board(screen, board, "title")
+    lines = screen.file.getvalue().splitlines()
+    heads = [name for name in whole if name in narrowed(text_table(board).head(SHOWN), width)]
+    assert max(map(len, lines)) <= width
+    assert {"rank", "method", "mean"} <= set(heads)
+    assert (
+        f"{len(whole) - len(heads)} of {len(whole)} columns do not fit into {width} characters"
+        in " ".join(lines)
+    )
+    best = next(line for line in lines if "teacher" in line)
+    assert f"{100 * board['mean_score'][0]:.1f}" in best, "no number is folded or cut"
+
+
+def test_wide_prints_every_column_in_lines_of_any_length() -> None:
+    board = build(load_results(CONTROLS))
+    screen = Console(file=StringIO(), width=80)
+    print_board(screen, board, "title", wide=True)
+    text = screen.file.getvalue()
+    assert "do not fit" not in text
+    text_of_all = text_table(board).head(SHOWN)
+    for row in text_of_all.itertuples(index=False):
+        assert any(all(cell in line for cell in row) for line in text.splitlines()), row
+
+
 def test_a_cell_of_two_folders_counts_once(tmp_path: Path) -> None:
-    folder = Path(__file__).parents[2] / "tests" / "golden" / "controls"
+    folder = CONTROLS
     once = load_together([folder])
     pd.testing.assert_frame_equal(load_together([folder, folder]), once)
     pd.testing.assert_frame_equal(build(load_together([folder, folder])), build(load_results(folder)))

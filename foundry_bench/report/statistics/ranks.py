@@ -30,19 +30,27 @@ def _rejected(p_values: np.ndarray, level: float = LEVEL) -> np.ndarray:
     return p_values < ordered[kept.argmax()] if kept.any() else ~np.isnan(p_values)
 
 
-def shared_ranks(rows: Sequence[Sample]) -> list[int]:
+def separable_pairs(rows: Sequence[Sample]) -> np.ndarray:
+    """Which of all pairs of R rows differ separably, bool (R (R - 1) / 2,), in the order of :func:`all_paired_p`.
+
+    All pairs are tested and corrected together. A provisional row is tested against no other, and so differs from none.
+    """
+    return _rejected(all_paired_p(rows))
+
+
+def shared_ranks(rows: Sequence[Sample], separable: np.ndarray | None = None) -> list[int]:
     """Ranks of rows that come best first: 1 + how many rows above are separably better, never below the row
     above.
 
-    All pairs are tested and corrected together, so that a chain of small differences does not give the
-    first and the last row one rank. A provisional row is tested against no other: it shares the rank of the row above, and
-    lowers nobody's.
+    ``separable``: what :func:`separable_pairs` says of them, where that is known already. As all pairs are corrected together,
+    a chain of small differences does not give the first and the last row one rank. A provisional row shares the rank of the row
+    above, and lowers nobody's.
     """
     if not rows:
         return []
-    separable = _rejected(all_paired_p(rows))
+    found = separable_pairs(rows) if separable is None else separable
     below = np.repeat(np.arange(len(rows)), np.arange(len(rows)))
-    better = np.bincount(below[separable], minlength=len(rows))
+    better = np.bincount(below[found], minlength=len(rows))
     return (1 + np.maximum.accumulate(better)).tolist()
 
 

@@ -1,0 +1,107 @@
+// What the reader has chosen, kept in the page's address so that a view can be shared and outlives a reload.
+
+const DEFAULTS = {
+  tab: TABLES[0].name,
+  x: "gmacs",
+  y: "mean_score",
+  logx: false,
+  logy: false,
+  zoom: false,
+  whiskers: true,
+  labels: true,
+  shading: true,
+  pin: "",
+  q: "",
+  variant: "",
+  family: "",
+  method: "",
+  sort: "",
+  columns: "",
+  theme: "",
+  paused: false,
+};
+const LISTS = ["variant", "family", "method", "columns"];
+
+const state = {};
+
+/** Read the address. What it does not say is at its default; what nobody knows is left out. */
+function readAddress() {
+  const found = new URLSearchParams(location.hash.slice(1));
+  for (const [key, value] of Object.entries(DEFAULTS)) {
+    const given = found.get(key);
+    state[key] = given === null ? value : typeof value === "boolean" ? given === "1" : given;
+  }
+}
+
+/** Write what is not at its default into the address, without a new step in the browser's history. */
+function writeAddress() {
+  const said = new URLSearchParams();
+  for (const [key, value] of Object.entries(DEFAULTS)) {
+    if (state[key] !== value) said.set(key, state[key] === true ? "1" : state[key] === false ? "0" : state[key]);
+  }
+  const hash = said.toString();
+  if (hash !== location.hash.slice(1)) history.replaceState(history.state, "", hash ? `#${hash}` : "#");
+}
+
+/** The names of a list in the state, joined by semicolons there; a semicolon in a name is doubled. */
+function listed(key) {
+  return state[key] ? state[key].split(/(?<!;);(?!;)/).map((name) => name.replaceAll(";;", ";")) : [];
+}
+
+function setList(key, names) {
+  state[key] = names.map((name) => name.replaceAll(";", ";;")).join(";");
+}
+
+/** The table in view. */
+function table() {
+  return TABLES.find((found) => found.name === state.tab) || TABLES[0];
+}
+
+/** The pinned row, null without one. */
+function pinned() {
+  const found = table().byRow.get(state.pin);
+  return found === undefined ? null : table().rows[found];
+}
+
+/** Columns that can be drawn on an axis, of which a ranked row has a value. */
+function axes(kind) {
+  const shown = table();
+  return shown.columns.filter(
+    (column) => column.axis === kind && shown.rows.some((row) => row.ranked && shown.value(row, column.key) !== null),
+  );
+}
+
+/** The column of an axis: the chosen one, else the first there is. */
+function axis(kind) {
+  const there = axes(kind);
+  return there.find((column) => column.key === state[kind]) || there.find((c) => c.key === DEFAULTS[kind]) || there[0];
+}
+
+/** Whether a row passes the search and the chips. Ranks and tests know nothing of it. */
+function passes(row) {
+  for (const key of ["variant", "family", "method"]) {
+    const names = listed(key);
+    if (names.length && !names.includes(row[key] || "unknown")) return false;
+  }
+  const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
+  return words.every((word) => row.id.toLowerCase().includes(word));
+}
+
+/** The rows of the table in view that pass, in the order of the table. */
+function visible() {
+  const shown = table();
+  const rows = shown.rows.filter(passes);
+  const key = state.sort.replace(/^-/, "");
+  if (!key) return rows;
+  const sign = state.sort.startsWith("-") ? -1 : 1;
+  const value = key === "row" ? (row) => row.id : (row) => shown.value(row, key);
+  return rows.sort((a, b) => compared(value(a), value(b), sign) || a.number - b.number);
+}
+
+/** Order of two values, numbers before texts; what is not known comes last either way. */
+function compared(a, b, sign) {
+  if (a === null || b === null) return (a === null) - (b === null);
+  const [first, second] = [typeof a === "string", typeof b === "string"];
+  if (first !== second) return sign * (first - second);
+  return sign * (first ? a.localeCompare(b, "en") : a - b);
+}
