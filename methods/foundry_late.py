@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from foundry_bench.authoring import (
     Bounds,
     Context,
+    Embedding,
     Encoder,
     Family,
     Method,
@@ -35,6 +36,7 @@ from foundry_bench.authoring import (
     PointTransformer,
     ReducingStudent,
     Stream,
+    Tokens,
     UserError,
     calibration_patches,
     require_transformer,
@@ -100,13 +102,19 @@ class LateStudent(ReducingStudent):
         after = super().step(index, block, stream)
         return replace(after, ran=after.ran + 1) if isinstance(after, GatheredStream) else after
 
+    def encode(self, embedding: Embedding, levels: bool = False) -> Tokens:
+        out = super().encode(embedding, levels)
+        return replace(out, levels=(*out.levels[:-1], out.features)) if levels else out
+
     def restore(self, stream: Stream, base: Tensor, *, final: bool) -> Tensor:
         assert self.cau is not None
-        if not isinstance(stream, GatheredStream):
-            return self.cau(self.norm(stream.x), stream.x + stream.pos)
-        change = stream.x - stream.start - stream.ran * stream.pos
-        row = stream.own + stream.ran * stream.own_pos + stream.cam @ change
-        return self.cau(self.norm(row), stream.own + stream.own_pos)
+        own, pos, row = stream.x, stream.pos, stream.x
+        if isinstance(stream, GatheredStream):
+            own, pos = stream.own, stream.own_pos
+            change = stream.x - stream.start - stream.ran * stream.pos
+            row = own + stream.ran * pos + stream.cam @ change
+        # Levels are rows of the stream, as the teacher's: the CAU learns what is missing at the end, and is wrong before it.
+        return self.cau(self.norm(row), own + pos) if final else row
 
 
 @dataclass(frozen=True)
