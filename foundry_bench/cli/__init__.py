@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "distill": ("distill:distill", "Make one student, train it and save it."),
     "evaluate": ("evaluate:evaluate", "Score one student on one task."),
     "profile": ("profile:profile", "Measure what one student costs beside its teacher."),
+    "scale": ("scale:scale", "Measure what students cost as clouds grow, under a memory budget."),
     "pretrain": ("pretrain:pretrain", "Pre-train a teacher by self-supervision."),
     "data": ("data:data", "List, prepare and verify data sets."),
 }

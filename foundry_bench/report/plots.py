@@ -116,7 +116,7 @@ def accuracy_vs_flops(board: pd.DataFrame, folder: Path) -> list[Path]:
             named = [point if point.front else replace(point, params="") for point in named]
         bare = [replace(point, half=0.0) for point in others]
         place_labels(axes, named, dark, [point for point in points if point.front], bare)
-        return _save(figure, folder / "accuracy-vs-flops")
+        return save(figure, folder / "accuracy-vs-flops")
 
 
 def _split(points: list[Point]) -> tuple[list[Point], list[Point]]:
@@ -236,7 +236,7 @@ def _methods_legend(axes: Axes, looks: dict[str, Look]) -> None:
             text.set(fontweight="bold", color=titles[text.get_text()])
 
 
-def _save(figure: Figure, stem: Path) -> list[Path]:
+def save(figure: Figure, stem: Path) -> list[Path]:
     """Write PNG and SVG without a date, so that the same results give the same files."""
     paths = []
     for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
