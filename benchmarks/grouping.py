@@ -24,6 +24,7 @@ from rich.table import Table
 from torch import Tensor
 
 from foundry_bench.cost.memory import peak_resident_bytes
+from foundry_bench.cost.scaling_child import RESET_PEAK
 from foundry_bench.datasets import load_kicad
 from foundry_bench.points import gather, group
 from foundry_bench.points.patches import Patches
@@ -80,6 +81,7 @@ def memory(way: str, batch: int, points: int, groups: int) -> int:
     """Bytes at the peak of one way in this process, above those after a small cloud."""
     clouds, run = clouds_of(batch, points), WAYS[way]
     run(clouds_of(1, 512), 64, GROUP_SIZE)
+    RESET_PEAK.write_text("5")
     before = peak_resident_bytes()
     run(clouds, groups, GROUP_SIZE)
     return peak_resident_bytes() - before

@@ -73,8 +73,8 @@ def _panel(
     for number, student in enumerate(students):
         for attention in sorted({row.attention for row in rows}):
             own = [row for row in rows if (row.student, row.attention) == (student, attention)]
-            drawn = [(getattr(row, size), value(row)) for row in own if row.status == OK]
-            places, heights = [place for place, _ in drawn], [height for _, height in drawn]
+            able = [row for row in own if row.status == OK]
+            places, heights = [getattr(row, size) for row in able], [value(row) or 0.0 for row in able]
             line, label = "-" if attention == FUSED else "--", f"{student}, {attention}"
             axes.plot(places, heights, line, marker="o", ms=3, color=f"C{number}", label=label)
             out = [getattr(row, size) for row in own if row.status != OK]
