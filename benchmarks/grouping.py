@@ -1,10 +1,10 @@
 """Grouping before and after: the plain loop and one matrix of all distances, beside what the package does now.
 
-    taskset -c 0 python benchmarks/grouping.py [--rounds 3]
+    taskset -c 0 python benchmarks/grouping.py
 
-Every measurement is a fresh process on one thread, before and after in turns. CPU seconds are the median of the runs of a
-process, and of the processes; memory is the peak above what the process held after it had grouped a small cloud. Clouds are
-points of KiCad with jitter. First it says how the patches of all of KiCad, and of a large cloud, compare.
+On one thread. Times are CPU time in turns in a fresh process; memory is the peak of a fresh process above what it held
+after it had grouped a small cloud. Large clouds are points of KiCad with jitter. First it says how the patches of all of
+KiCad, and of a large cloud, compare.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from rich.table import Table
 from torch import Tensor
 
 from foundry_bench.cost.memory import peak_resident_bytes
+from foundry_bench.cost.scaling_child import RESET_PEAK
 from foundry_bench.datasets import load_kicad
 from foundry_bench.points import gather, group
 from foundry_bench.points.patches import Patches
@@ -61,23 +63,33 @@ def clouds_of(batch: int, points: int) -> Tensor:
     return torch.from_numpy(drawn + 0.005 * rng.standard_normal(drawn.shape, dtype=np.float32))
 
 
-def measure(way: str, batch: int, points: int, groups: int) -> dict[str, float]:
-    """CPU seconds and peak bytes of one way in this process."""
-    torch.set_num_threads(1)
-    clouds, run, times = clouds_of(batch, points), WAYS[way], []
-    for _ in range(3):
+def seconds(batch: int, points: int, groups: int) -> list[float]:
+    """CPU seconds of both ways in this process, in turns: medians over a second of each, or one run."""
+    clouds = clouds_of(batch, points)
+    times: dict[str, list[float]] = {way: [] for way in WAYS}
+    for run in WAYS.values():
         run(clouds_of(1, 512), 64, GROUP_SIZE)
+    while sum(times["before"]) < 1 and len(times["before"]) < 200:
+        for way in list(WAYS)[:: 1 if len(times["before"]) % 2 else -1]:
+            began = time.process_time()
+            WAYS[way](clouds, groups, GROUP_SIZE)
+            times[way].append(time.process_time() - began)
+    return [median(values) for values in times.values()]
+
+
+def memory(way: str, batch: int, points: int, groups: int) -> int:
+    """Bytes at the peak of one way in this process, above those after a small cloud."""
+    clouds, run = clouds_of(batch, points), WAYS[way]
+    run(clouds_of(1, 512), 64, GROUP_SIZE)
+    RESET_PEAK.write_text("5")
     before = peak_resident_bytes()
-    while sum(times) < 1 and len(times) < 200:
-        began = time.process_time()
-        run(clouds, groups, GROUP_SIZE)
-        times.append(time.process_time() - began)
-    return {"seconds": median(times), "bytes": peak_resident_bytes() - before}
+    run(clouds, groups, GROUP_SIZE)
+    return peak_resident_bytes() - before
 
 
-def in_a_process(way: str, *size: int) -> dict[str, float]:
-    """The same in a fresh process."""
-    command = [sys.executable, __file__, "--one", way, *map(str, size)]
+def in_a_process(what: str, *size: int) -> Any:
+    """Seconds or memory from a fresh process."""
+    command = [sys.executable, __file__, "--one", what, *map(str, size)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -114,11 +126,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--one", nargs=4, metavar=("WAY", "CLOUDS", "POINTS", "GROUPS"), help="for itself")
+    parser.add_argument("--one", nargs=4, metavar=("WHAT", "CLOUDS", "POINTS", "GROUPS"), help="for itself")
     asked = parser.parse_args()
+    torch.set_num_threads(1)
     if asked.one:
-        print(json.dumps(measure(asked.one[0], *map(int, asked.one[1:]))))
+        what, *size = asked.one[0], *map(int, asked.one[1:])
+        print(json.dumps(seconds(*size) if what == "seconds" else memory(what, *size)))
         return
     console = Console()
     compare(console)
@@ -126,10 +139,9 @@ def main() -> None:
         "clouds", "points", "groups", "CPU ms before", "after", "MB before", "after", pad_edge=False
     )
     for size in SIZES:
-        rounds = [{way: in_a_process(way, *size) for way in WAYS} for _ in range(asked.rounds)]
-        cells = {key: [median(r[way][key] for r in rounds) for way in WAYS] for key in ("seconds", "bytes")}
-        shown = [f"{1e3 * s:.2f}" for s in cells["seconds"]] + [f"{b / 1e6:.0f}" for b in cells["bytes"]]
-        table.add_row(*(f"{n:,}" for n in size), *shown)
+        times = [f"{1e3 * value:.2f}" for value in in_a_process("seconds", *size)]
+        peaks = [f"{in_a_process(way, *size) / 1e6:.0f}" for way in WAYS]
+        table.add_row(*(f"{n:,}" for n in size), *times, *peaks)
     console.print(table)
 
 

@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "visualize": ("visualize:visualize", "Draw what one student makes of real clouds."),
     "export": ("export:export", "One student for ONNX Runtime, ExecuTorch or torch.export, verified there."),
     "bench": ("bench:bench", "Time an exported folder on this machine, without PyTorch."),
+    "scale": ("scale:scale", "Measure what students cost as clouds grow, under a memory budget."),
     "pretrain": ("pretrain:pretrain", "Pre-train a teacher by self-supervision."),
     "data": ("data:data", "List, prepare and verify data sets."),
 }
