@@ -28,11 +28,12 @@ def has_integers(encoder: Encoder) -> bool:
 
 
 def _float_layer(layer: nn.Module, weight: Tensor) -> nn.Linear:
-    scale, bias = layer.get_buffer("scale"), layer.bias
+    scale: Tensor = layer.get_buffer("scale")
+    bias: Tensor | None = layer.bias  # type: ignore[assignment]
     step, zero = (dict(layer.named_buffers()).get(name) for name in ("step", "zero"))
     whole = weight.float()
     if step is not None and zero is not None:
         correction = scale * zero * whole.sum(dim=1)
         bias = correction if bias is None else bias + correction
         scale = scale / step
-    return linear(whole * scale[:, None], bias)  # type: ignore[arg-type]
+    return linear(whole * scale[:, None], bias)
