@@ -16,6 +16,7 @@ from foundry_bench.points.patches import Patches
 from foundry_bench.runtimes import registered
 from foundry_bench.runtimes.base import Runtime
 from foundry_bench.runtimes.registered import check_runtimes, others, runtime_of
+from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
 from tests.conftest import TINY
 
@@ -59,6 +60,22 @@ def test_a_runtime_gives_the_encoders_tokens_and_so_does_a_second_copy(
     for forward in (first, second):
         torch.testing.assert_close(forward(patches), wanted, atol=1e-4, rtol=1e-4)
     assert runtime.version()
+
+
+def test_a_student_in_integers_is_one_in_onnxruntime_too(
+    tiny_teacher: PointTransformer, patches: Patches, tmp_path: Path
+) -> None:
+    runtime = runtime_of("onnxruntime")
+    if reason := runtime.available():
+        pytest.skip(reason)
+    import onnx
+
+    student = make_student("int8", tiny_teacher)
+    forward = runtime.prepare(student, patches, tmp_path, 1)
+    operators = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    assert {"MatMulInteger", "DynamicQuantizeLinear"} <= operators
+    own, found = student(patches).features, forward(patches)
+    assert float((own - found).square().sum() / (own - own.mean((0, 1))).square().sum()) < 0.1
 
 
 def test_a_copy_in_eager_has_weights_of_its_own_that_lie_in_the_same_order(
