@@ -119,7 +119,8 @@ def key_result(record: Record) -> str:
     if kind == EVALUATE and (scores := record["scores"]):
         return " ".join(_score(score) for score in scores["values"] if score["primary"])
     if kind == PROFILE and (cost := record["cost"]):
-        return f"{cost['gmacs']:.4f} GMACs, latency ratio {cost['latency_ratio']:.2f}"
+        noisy = ", noisy" if cost.get("noisy") else ""
+        return f"{cost['gmacs']:.4f} GMACs, latency ratio {cost['latency_ratio']:.2f}{noisy}"
     return ""
 
 

@@ -27,9 +27,9 @@ def onnx_missing() -> str | None:
     return missing("onnx")
 
 
-def require(form: str) -> None:
+def require(form: object) -> None:
     """Raise UserError for a format that is none, or that needs packages which are not installed."""
-    if form not in FORMATS:
-        raise unknown("format", form, FORMATS)
+    if not isinstance(form, str) or form not in FORMATS:
+        raise unknown("format", str(form), FORMATS)
     if reason := missing(form):
         raise UserError(f"cannot export: {reason}")

@@ -77,7 +77,7 @@ def read(path: Path) -> np.ndarray:
     """The points (N, 3) of a .npy file, or of a text file with x, y, z in front in every line."""
     try:
         cloud = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, ndmin=2)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         sys.exit(f"{path} cannot be read ({error}); give an (N, 3) array as .npy or as text")
     if cloud.ndim != 2 or cloud.shape[1] < 3:
         sys.exit(f"{path} has the shape {cloud.shape}; give one cloud (N, 3)")

@@ -16,7 +16,8 @@ MODEL = "model.onnx"
 
 
 class OnnxRuntime(Runtime):
-    """The graph is verified against the encoder before it is timed."""
+    """The graph is verified against the encoder before it is timed. That of an encoder in integers is its float parent's,
+    quantised by the runtime, and verified where it is timed."""
 
     name = "onnxruntime"
     abstract = "the exported graph in ONNX Runtime on the CPU; pip install 'foundry-bench[onnx]'"
@@ -30,9 +31,13 @@ class OnnxRuntime(Runtime):
         return version("onnxruntime")
 
     def prepare(self, encoder: Encoder, example: Patches, folder: Path, threads: int) -> Forward:
-        from foundry_bench.exports import to_onnx
+        from foundry_bench.exports import quantize, to_onnx
+        from foundry_bench.exports.integers import has_integers
 
-        to_onnx(encoder, folder / MODEL, batch=1 if len(example) == 1 else None)
+        whole = folder / ("float.onnx" if has_integers(encoder) else MODEL)
+        to_onnx(encoder, whole, batch=1 if len(example) == 1 else None)
+        if whole.name != MODEL:
+            quantize(whole, folder / MODEL)
         return self.again(encoder, example, folder, threads)
 
     def again(self, encoder: Encoder, example: Patches, folder: Path, threads: int) -> Forward:

@@ -262,11 +262,25 @@ class ScoresBlock(TypedDict):
 
 
 class LatencyCost(TypedDict, total=False):
-    """Latency in one runtime, the fields of :class:`~foundry_bench.runtimes.figures.LatencyFigures`, which says what each is.
+    """Latency in one runtime, the fields of :class:`~foundry_bench.runtimes.figures.LatencyFigures`.
 
-    ``latency_ms``, ``latency_teacher_ms``, ``latency_ratio``, ``latency_ratio_iqr`` and, with grouping,
-    ``latency_total_ms``, ``latency_total_ratio`` and ``latency_total_ratio_iqr`` are in the record of every profile
-    cell; the others are absent in older ones. Shares of CPU time are null where the clock is too coarse.
+    ``latency_ms``, ``latency_teacher_ms``: median time of one batch, student and teacher in turns, without grouping the clouds.
+    ``latency_ratio``, ``latency_ratio_iqr``: student / teacher of the same turn, and the spread of it.
+    ``latency_total_ms``, ``latency_total_ratio``, ``latency_total_ratio_iqr``: the same with grouping.
+
+    All others are absent in older records.
+
+    ``latency_p90_ms``, ``latency_p99_ms``, ``latency_teacher_p90_ms``, ``latency_teacher_p99_ms``,
+    ``latency_total_p90_ms``, ``latency_total_p99_ms``, ``latency_total_teacher_ms``, ``latency_total_teacher_p90_ms``,
+    ``latency_total_teacher_p99_ms``: further percentiles, of both and with grouping.
+    ``latency_cpu_ms``, ``latency_teacher_cpu_ms``, ``latency_total_cpu_ms``, ``latency_total_teacher_cpu_ms``: median CPU time.
+    ``latency_cpu_ratio``, ``latency_total_cpu_ratio``: student / teacher of it; null where the clock is too coarse.
+    ``latency_control_ratio``, ``latency_control_iqr``, ``latency_control_cpu_ratio``, ``latency_total_control_ratio``,
+    ``latency_total_control_iqr``, ``latency_total_control_cpu_ratio``: a second copy of the teacher / the teacher.
+    ``cpu_s_per_cloud``: CPU seconds of the student for one cloud, with grouping.
+    ``noisy``: the control is off by more than 10 %, or a ratio is not known to 10 %.
+    ``attempts``: how often it was measured.
+    ``pairs``: turns.
     """
 
     latency_ms: float
@@ -304,7 +318,7 @@ class LatencyCost(TypedDict, total=False):
 
 
 class RuntimeCost(LatencyCost, total=False):
-    """Latency in another runtime than PyTorch. Without ``reason`` all keys are there, with it the first two and what is known.
+    """A :class:`LatencyCost` in another runtime than PyTorch. With a ``reason`` there are no times.
 
     ``version``: of the runtime.
     ``reason``: why it could not be measured; else null.
@@ -321,7 +335,8 @@ class RuntimeCost(LatencyCost, total=False):
 class Cost(LatencyCost, total=False):
     """What a student takes, the fields of :class:`~foundry_bench.cost.report.CostReport`.
 
-    All keys but those of latency and the last ones are in the record of every profile cell.
+    It is a :class:`LatencyCost` in PyTorch. Its own keys are in the record of every profile cell where no sentence says
+    otherwise.
 
     ``gmacs``: multiply-adds of one cloud / 1e9, mean over the clouds.
     ``gmacs_p95``: their 95th percentile over the clouds.
@@ -335,7 +350,7 @@ class Cost(LatencyCost, total=False):
     ``batch``, ``dtype``, ``threads``, ``device``, ``clouds``: how it was measured.
     ``affinity``: processors that the process could use; ``governor``, ``clock_mhz``: of the first of them. Null where
     the system does not say, absent in older records.
-    ``runtimes``: latency in other runtimes by name; empty where none was asked for, absent in older records.
+    ``runtimes``: latency in other runtimes by name, each a :class:`RuntimeCost`; absent in older records.
     ``student_bytes``: of the student's weights; in rehearsals.
     ``cache_bytes``: of the teacher's cached tokens of the whole data set; in rehearsals.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +18,14 @@ from foundry_bench.cost import (
     profile,
 )
 from foundry_bench.datasets import load_furniture
-from foundry_bench.encoder import EncoderConfig
+from foundry_bench.encoder import Encoder, EncoderConfig
 from foundry_bench.errors import UserError
+from foundry_bench.points.patches import Patches
+from foundry_bench.runtimes.base import Forward, Runtime
+from foundry_bench.runtimes.columns import flat
+from foundry_bench.sweep.cell import _plain
+from foundry_bench.sweep.record import Cost
+from foundry_bench.sweep.shapes import shape
 from foundry_bench.teachers.transformer import PointTransformer
 
 CONFIG = EncoderConfig(dim=32, depth=4, heads=2, groups=16, group_size=8, tokenizer_widths=(16, 16, 16))
@@ -54,6 +61,57 @@ def test_the_teacher_beside_itself_costs_the_same(teacher: PointTransformer) -> 
     report = profile(teacher, teacher, load_furniture(), Context(), seconds=0)
     assert report.gmacs_ratio == 1
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+
+
+class Elsewhere(Runtime):
+    """Gives so many times the tokens of the encoder, or cannot run it."""
+
+    name = "elsewhere"
+
+    def __init__(self, factor: float | None) -> None:
+        self.factor = factor
+
+    def available(self) -> str | None:
+        return None
+
+    def version(self) -> str:
+        return "7"
+
+    def prepare(self, encoder: Encoder, example: Patches, folder: Path, threads: int) -> Forward:
+        factor = self.factor
+        if factor is None:
+            raise UserError("an operator is not known here")
+        return lambda patches: factor * encoder(patches).features
+
+
+@pytest.mark.parametrize(
+    ("factor", "reason"),
+    [
+        (1.0, None),
+        (0.0, "its tokens there explain only"),
+        (float("nan"), "its tokens there explain only nan"),
+        (None, "an operator is not known here"),
+    ],
+)
+def test_other_runtimes_are_told_by_name_or_with_the_reason(
+    factor: float | None, reason: str | None, teacher: PointTransformer
+) -> None:
+    runtimes = [Elsewhere(factor)]
+    report = profile(teacher, teacher, load_furniture(), Context(), seconds=0, runtimes=runtimes)
+    told = report.runtimes["elsewhere"]
+    assert told["version"] == "7"
+    assert (told["reason"] or "")[: len(reason or "")] == (reason or "")
+    assert ("latency_ratio" in told) is (reason is None)
+    recorded = json.loads(json.dumps(_plain(report.to_dict())))
+    assert shape(Cost)(recorded), "it is read back as it was written"
+    assert flat(recorded)["version_elsewhere"] == "7"
+
+
+def test_without_a_teacher_there_are_no_shares_of_it(teacher: PointTransformer) -> None:
+    report = profile(teacher, None, load_furniture(), Context(), seconds=0)
+    assert report.gmacs_ratio is report.latency_ratio is report.latency_teacher_ms is None
+    assert report.latency_ms > 0
+    assert report.latency_control_ratio > 0
 
 
 def test_shared_parameters_are_counted_and_stored_once() -> None:

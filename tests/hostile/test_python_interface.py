@@ -88,6 +88,26 @@ def test_an_odd_profile_is_refused(case: dict[str, Any], tiny_teacher: PointTran
     assert_one_line(caught.value)
 
 
+EXPORTS: tuple[dict[str, Any], ...] = (
+    {"encoder": "foundry"},
+    {"folder": None},
+    {"folder": ""},
+    {"format": 5},
+    {"format": ["onnx"]},
+    {"dataset": 5},
+)
+
+
+@pytest.mark.parametrize("case", EXPORTS, ids=named)
+def test_an_odd_export_is_refused(
+    case: dict[str, Any], tiny_teacher: PointTransformer, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as caught:
+        fb.export(**{"encoder": tiny_teacher, "folder": tmp_path / "out", **case})
+    assert_one_line(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
 SWEEPS: tuple[dict[str, Any], ...] = (
     {"out": None},
     {"out": ""},

@@ -102,6 +102,16 @@ def alone(
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=folder)
 
 
+def test_the_file_in_the_folder_times_that_folder(exports: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exports["truncate"], tmp_path / "folder"))
+    blocked = ("torch", "foundry_bench", "click", "rich", "scipy", "pandas")
+    source = (folder / "bench.py").read_text()
+    assert source == single_file()
+    done = alone(folder, source, blocked, "--seconds", "0")
+    assert done.returncode == 0, done.stderr
+    assert read_record(folder / "bench.json")["student"]["method"] == "truncate"
+
+
 def test_the_single_file_needs_neither_torch_nor_this_package(
     exports: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sweep_helpers import config_of
+from sweep_helpers import Notes, config_of
 
 from foundry_bench import registry
 from foundry_bench.errors import UserError
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.plan import EVALUATE, PROFILE, STUDENT, Plan, plan
+from foundry_bench.sweep.runner import prepare
+from foundry_bench.sweep.store import Store
 from foundry_bench.training.budget import BUDGETS
 
 pytestmark = pytest.mark.usefixtures("plugins")
@@ -147,3 +149,27 @@ def test_an_unknown_key_in_the_file_is_answered_with_the_nearest_known_one(tmp_p
     file.write_text("metods: all\n")
     with pytest.raises(UserError, match="did you mean 'methods'"):
         SweepConfig.from_sources(file, {})
+
+
+def test_runtimes_are_in_the_id_of_a_profile_and_of_nothing_else_and_only_where_asked_for() -> None:
+    plain, eager, more, again = (
+        plan(replace(config_of("distilled"), runtime=names))
+        for names in (("eager",), (), ("onnxruntime",), ("eager", "onnxruntime", "onnxruntime"))
+    )
+    assert plain.config.runtime == ("eager",)
+    assert ids(plain, PROFILE) == ids(eager, PROFILE)
+    assert ids(more, PROFILE) == ids(again, PROFILE) != ids(plain, PROFILE)
+    for kind in (STUDENT, EVALUATE):
+        assert ids(plain, kind) == ids(more, kind)
+    (cell,) = [cell for cell in plain.cells if cell.kind == PROFILE]
+    assert "runtimes" not in (cell.inputs["protocol"] or {})
+
+
+@pytest.mark.parametrize("names", [("onnx",), ("eager", "tensorflow")])
+def test_an_unknown_runtime_is_refused_before_anything_is_planned(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = replace(config_of("distilled"), runtime=names)
+    with pytest.raises(UserError, match="unknown runtime"):
+        prepare(config, Store(tmp_path / "out"), Notes())
+    assert not (tmp_path / "out").exists()
