@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from foundry_bench.cost.scaling import COLUMNS, OK, ScaleRow, as_record
 from foundry_bench.cost.scaling_child import FUSED
-from foundry_bench.figures.files import save
+from foundry_bench.figures.files import save, styled
 from foundry_bench.storage import write_atomic
 
 if TYPE_CHECKING:
@@ -50,10 +50,13 @@ def _above(row: ScaleRow) -> float | None:
 
 
 def _draw(rows: Sequence[ScaleRow], stem: Path) -> None:
-    from matplotlib import pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     most, least = max(row.points for row in rows), min(row.groups for row in rows)
-    figure, all_axes = plt.subplots(1, len(PANELS), figsize=(5 * len(PANELS), 4.2), layout="constrained")
+    figure = Figure(figsize=(5 * len(PANELS), 4.2), layout="constrained")
+    FigureCanvasAgg(figure)  # by name: a figure must not need a display
+    all_axes = figure.subplots(1, len(PANELS))
     for axes, (title, size, value) in zip(all_axes, PANELS, strict=True):
         chosen = [row for row in rows if (row.points == most if size == "groups" else row.groups == least)]
         _panel(axes, chosen, size, value)
@@ -61,8 +64,8 @@ def _draw(rows: Sequence[ScaleRow], stem: Path) -> None:
         axes.set(xscale="log", yscale="log", xlabel=size, title=f"{title}, {where}")
         axes.grid(alpha=0.3)
     all_axes[0].legend(fontsize=7)
-    save(figure, stem)
-    plt.close(figure)
+    with styled():
+        save(figure, stem)
 
 
 def _panel(
