@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from foundry_bench import registry
+from foundry_bench.cost.energy import Energy
 from foundry_bench.cost.latency import Latency, measure_latency
 from foundry_bench.cost.macs import MacSummary, count_macs_over
 from foundry_bench.cost.memory import (
@@ -46,7 +48,8 @@ class CostReport(LatencyFigures):
     ``gmacs_p95`` is the 95th percentile over the counted ``clouds`` (data-dependent students), the other counts are
     means. ``gmacs_flop_counter`` is the second counter. ``gmacs_ratio`` is that of the student / teacher's.
     ``params_m`` are weights / 1e6, ``nonzero_m`` those of them that are not zero. ``disk_mb`` and ``peak_mem_mb`` are
-    in 1e6 bytes; peak memory is None unless it was asked for. ``affinity``, ``governor`` and ``clock_mhz`` are of
+    in 1e6 bytes; peak memory is None unless it was asked for. ``joules_per_cloud`` is read from counters of the machine,
+    None with ``joules_reason`` where it has none. ``affinity``, ``governor`` and ``clock_mhz`` are of
     :class:`~foundry_bench.runtimes.turns.Machine`. ``runtimes`` holds by name what was measured in other runtimes than
     PyTorch as it is written: ``version``, ``reason`` where it could not be, else the latency figures, ``r2`` and
     ``difference`` of :class:`~foundry_bench.cost.latency.Latency`.
@@ -72,6 +75,8 @@ class CostReport(LatencyFigures):
     affinity: list[int] | None
     governor: str | None
     clock_mhz: float | None
+    joules_per_cloud: float | None
+    joules_reason: str | None
     clouds: int
     runtimes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -114,11 +119,12 @@ def profile(
         elsewhere[runtime.name] = _elsewhere(runtime, student, teacher, clouds.cpu(), seconds, threads)
     for encoder in encoders:
         encoder.to(ctx.device)
+    energy = _energy(student, clouds, seconds)
     ctx.progress("measuring memory", steps - 1, steps)
     memory = _memory(student, clouds, ctx) if measure_memory else None
     ctx.progress("profile", steps, steps)
     reference = others[0].mean.total if others else None
-    return _report(student, macs, reference, latency, memory, str(ctx.device), state, elsewhere)
+    return _report(student, macs, reference, latency, memory, str(ctx.device), state, energy, elsewhere)
 
 
 def _elsewhere(
@@ -140,6 +146,25 @@ def _elsewhere(
     if not found.r2 >= ALIKE:
         return {**known, "reason": f"its tokens there explain only {found.r2:.3f} of those in PyTorch"}
     return {**known, **asdict(figures(found.encode, found.total, found.batch))}
+
+
+def _energy(student: Encoder, clouds: Tensor, seconds: float) -> tuple[float | None, str | None]:
+    """Joules of one cloud, grouping included, over about ``seconds`` of work; or None and why nothing counts them."""
+    with Energy() as counters:
+        pass
+    if counters.joules is None:
+        return None, counters.reason
+    mode, done, start = student.training, 0, time.perf_counter()
+    student.eval()
+    with Energy() as spent, torch.inference_mode():
+        while time.perf_counter() - start < seconds:
+            cloud = clouds[done % len(clouds)][None]
+            student(student.tokenize(cloud))
+            done += 1
+        if clouds.is_cuda:
+            torch.cuda.synchronize(clouds.device)
+    student.train(mode)
+    return (None if spent.joules is None else spent.joules / done), spent.reason
 
 
 def _memory(student: Encoder, clouds: Tensor, ctx: Context) -> PeakMemory | None:
@@ -167,6 +192,7 @@ def _report(
     memory: PeakMemory | None,
     device: str,
     state: Machine,
+    energy: tuple[float | None, str | None],
     elsewhere: dict[str, dict[str, Any]],
 ) -> CostReport:
     count = macs.mean
@@ -190,6 +216,8 @@ def _report(
         threads=latency.threads,
         device=device,
         **asdict(state),
+        joules_per_cloud=energy[0],
+        joules_reason=energy[1],
         clouds=macs.clouds,
         runtimes=elsewhere,
     )

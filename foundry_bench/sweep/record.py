@@ -350,6 +350,8 @@ class Cost(LatencyCost, total=False):
     ``batch``, ``dtype``, ``threads``, ``device``, ``clouds``: how it was measured.
     ``affinity``: processors that the process could use; ``governor``, ``clock_mhz``: of the first of them. Null where
     the system does not say, absent in older records.
+    ``joules_per_cloud``: energy of the machine's processors while the student ran, for one cloud; null without a counter, and
+    then ``joules_reason`` says why. Absent in older records.
     ``runtimes``: latency in other runtimes by name, each a :class:`RuntimeCost`; absent in older records.
     ``student_bytes``: of the student's weights; in rehearsals.
     ``cache_bytes``: of the teacher's cached tokens of the whole data set; in rehearsals.
@@ -375,6 +377,8 @@ class Cost(LatencyCost, total=False):
     affinity: list[int] | None
     governor: str | None
     clock_mhz: float | None
+    joules_per_cloud: float | None
+    joules_reason: str | None
     clouds: int
     runtimes: dict[str, RuntimeCost]
     student_bytes: int
