@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from foundry_bench import selectors
 from foundry_bench.cli.options import data_root_option, student_of, teacher_option
 from foundry_bench.progress import working_context
 from foundry_bench.task import check_needs, scores_of
+
+if TYPE_CHECKING:
+    from foundry_bench.encoder import Encoder
 
 
 @click.command()
@@ -24,7 +28,9 @@ from foundry_bench.task import check_needs, scores_of
 @data_root_option
 @teacher_option
 def evaluate(student: str, task: str, dataset: str | None, budget: str, data_root: str, teacher: str) -> int:
-    """Score STUDENT, a saved folder or the selector of an untrained one.
+    """Score STUDENT, a saved or exported folder or the selector of an untrained one.
+
+    An exported folder is run by ONNX Runtime, so its scores are those of the graph, in eight bits where it is.
 
     \b
     foundry-bench evaluate students/foundry-4 --task fewshot --dataset kicad
@@ -32,13 +38,18 @@ def evaluate(student: str, task: str, dataset: str | None, budget: str, data_roo
     foundry-bench evaluate teacher
     """
     from foundry_bench.datasets.catalog import load_dataset, resolved
+    from foundry_bench.exports.encoder import RuntimeEncoder, is_exported
     from foundry_bench.teachers import load_teacher
     from foundry_bench.training.budget import get_budget
 
     tasks = selectors.expand_task(task)
     get_budget(budget)
     with working_context(budget=budget, data_root=data_root) as ctx:
-        encoder = student_of(student, load_teacher(teacher), ctx)
+        encoder: Encoder = (
+            RuntimeEncoder(student)
+            if is_exported(student)
+            else student_of(student, load_teacher(teacher), ctx)
+        )
         for protocol, asked in tasks:
             label = selectors.selector_text(protocol.name, selectors.shown_fields(protocol), None)
             names = (asked,) if asked else (dataset,) if dataset is not None else protocol.datasets
