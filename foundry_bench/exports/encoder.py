@@ -1,4 +1,4 @@
-"""An exported folder as an encoder, so that tasks score the graph itself: what its runtime and its eight bits make of a cloud."""
+"""An exported folder as an encoder, so that tasks score the graph itself, its runtime and its eight bits included."""
 
 from __future__ import annotations
 
