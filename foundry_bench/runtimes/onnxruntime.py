@@ -31,12 +31,14 @@ class OnnxRuntime(Runtime):
         return version("onnxruntime")
 
     def prepare(self, encoder: Encoder, example: Patches, folder: Path, threads: int) -> Forward:
-        from foundry_bench.exports import quantize, to_onnx
-        from foundry_bench.exports.integers import has_integers
+        import torch
 
-        whole = folder / ("float.onnx" if has_integers(encoder) else MODEL)
+        from foundry_bench.exports import quantize, to_onnx
+
+        integers = any(buffer.dtype == torch.int8 for buffer in encoder.buffers())
+        whole = folder / ("float.onnx" if integers else MODEL)
         to_onnx(encoder, whole, batch=1 if len(example) == 1 else None)
-        if whole.name != MODEL:
+        if integers:
             quantize(whole, folder / MODEL)
         return self.again(encoder, example, folder, threads)
 
