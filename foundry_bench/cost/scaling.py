@@ -27,7 +27,7 @@ from foundry_bench.errors import UserError
 OK, SHORT, LATE, FAILED = "ok", "out of memory", "timeout", "failed"
 LOOK_S = 0.002
 """Seconds between two looks at the memory of a process."""
-PRELOAD = [scaling_child.__name__, "foundry_bench.authoring", "fvcore.nn"]
+PRELOAD = "foundry_bench.cost.scaling_preload"
 """What the fork server imports, so that no process has to."""
 
 
@@ -125,7 +125,7 @@ def _require_peaks() -> None:
 def _run(work: Callable[..., None], given: tuple[Any, ...], memory: int | None, timeout: float) -> _Told:
     """Run ``work`` in a fresh process, end it where it passes ``memory`` bytes or ``timeout`` seconds, and say what it told."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
+    context.set_forkserver_preload([PRELOAD])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(*given, theirs))
     process.start()
