@@ -26,8 +26,8 @@ Key = tuple[str, ...]
 """The values by which rows are told apart."""
 LONGEST = 500
 """Problems of one table that are listed; a line says how many more there are."""
-UNSHOWN = ("method", "variant", "params", "teacher", "rank", "tasks_total")
-"""Columns of the leaderboard that stand in a row's own fields, or that no reader compares."""
+UNSHOWN = ("method", "variant", "params", "teacher", "rank")
+"""Columns of the leaderboard that stand in a row's own fields."""
 CHECK = "gmacs_flop_counter"
 """The second counter, which only checks the first."""
 
@@ -82,6 +82,7 @@ KNOWN = {
         _cost("train_s", "train s", "Seconds of training"),
         Column("seeds", "starts", "Starts of each task", "whole"),
         Column("tasks_done", "tasks done", "", "whole"),
+        Column("tasks_total", "tasks", "", "whole"),
         Column("provisional", "provisional", "One start, and no row of its family has several", "flag"),
         Column("pareto", "front", "No row is as cheap in GMACs and as good on the mean", "flag"),
     )

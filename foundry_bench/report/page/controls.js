@@ -46,7 +46,7 @@ function connect() {
 
 /** Draws the plot anew where its width has changed. */
 function onResize() {
-  let width = 0;
+  let width = byId("plot").clientWidth;
   return () => {
     if (byId("plot").clientWidth !== width) {
       width = byId("plot").clientWidth;

@@ -41,6 +41,7 @@ function pointsOf(shown, x, y, width, height) {
   const has = (row) => row.ranked && shown.value(row, x.key) !== null && shown.value(row, y.key) !== null;
   const measured = shown.rows.filter(has);
   const all = state.zoom ? near(shown, measured, y) : measured;
+  const passes = filter();
   const rows = all.filter((row) => passes(row) || row.id === state.pin);
   const halves = state.whiskers && all.length <= CROWD ? (row) => shown.half(row, y.key) || 0 : () => 0;
   const levels = all.flatMap((row) => [-1, 1].map((sign) => shown.value(row, y.key) + sign * halves(row)));
@@ -49,7 +50,8 @@ function pointsOf(shown, x, y, width, height) {
   const place = (row) => ({ row, x: across.at(shown.value(row, x.key)), y: up.at(shown.value(row, y.key)) });
   const fits = (row) => across.holds(shown.value(row, x.key)) && up.holds(shown.value(row, y.key));
   const drawn = rows.filter(fits).map(place).sort((a, b) => a.x - b.x || a.y - b.y);
-  const front = frontRows(shown, x, y).filter((row) => all.includes(row) && fits(row));
+  const there = new Set(all);
+  const front = frontRows(shown, x, y).filter((row) => there.has(row) && fits(row));
   return { all, drawn, across, up, place, front, away: measured.length - all.length };
 }
 
