@@ -186,7 +186,8 @@ function chipsOf(shown, key) {
   const chosen = listed(key);
   const chips = [...counts].map(([name, rows]) => {
     const on = chosen.includes(name);
-    const button = make("button", { type: "button", "aria-pressed": String(on), "data-value": `${key}:${name}` }, `${name} (${rows})`);
+    const about = { type: "button", "aria-pressed": String(on), "data-value": `${key}:${name}` };
+    const button = make("button", about, `${name} (${rows})`);
     button.addEventListener("click", () => {
       setList(key, on ? chosen.filter((other) => other !== name) : [...chosen, name]);
       change({});

@@ -20,7 +20,6 @@ const DEFAULTS = {
   theme: "",
   paused: false,
 };
-const LISTS = ["variant", "family", "method", "columns"];
 
 const state = {};
 
