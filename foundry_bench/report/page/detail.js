@@ -1,6 +1,6 @@
 // Everything about the pinned row: scores, cost, training, other values of its inference-time parameters, provenance.
 
-const HISTOGRAM = { width: 120, height: 34 };
+const HISTOGRAM = { width: 96, height: 32 };
 const PARTS = ["tokenizer", "encoder", "decoder"];
 const CURVE = { width: 300, height: 110 };
 

@@ -241,13 +241,15 @@ function drawLegend(points) {
     const size = { width: 22, height: 10, "aria-hidden": "true" };
     return make("span", {}, draw("svg", size, draw("line", { class: name, x1: 0, x2: 22, y1: 5, y2: 5 })), meaning);
   };
+  const chosen = pinned();
+  const tested = chosen && points.drawn.some(({ row }) => table().relation(chosen, row));
   refill(
     byId("legend"),
     ...families.map((family) => make("span", {}, swatch({ family }), family || "family not known")),
     ...variants.map((variant) => key(SHAPES[variant] || OTHER_SHAPE, variant)),
     line("front", "front"),
     points.all.some((row) => row.method === REFERENCE) ? line("teacher", "teacher's level") : null,
-    pinned() ? make("span", {}, "blue outline: not separable from the pinned row; faint: separable") : null,
+    tested ? make("span", {}, "blue outline: not separable from the pinned row; faint: separable") : null,
   );
 }
 
