@@ -12,13 +12,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from foundry_bench import __version__
 from foundry_bench.border import plain
 from foundry_bench.report.frame import MISSING
 from foundry_bench.report.labels import FAMILY_COLOURS, UNKNOWN_COLOUR
@@ -96,7 +96,7 @@ def page_data(folder: Path, whole: Comparison, tables: Sequence[Comparison], *, 
     frame = whole.frame
     return {
         "title": plain(folder.absolute().name),
-        "version": __version__,
+        "version": version("foundry-bench"),
         "live": live,
         "reload": RELOAD,
         "cells": len(frame),

@@ -44,7 +44,7 @@ class Shared:
 
     @property
     def values(self) -> list[Any]:
-        return [json.loads(text) for text in self._numbers]
+        return [_from_json(text) for text in self._numbers]
 
 
 class Details:
@@ -143,10 +143,15 @@ def options(places: Iterable[str], teacher: str, sweep: SweepConfig | None, budg
 def parameters(text: str) -> dict[str, Any]:
     """A cell's parameters by name; nothing where a plugin that could not be imported has none."""
     try:
-        found = json.loads(text)
+        found = _from_json(text)
     except ValueError:
         return {}
     return {plain(name): value for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _from_json(text: str) -> Any:
+    """What JSON says, with infinities, of which Python's JSON knows and a browser's does not, as texts."""
+    return json.loads(text, parse_constant=str)
 
 
 def _sweep(store: Store) -> SweepConfig | None:

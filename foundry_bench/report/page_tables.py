@@ -26,8 +26,8 @@ Key = tuple[str, ...]
 """The values by which rows are told apart."""
 LONGEST = 500
 """Problems of one table that are listed; a line says how many more there are."""
-UNSHOWN = ("method", "variant", "params", "teacher", "rank", "tasks_total")
-"""Columns of the leaderboard that stand in a row's own fields, or that no reader compares."""
+UNSHOWN = ("method", "variant", "params", "teacher", "rank")
+"""Columns of the leaderboard that stand in a row's own fields."""
 CHECK = "gmacs_flop_counter"
 """The second counter, which only checks the first."""
 
@@ -82,6 +82,7 @@ KNOWN = {
         _cost("train_s", "train s", "Seconds of training"),
         Column("seeds", "starts", "Starts of each task", "whole"),
         Column("tasks_done", "tasks done", "", "whole"),
+        Column("tasks_total", "tasks", "", "whole"),
         Column("provisional", "provisional", "One start, and no row of its family has several", "flag"),
         Column("pareto", "front", "No row is as cheap in GMACs and as good on the mean", "flag"),
     )
@@ -182,7 +183,7 @@ def _columns(table: pd.DataFrame) -> Iterator[Column]:
 
 def _guessed(name: str, values: pd.Series) -> Column:
     """A column that another part of the program has added."""
-    label = plain(name.replace("_", " "))
+    label = plain(name.replace("_", " ").replace("gmacs", "GMACs"))
     if values.dtype == bool:
         return Column(name, label, form="flag", shown=bool(values.any()))
     if not pd.api.types.is_numeric_dtype(values):

@@ -79,7 +79,7 @@ class Visit:
         tab.on("pageerror", lambda error: self.said.append(str(error)))
         tab.on("dialog", lambda dialog: (self.said.append(dialog.message), dialog.dismiss()))
         tab.on("request", lambda request: self.asked.append(request.url))
-        tab.set_default_timeout(10_000)
+        tab.set_default_timeout(60_000)
         tab.goto(f"{file.as_uri()}{address}")
 
     def all(self, css: str) -> list[str]:

@@ -126,6 +126,13 @@ def test_what_did_not_end_well_is_listed_with_its_reason(tmp_path: Path) -> None
     assert [row["rank"] for row in data["tables"][0]["rows"]] == ["1?", ""]
 
 
+def test_a_parameter_may_be_infinite(tmp_path: Path) -> None:
+    row = cells("kd", tmp_path, level=0.7, params="r=inf")
+    table = frame([{**cell, "parameters": '{"r": Infinity}'} for cell in row])
+    html.write_page(tmp_path, comparison(table))
+    assert data_in((tmp_path / html.NAME).read_text())["details"][0]["parameters"] == {"r": "Infinity"}
+
+
 def test_no_row_needs_to_be_ranked(tmp_path: Path) -> None:
     html.write_page(
         tmp_path, comparison(frame(cells("lost", tmp_path, level=0.7, failed=("kicad", "furniture"))))

@@ -63,6 +63,9 @@ class Table {
     for (const row of this.rows) row.ranked = row.rank !== "";
     this.byRow = new Map(this.rows.map((row, number) => [row.id, number]));
     this.ranked = this.rows.filter((row) => row.ranked).length;
+    const known = (column) => this.rows.some((row) => row.ranked && this.value(row, column.key) !== null);
+    const drawn = (kind) => this.columns.filter((column) => column.axis === kind && known(column));
+    this.axes = { x: drawn("x"), y: drawn("y") };
     this.bits = Uint8Array.from(atob(this.separable), (char) => char.charCodeAt(0));
     this.rows.forEach((row, number) => Object.assign(row, { number, about: DATA.details[row.detail] }));
   }

@@ -46,7 +46,7 @@ function connect() {
 
 /** Draws the plot anew where its width has changed. */
 function onResize() {
-  let width = 0;
+  let width = byId("plot").clientWidth;
   return () => {
     if (byId("plot").clientWidth !== width) {
       width = byId("plot").clientWidth;
@@ -186,7 +186,8 @@ function chipsOf(shown, key) {
   const chosen = listed(key);
   const chips = [...counts].map(([name, rows]) => {
     const on = chosen.includes(name);
-    const button = make("button", { type: "button", "aria-pressed": String(on), "data-value": `${key}:${name}` }, `${name} (${rows})`);
+    const about = { type: "button", "aria-pressed": String(on), "data-value": `${key}:${name}` };
+    const button = make("button", about, `${name} (${rows})`);
     button.addEventListener("click", () => {
       setList(key, on ? chosen.filter((other) => other !== name) : [...chosen, name]);
       change({});

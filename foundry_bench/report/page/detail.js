@@ -1,6 +1,6 @@
 // Everything about the pinned row: scores, cost, training, other values of its inference-time parameters, provenance.
 
-const HISTOGRAM = { width: 120, height: 34 };
+const HISTOGRAM = { width: 96, height: 32 };
 const PARTS = ["tokenizer", "encoder", "decoder"];
 const CURVE = { width: 300, height: 110 };
 
@@ -8,7 +8,8 @@ function drawDetail() {
   const row = pinned();
   const holder = byId("row");
   if (!row) {
-    refill(holder, make("p", {}, "Choose a point, or a row of the table: it is pinned here, and rows that are not separable from it are marked."));
+    const how = "Choose a point, or a row of the table: it is pinned here, and rows that are not separable from it are marked.";
+    refill(holder, make("p", {}, how));
     return;
   }
   const shown = table();
@@ -22,7 +23,7 @@ function drawDetail() {
     ...slidersOf(shown, row),
     ...section("Tasks", tasksOf(shown, row, about)),
     ...section("Cost", costOf(shown, row)),
-    ...section("Parameters", facts(Object.entries(about.parameters || {}).map(([name, value]) => [name, asText(value)]))),
+    ...section("Parameters", facts(asTexts(about.parameters || {}))),
     ...section("Distillation", curvesOf(about.curves || [])),
     ...section("This row alone", about.command ? commandOf(about.command) : null),
     ...section("Provenance", provenanceOf(about.made)),
@@ -34,6 +35,8 @@ function drawDetail() {
 const section = (title, content) => (content ? [make("h3", {}, title), content] : []);
 
 const asText = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+
+const asTexts = (values) => Object.entries(values).map(([name, value]) => [name, value === null ? null : asText(value)]);
 
 function facts(pairs) {
   const known = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
@@ -52,11 +55,12 @@ function rankText(shown, row) {
 
 /** One slider for each inference-time parameter of which there are rows with other values, made of the same trained student. */
 function slidersOf(shown, row) {
-  const along = shown.siblings(row);
-  const own = row.about ? row.about.inference : {};
-  return Object.keys(own || {}).flatMap((name) => {
-    const others = (other) => Object.keys(own).filter((key) => key !== name).every((key) => same(other.about.inference[key], own[key]));
-    const rows = along.filter(others).sort((a, b) => compared(a.about.inference[name], b.about.inference[name], 1));
+  const served = shown.siblings(row);
+  const own = row.about?.inference || {};
+  return Object.keys(own).flatMap((name) => {
+    const others = Object.keys(own).filter((key) => key !== name);
+    const alike = (other) => others.every((key) => same(other.about.inference[key], own[key]));
+    const rows = served.filter(alike).sort((a, b) => compared(a.about.inference[name], b.about.inference[name], 1));
     if (rows.length < 2) return [];
     const id = `slider-${name}`;
     const slider = make("input", { type: "range", id, min: 0, max: rows.length - 1, step: 1, "data-slider": name });
@@ -78,7 +82,7 @@ const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 function tasksOf(shown, row, about) {
   const done = [...shown.places.entries()].filter(([, place]) => shown.value(row, place.column) !== null);
   if (!done.length) return null;
-  const head = ["task", "score", "kept, %", "outcomes"].map((name) => make("th", { scope: "col" }, name));
+  const heads = ["task", "score", "kept, %", "outcomes"].map((name) => make("th", { scope: "col" }, name));
   const body = done.map(([number, place]) => {
     const share = row.shares[number];
     const known = DATA.places.indexOf(place.key);
@@ -92,7 +96,8 @@ function tasksOf(shown, row, about) {
       make("td", {}, bins ? histogram(bins, DATA.edges[known]) : "not kept"),
     );
   });
-  return make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body)));
+  const lines = [make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...body)];
+  return make("div", { class: "scroll" }, make("table", {}, ...lines));
 }
 
 /** How many outcomes, of clusters of objects or of episodes, fall into each of equal parts of what any row reaches there. */
@@ -115,12 +120,14 @@ function histogram(bins, [low, high]) {
 function costOf(shown, row) {
   const split = PARTS.map((part) => [part, shown.value(row, `gmacs_${part}`)]).filter(([, value]) => value !== null);
   const total = split.reduce((sum, [, value]) => sum + value, 0);
-  const costs = shown.columns.filter((column) => column.axis === "x" || (column.better === 0 && column.form === "number"));
+  const isCost = (column) => column.axis === "x" || (column.better === 0 && column.form === "number");
+  const costs = shown.columns.filter(isCost);
   const list = facts(costs.map((column) => [column.label, cellText(shown, row, column)]));
   if (!total) return list;
   const width = 300;
   let left = 0;
-  const bar = draw("svg", { width, height: 16, viewBox: `0 0 ${width} 16`, role: "img", "aria-label": splitText(split, total) });
+  const words = { role: "img", "aria-label": splitText(split, total) };
+  const bar = draw("svg", { width, height: 16, viewBox: `0 0 ${width} 16`, ...words });
   split.forEach(([, value], number) => {
     const wide = (width * value) / total;
     const part = draw("rect", { class: "bar", x: left, y: 0, width: wide, height: 16 });
@@ -150,7 +157,8 @@ function curveOf(curves, name, which) {
   const up = scaleOf(lines.flat().map((point) => point[which]), height - 20, 8, false);
   const ends = lines.map((points) => `from ${figure(points[0][which])} to ${figure(points.at(-1)[which])}`);
   const title = `${name} over ${lines[0].at(-1)[0]} steps${lines.length > 1 ? `, ${lines.length} starts` : ""}`;
-  const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}: ${ends.join("; ")}` });
+  const words = { role: "img", "aria-label": `${title}: ${ends.join("; ")}` };
+  const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, ...words });
   for (const tick of up.ticks.filter((_, number) => number % 2 === 0)) {
     svg.append(draw("line", { class: "grid", x1: 44, x2: width - 8, y1: up.at(tick), y2: up.at(tick) }));
     svg.append(draw("text", { class: "soft", x: 40, y: up.at(tick) + 4, "text-anchor": "end" }, figure(tick)));
@@ -182,19 +190,19 @@ function provenanceOf(made) {
   const setting = DATA.settings[made.setting];
   const { packages, git, ...others } = setting.environment;
   const commit = git ? `${String(git.sha).slice(0, 12)}${git.dirty ? ", with changes of its own" : ""}` : null;
-  const budget = setting.budget ? Object.entries(setting.budget).map(([name, value]) => `${name} ${asText(value)}`).join(", ") : null;
+  const listing = (pairs) => pairs.filter(([, value]) => value !== null).map((pair) => pair.join(" ")).join(", ");
   const seconds = made.seconds === null || made.seconds === undefined ? null : `${figure(made.seconds)} s`;
   return facts([
     ["teacher", setting.teacher],
     ["method", made.method],
     ["made with", setting.data],
-    ["budget", budget],
+    ["budget", listing(asTexts(setting.budget || {}))],
     ["pipeline", asText(setting.pipeline)],
     ["start", made.start],
     ["took", seconds],
     ["commit", commit],
-    ...Object.entries(others).map(([name, value]) => [name, value === null ? null : asText(value)]),
-    ["packages", packages ? Object.entries(packages).filter(([, v]) => v !== null).map(([n, v]) => `${n} ${v}`).join(", ") : null],
+    ...asTexts(others),
+    ["packages", listing(Object.entries(packages || {}))],
     ["sweep", setting.sweep],
   ]);
 }
@@ -203,7 +211,8 @@ function recordsOf(records) {
   if (!records.length) return null;
   const links = records.map(([kind, place, start, id]) => {
     const words = [DATA.kinds[kind], DATA.places[place], start === null ? "" : `start ${start}`];
-    return make("a", { href: `cells/${DATA.kinds[kind]}/${encodeURIComponent(wholeId(id))}.json` }, words.filter(Boolean).join(" "));
+    const file = `cells/${DATA.kinds[kind]}/${encodeURIComponent(wholeId(id))}.json`;
+    return make("a", { href: file }, words.filter(Boolean).join(" "));
   });
   return make("p", { class: "records" }, ...links);
 }

@@ -19,11 +19,12 @@ function shortValue(parameter) {
 }
 
 /**
- * Boxes for the names of the points that can be named, the first ones first. `points` are {row, x, y}; a name for which there is
+ * Boxes for the names of points, the first ones first. `points` are {row, x, y}; a name for which there is
  * no room near its point is left out.
  */
 function placeNames(points, obstacles, frame) {
-  const taken = obstacles.map(({ x, y, thin }) => (thin ? [x - 2, y - 2, x + 2, y + 2] : [x - 6, y - 6, x + 6, y + 6]));
+  const around = (x, y, half) => [x - half, y - half, x + half, y + half];
+  const taken = obstacles.map(({ x, y, thin }) => around(x, y, thin ? 2 : 6));
   const placed = [];
   for (const point of points) {
     const name = shortName(point.row);

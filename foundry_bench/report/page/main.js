@@ -17,8 +17,10 @@ function drawSummary() {
   const teacher = DATA.teachers.length ? `teacher ${joined(DATA.teachers)}` : "";
   const budget = DATA.budget ? `budget ${DATA.budget}` : "";
   const rows = new Set(TABLES.flatMap((found) => found.rows.map((row) => row.id))).size;
-  byId("summary").textContent = [teacher, budget, count(rows, "row"), count(DATA.cells, "cell")].filter(Boolean).join(" · ");
-  byId("made").textContent = `Made by foundry-bench ${DATA.version} from the records beside this file. It loads nothing from elsewhere.`;
+  const said = [teacher, budget, count(rows, "row"), count(DATA.cells, "cell")];
+  byId("summary").textContent = said.filter(Boolean).join(" · ");
+  const made = `Made by foundry-bench ${DATA.version} from the records beside this file.`;
+  byId("made").textContent = `${made} It loads nothing from elsewhere.`;
 }
 
 function drawProblems() {
@@ -28,13 +30,14 @@ function drawProblems() {
     refill(holder, make("p", {}, "None: every cell of this table ended well."));
     return;
   }
-  const head = ["status", "row", "cell", "reason"].map((name) => make("th", { scope: "col", class: "text" }, name));
-  const body = lines.map((line) =>
-    make("tr", {}, ...["status", "row", "cell", "reason"].map((key) => make("td", { class: "text" }, line[key]))),
-  );
+  const names = ["status", "row", "cell", "reason"];
+  const heads = names.map((name) => make("th", { scope: "col", class: "text" }, name));
+  const body = lines.map((line) => make("tr", {}, ...names.map((key) => make("td", { class: "text" }, line[key]))));
+  const list = make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...body));
+  const region = { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": "problems-title" };
   refill(
     holder,
-    make("div", { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": "problems-title" }, make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body))),
+    make("div", region, list),
     more ? make("p", {}, `and ${more} more, in leaderboard.md`) : null,
   );
 }
@@ -44,7 +47,8 @@ function watch() {
   if (!DATA.missing && !DATA.live) return;
   const note = byId("unfinished");
   note.hidden = false;
-  const missing = `Unfinished: ${DATA.missing} of ${count(DATA.cells, "cell")} have no record yet; ranks and tests may still change.`;
+  const left = `${DATA.missing} of ${count(DATA.cells, "cell")} have no record yet`;
+  const missing = `Unfinished: ${left}; ranks and tests may still change.`;
   if (!DATA.live) {
     refill(note, make("strong", {}, missing), " No sweep was running when this page was written.");
     return;

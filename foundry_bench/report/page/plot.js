@@ -2,6 +2,7 @@
 
 const MARGIN = { left: 58, right: 14, top: 12, bottom: 44 };
 const CROWD = 80;
+const SWARM = 300;
 const NAMED = 40;
 const SHAPES = {
   fmd: "M-5,0a5,5 0 1,0 10,0a5,5 0 1,0 -10,0",
@@ -25,7 +26,8 @@ function drawPlot() {
   const width = Math.max(holder.clientWidth, 280);
   const height = Math.round(Math.min(Math.max(width * 0.62, 300), 560));
   const points = pointsOf(shown, x, y, width, height);
-  const label = `${y.label} against ${x.label}; ${count(points.drawn.length, "row")}. Arrow keys move between rows, Enter pins one.`;
+  const keys = "Arrow keys move between rows, Enter pins one.";
+  const label = `${y.label} against ${x.label}; ${count(points.drawn.length, "row")}. ${keys}`;
   const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": label });
   svg.append(...frameOf(points, x, y, width, height), ...linesOf(shown, points, x, y, width));
   svg.append(...whiskersOf(shown, points, y), ...marksOf(shown, points, x, y), ...ringOf(points));
@@ -41,6 +43,7 @@ function pointsOf(shown, x, y, width, height) {
   const has = (row) => row.ranked && shown.value(row, x.key) !== null && shown.value(row, y.key) !== null;
   const measured = shown.rows.filter(has);
   const all = state.zoom ? near(shown, measured, y) : measured;
+  const passes = filter();
   const rows = all.filter((row) => passes(row) || row.id === state.pin);
   const halves = state.whiskers && all.length <= CROWD ? (row) => shown.half(row, y.key) || 0 : () => 0;
   const levels = all.flatMap((row) => [-1, 1].map((sign) => shown.value(row, y.key) + sign * halves(row)));
@@ -49,7 +52,8 @@ function pointsOf(shown, x, y, width, height) {
   const place = (row) => ({ row, x: across.at(shown.value(row, x.key)), y: up.at(shown.value(row, y.key)) });
   const fits = (row) => across.holds(shown.value(row, x.key)) && up.holds(shown.value(row, y.key));
   const drawn = rows.filter(fits).map(place).sort((a, b) => a.x - b.x || a.y - b.y);
-  const front = frontRows(shown, x, y).filter((row) => all.includes(row) && fits(row));
+  const there = new Set(all);
+  const front = frontRows(shown, x, y).filter((row) => there.has(row) && fits(row));
   return { all, drawn, across, up, place, front, away: measured.length - all.length };
 }
 
@@ -67,7 +71,8 @@ function near(shown, rows, y) {
 function frameOf(points, x, y, width, height) {
   const bottom = height - MARGIN.bottom;
   const right = width - MARGIN.right;
-  const unit = (column) => (column.form === "percent" ? `${column.label}, %` : column.label);
+  const unit = (column, log) => `${column.label}${column.form === "percent" ? ", %" : ""}${log ? " (log)" : ""} →`;
+  const side = { transform: `translate(13 ${MARGIN.top}) rotate(-90)`, "text-anchor": "end" };
   const tick = (column, value) => (column.form === "percent" ? figure(100 * value) : figure(value));
   const room = points.across.ticks.filter((_, number, all) => all.length <= width / 48 || number % 2 === 0);
   return [
@@ -87,8 +92,8 @@ function frameOf(points, x, y, width, height) {
     }),
     draw("line", { class: "axis", x1: MARGIN.left, x2: right, y1: bottom, y2: bottom }),
     draw("line", { class: "axis", x1: MARGIN.left, x2: MARGIN.left, y1: MARGIN.top, y2: bottom }),
-    draw("text", { x: right, y: height - 6, "text-anchor": "end" }, `${unit(x)}${state.logx ? " (log)" : ""} →`),
-    draw("text", { transform: `translate(13 ${MARGIN.top}) rotate(-90)`, "text-anchor": "end" }, `${unit(y)}${state.logy ? " (log)" : ""} →`),
+    draw("text", { x: right, y: height - 6, "text-anchor": "end" }, unit(x, state.logx)),
+    draw("text", side, unit(y, state.logy)),
   ];
 }
 
@@ -135,7 +140,7 @@ function marksOf(shown, points, x, y) {
     const shape = draw("path", {
       class: kinds.filter(Boolean).join(" "),
       d: SHAPES[row.variant] || OTHER_SHAPE,
-      transform: `translate(${point.x.toFixed(1)} ${point.y.toFixed(1)})${points.all.length > 300 ? " scale(.7)" : ""}`,
+      transform: `translate(${point.x.toFixed(1)} ${point.y.toFixed(1)})${points.all.length > SWARM ? " scale(.7)" : ""}`,
       role: "button",
       tabindex: point === first ? 0 : -1,
       "aria-pressed": String(row === chosen),
@@ -170,7 +175,8 @@ function namesOf(points, width, height) {
   if (best.length <= NAMED) chosen.push(...best.filter((point) => !chosen.includes(point)));
   chosen.sort((a, b) => rank(a) - rank(b));
   const frame = [MARGIN.left + 2, MARGIN.top, width, height - MARGIN.bottom];
-  return placeNames(chosen.slice(0, NAMED), [...points.drawn, ...along(points.front.map(points.place))], frame).flatMap((named) => {
+  const obstacles = [...points.drawn, ...along(points.front.map(points.place))];
+  return placeNames(chosen.slice(0, NAMED), obstacles, frame).flatMap((named) => {
     const edge = Math.min(Math.max(named.x, named.box[0]), named.box[2]);
     const leader = { class: "leader", x1: named.x, y1: named.y, x2: edge, y2: named.at[1] };
     return [
@@ -227,28 +233,33 @@ function hideTip() {
 function drawLegend(points) {
   const families = [...new Set(points.all.map((row) => row.family))];
   const variants = [...new Set(points.all.map((row) => row.variant))].filter(Boolean);
-  const key = (shape, text) => {
+  const key = (shape, meaning) => {
     const size = { width: 14, height: 14, viewBox: "-7 -7 14 14", "aria-hidden": "true" };
-    return make("span", {}, draw("svg", size, draw("path", { d: shape, class: "axis", fill: "none" })), text);
+    return make("span", {}, draw("svg", size, draw("path", { d: shape, class: "axis", fill: "none" })), meaning);
   };
-  const line = (name, text) => {
+  const line = (name, meaning) => {
     const size = { width: 22, height: 10, "aria-hidden": "true" };
-    return make("span", {}, draw("svg", size, draw("line", { class: name, x1: 0, x2: 22, y1: 5, y2: 5 })), text);
+    return make("span", {}, draw("svg", size, draw("line", { class: name, x1: 0, x2: 22, y1: 5, y2: 5 })), meaning);
   };
+  const chosen = pinned();
+  const tested = chosen && points.drawn.some(({ row }) => table().relation(chosen, row));
   refill(
     byId("legend"),
     ...families.map((family) => make("span", {}, swatch({ family }), family || "family not known")),
     ...variants.map((variant) => key(SHAPES[variant] || OTHER_SHAPE, variant)),
     line("front", "front"),
     points.all.some((row) => row.method === REFERENCE) ? line("teacher", "teacher's level") : null,
-    pinned() ? make("span", {}, "blue outline: not separable from the pinned row; faint: separable") : null,
+    tested ? make("span", {}, "blue outline: not separable from the pinned row; faint: separable") : null,
   );
 }
 
+/** In words: which rows are on the front, and what the drawing leaves out. */
 function tellFront(shown, points, x, y) {
-  const names = points.front.map((row) => row.id);
-  const limited = points.all.length > CROWD && state.whiskers && y.half ? " Of so many rows only the front's have their intervals drawn." : "";
-  const away = points.away ? ` ${count(points.away, "row")} lie below the frame.` : "";
-  const none = y.half || !state.whiskers ? "" : ` ${y.label} has no interval of its own.`;
-  byId("front").textContent = `Front of ${y.label} over ${x.label}, of all ${count(shown.ranked, "ranked row")}, those left out of view too: ${joined(names)}.${away}${limited}${none}`;
+  const over = `of all ${count(shown.ranked, "ranked row")}, those left out of view too`;
+  const said = [`Front of ${y.label} over ${x.label}, ${over}: ${joined(points.front.map((row) => row.id))}.`];
+  if (points.away) said.push(`${count(points.away, "row")} lie below the frame.`);
+  if (state.whiskers && !y.half) said.push(`${y.label} has no interval of its own.`);
+  const crowd = state.whiskers && y.half && points.all.length > CROWD;
+  if (crowd) said.push("Of so many rows only the front's have their intervals drawn.");
+  byId("front").textContent = said.join(" ");
 }

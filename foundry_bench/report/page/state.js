@@ -20,7 +20,6 @@ const DEFAULTS = {
   theme: "",
   paused: false,
 };
-const LISTS = ["variant", "family", "method", "columns"];
 
 const state = {};
 
@@ -64,12 +63,7 @@ function pinned() {
 }
 
 /** Columns that can be drawn on an axis, of which a ranked row has a value. */
-function axes(kind) {
-  const shown = table();
-  return shown.columns.filter(
-    (column) => column.axis === kind && shown.rows.some((row) => row.ranked && shown.value(row, column.key) !== null),
-  );
-}
+const axes = (kind) => table().axes[kind];
 
 /** The column of an axis: the chosen one, else the first there is. */
 function axis(kind) {
@@ -77,25 +71,25 @@ function axis(kind) {
   return there.find((column) => column.key === state[kind]) || there.find((c) => c.key === DEFAULTS[kind]) || there[0];
 }
 
-/** Whether a row passes the search and the chips. Ranks and tests know nothing of it. */
-function passes(row) {
-  for (const key of ["variant", "family", "method"]) {
-    const names = listed(key);
-    if (names.length && !names.includes(row[key] || "unknown")) return false;
-  }
+/** Row -> whether it passes the search and the chips. Ranks and tests know nothing of it. */
+function filter() {
+  const chosen = ["variant", "family", "method"].map((key) => [key, listed(key)]).filter(([, names]) => names.length);
   const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
-  return words.every((word) => row.id.toLowerCase().includes(word));
+  return (row) =>
+    chosen.every(([key, names]) => names.includes(row[key] || "unknown")) &&
+    words.every((word) => row.id.toLowerCase().includes(word));
 }
 
 /** The rows of the table in view that pass, in the order of the table. */
 function visible() {
   const shown = table();
-  const rows = shown.rows.filter(passes);
+  const rows = shown.rows.filter(filter());
   const key = state.sort.replace(/^-/, "");
   if (!key) return rows;
   const sign = state.sort.startsWith("-") ? -1 : 1;
   const value = key === "row" ? (row) => row.id : (row) => shown.value(row, key);
-  return rows.sort((a, b) => compared(value(a), value(b), sign) || a.number - b.number);
+  const keyed = rows.map((row) => [value(row), row]);
+  return keyed.sort((a, b) => compared(a[0], b[0], sign) || a[1].number - b[1].number).map(([, row]) => row);
 }
 
 /** Order of two values, numbers before texts; what is not known comes last either way. */

@@ -55,7 +55,8 @@ function rowOf(shown, row, columns, shades) {
   const relation = chosen ? shown.relation(chosen, row) : "";
   const mark = row === chosen ? "● " : relation === "same" ? "≈ " : "";
   const said = relation === "same" ? "not separable from the pinned row" : null;
-  const name = make("button", { type: "button", "data-row": row.number, "aria-pressed": String(row === chosen), title: said });
+  const pressed = { "data-row": row.number, "aria-pressed": String(row === chosen), title: said };
+  const name = make("button", { type: "button", ...pressed });
   name.append(swatch(row), mark, row.id);
   const kind = [row === chosen ? "pinned" : "", relation, row.ranked ? "" : "unranked"].join(" ").trim();
   return make(
@@ -77,7 +78,8 @@ const cellText = (shown, row, column) => withInterval(column, shown.value(row, c
 /** Value -> the cell's background: the better in its column, over all ranked rows of the table, the stronger. */
 function shadeOf(shown, column) {
   if (!column.better) return () => "";
-  const known = shown.rows.filter((row) => row.ranked).map((row) => shown.value(row, column.key)).filter((v) => v !== null);
+  const values = shown.rows.filter((row) => row.ranked).map((row) => shown.value(row, column.key));
+  const known = values.filter((value) => value !== null);
   const [low, high] = [least(known), most(known)];
   if (!(high > low)) return () => "";
   return (value) => {
@@ -100,12 +102,13 @@ function tellView(shown, rows) {
   const all = rows.length === shown.rows.length;
   const chosen = pinned();
   const same = chosen ? shown.rows.filter((row) => shown.relation(chosen, row) === "same").length : 0;
-  const ranks = `Ranks are over all ${count(shown.ranked, "ranked row")} of this table${all ? "" : ", not over those in view"}.`;
+  const others = all ? "" : ", not over those in view";
+  const ranks = `Ranks are over all ${count(shown.ranked, "ranked row")} of this table${others}.`;
   const view = all ? `All ${count(rows.length, "row")}.` : `${rows.length} of ${count(shown.rows.length, "row")} in view.`;
-  let pin = "";
-  if (chosen && (!chosen.ranked || chosen.untested)) pin = ` ${chosen.id} is tested against no other row.`;
-  else if (chosen) pin = ` ${count(same, "row")} not separable from ${chosen.id} (≈, paired test, Holm over all pairs).`;
-  byId("view").textContent = `${view} ${ranks}${pin}`;
+  let tests = "";
+  if (chosen && (!chosen.ranked || chosen.untested)) tests = ` ${chosen.id} is tested against no other row.`;
+  else if (chosen) tests = ` ${count(same, "row")} not separable from ${chosen.id} (≈, paired test, Holm over all pairs).`;
+  byId("view").textContent = `${view} ${ranks}${tests}`;
 }
 
 /** Remember which control inside an element has the focus; the function returned gives it back after a redraw. */
