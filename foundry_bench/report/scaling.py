@@ -63,7 +63,7 @@ def _draw(rows: Sequence[ScaleRow], stem: Path) -> None:
         where = f"{most:,} points" if size == "groups" else f"{least:,} groups"
         axes.set(xscale="log", yscale="log", xlabel=size, title=f"{title}, {where}")
         axes.grid(alpha=0.3)
-    all_axes[0].legend(fontsize=7)
+    all_axes[0].legend(fontsize=7, handlelength=4)
     with styled():
         save(figure, stem)
 
