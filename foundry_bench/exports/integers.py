@@ -22,6 +22,11 @@ def with_float_layers(encoder: Encoder) -> Encoder:
     return encoder
 
 
+def has_integers(encoder: Encoder) -> bool:
+    """Whether layers of ``encoder`` store eight-bit integers."""
+    return any(buffer.dtype == torch.int8 for buffer in encoder.buffers())
+
+
 def _float_layer(layer: nn.Module, weight: Tensor) -> nn.Linear:
     scale: Tensor = layer.get_buffer("scale")
     bias: Tensor | None = layer.bias  # type: ignore[assignment]
