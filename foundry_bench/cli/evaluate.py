@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,9 @@ from foundry_bench.cli.options import (
 )
 from foundry_bench.progress import working_context
 from foundry_bench.task import Scores, check_needs, scores_of
+
+if TYPE_CHECKING:
+    from foundry_bench.encoder import Encoder
 
 
 @click.command()
@@ -50,7 +53,9 @@ def evaluate(
     output: Path | None,
     as_json: bool,
 ) -> int:
-    """Score STUDENT, a saved folder or the selector of an untrained one.
+    """Score STUDENT, a saved or exported folder or the selector of an untrained one.
+
+    An exported folder is run by ONNX Runtime, so its scores are those of the graph, in eight bits where it is.
 
     \b
     foundry-bench evaluate students/foundry-4 --task fewshot --dataset kicad
@@ -62,6 +67,7 @@ def evaluate(
     import torch
 
     from foundry_bench.datasets.catalog import load_dataset, resolved
+    from foundry_bench.exports.encoder import RuntimeEncoder, is_exported
     from foundry_bench.training.budget import get_budget
 
     tasks = selectors.expand_task(task)
@@ -70,7 +76,11 @@ def evaluate(
         torch.set_num_threads(threads)
     found: list[dict[str, Any]] = []
     with working_context(budget=budget, data_root=data_root, device=device) as ctx:
-        encoder = student_of(student, teacher, ctx)
+        encoder: Encoder = (
+            RuntimeEncoder(student, threads or 1)
+            if is_exported(student)
+            else student_of(student, teacher, ctx)
+        )
         for protocol, asked in tasks:
             label = selectors.selector_text(protocol.name, selectors.shown_fields(protocol), None)
             names = (asked,) if asked else (dataset,) if dataset is not None else protocol.datasets

@@ -82,7 +82,8 @@ def export(
 def _onnx(encoder: Encoder, place: Path, golden: Golden, int8: bool, progress: Progress) -> Graph:
     """Write ``model.onnx``; with ``int8`` that of the quantised graph, held to the float encoder."""
     model = place / MODELS["onnx"]
-    made = to_onnx(encoder, model, golden=golden, progress=progress)
+    # the steps of eight-bit activations are measured over all that is given: one cloud, lest it depend on the others
+    made = to_onnx(encoder, model, batch=1 if int8 else None, golden=golden, progress=progress)
     found = made.parity
     if int8:
         progress("quantising", 0, 1)

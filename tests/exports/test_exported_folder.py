@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from foundry_bench.cli import main
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
-from foundry_bench.exports import Session, needs, runner
+from foundry_bench.exports import RuntimeEncoder, Session, needs, runner
 from foundry_bench.exports.folder import export
 from foundry_bench.exports.golden import Golden, golden_of
 from foundry_bench.exports.grouping import grouping
@@ -199,6 +200,41 @@ def test_a_student_in_integers_is_exported_as_its_float_parent(
     assert found.r2 > 0.99
     assert parity({"tokens": golden.outputs["tokens"]}, {"tokens": dense}).r2 > 0.99
     assert any(buffer.dtype == torch.int8 for buffer in student.buffers()), "the student is left alone"
+
+
+def test_tasks_score_the_graph_itself(
+    folder: Path, teacher: PointTransformer, clouds: PointCloudDataset
+) -> None:
+    encoder = RuntimeEncoder(folder)
+    points = torch.from_numpy(clouds.points[:3, :256])
+    patches = encoder.tokenize(points)
+    wanted = teacher(teacher.tokenize(points)).features
+    for twin in (encoder, copy.deepcopy(encoder)):
+        assert torch.allclose(twin(patches).features, wanted, atol=1e-4)
+    assert encoder(patches[:0]).features.shape == (0, 16, 32)
+    with pytest.raises(UserError, match="choose another task"):
+        encoder(patches, levels=True)
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ("[]", "is not of the format"),
+        ("{", "cannot be read"),
+        ('{"format": "foundry-bench export 1", "runtime": "torch"}', "is for torch"),
+        ('{"format": "foundry-bench export 1", "runtime": "onnxruntime"}', "has no sizes"),
+        (
+            '{"format": "foundry-bench export 1", "runtime": "onnxruntime", '
+            '"sizes": {"dim": 32, "groups": 99999, "group_size": 8, "points": 64}}',
+            "groups must be",
+        ),
+    ],
+)
+def test_a_forged_card_is_told_in_one_line(card: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_text(card)
+    with pytest.raises(UserError, match=message) as caught:
+        RuntimeEncoder(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_student_that_groups_in_its_own_way_has_no_points_in(
