@@ -77,7 +77,9 @@ def evaluate(
     found: list[dict[str, Any]] = []
     with working_context(budget=budget, data_root=data_root, device=device) as ctx:
         encoder: Encoder = (
-            RuntimeEncoder(student) if is_exported(student) else student_of(student, teacher, ctx)
+            RuntimeEncoder(student, threads or 1)
+            if is_exported(student)
+            else student_of(student, teacher, ctx)
         )
         for protocol, asked in tasks:
             label = selectors.selector_text(protocol.name, selectors.shown_fields(protocol), None)

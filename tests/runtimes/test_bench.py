@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 import torch
 
+import foundry_bench as fb
 from foundry_bench.cli import main
 from foundry_bench.datasets import load_kicad
+from foundry_bench.exports.card import Graph
+from foundry_bench.exports.parity import Parity
 from foundry_bench.points.sampling import group as grouped
 from foundry_bench.report.merged import read_record
 from foundry_bench.runtimes.bench import LABEL, bench, default_label, single_file, summary
@@ -110,6 +113,25 @@ def test_the_file_in_the_folder_times_that_folder(exports: dict[str, Path], tmp_
     done = alone(folder, source, blocked, "--seconds", "0")
     assert done.returncode == 0, done.stderr
     assert read_record(folder / "bench.json")["student"]["method"] == "truncate"
+
+
+@pytest.mark.parametrize(("model", "written"), [("model.onnx", True), ("model.pte", False)])
+def test_whoever_exports_for_onnx_runtime_gets_it_too(
+    model: str, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(encoder: object, folder: Path, *given: object, **options: object) -> Graph:
+        Path(folder).mkdir()
+        (Path(folder) / model).touch()
+        return Graph(model, "onnxruntime", "plain", None, 18, Parity(8, 0.0, 0.0, 0, 1.0))
+
+    monkeypatch.setattr("foundry_bench.exports.folder.export", export)
+    monkeypatch.setattr("foundry_bench.api.write_export", export)
+    with pytest.raises(SystemExit) as left:
+        main(["export", "teacher", "-o", str(tmp_path / "command")])
+    assert not left.value.code
+    fb.export(fb.load_teacher(), tmp_path / "python")
+    for folder in ("command", "python"):
+        assert (tmp_path / folder / "bench.py").exists() is written
 
 
 def test_the_single_file_needs_neither_torch_nor_this_package(
