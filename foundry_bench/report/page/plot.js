@@ -53,8 +53,9 @@ function pointsOf(shown, x, y, width, height) {
   const fits = (row) => across.holds(shown.value(row, x.key)) && up.holds(shown.value(row, y.key));
   const drawn = rows.filter(fits).map(place).sort((a, b) => a.x - b.x || a.y - b.y);
   const there = new Set(all);
-  const front = frontRows(shown, x, y).filter((row) => there.has(row) && fits(row));
-  return { all, drawn, across, up, place, front, away: measured.length - all.length };
+  const whole = frontRows(shown, x, y);
+  const front = whole.filter((row) => there.has(row) && fits(row));
+  return { all, drawn, across, up, place, whole, front, away: measured.length - all.length };
 }
 
 /** The better half of the rows and all that are not further below it than it reaches itself, and the pinned row. */
@@ -256,7 +257,7 @@ function drawLegend(points) {
 /** In words: which rows are on the front, and what the drawing leaves out. */
 function tellFront(shown, points, x, y) {
   const over = `of all ${count(shown.ranked, "ranked row")}, those left out of view too`;
-  const said = [`Front of ${y.label} over ${x.label}, ${over}: ${joined(points.front.map((row) => row.id))}.`];
+  const said = [`Front of ${y.label} over ${x.label}, ${over}: ${joined(points.whole.map((row) => row.id))}.`];
   if (points.away) said.push(`${count(points.away, "row")} lie below the frame.`);
   if (state.whiskers && !y.half) said.push(`${y.label} has no interval of its own.`);
   const crowd = state.whiskers && y.half && points.all.length > CROWD;
