@@ -250,7 +250,9 @@ def test_axes_can_be_logarithmic_and_zoomed(visit: Open, forms: Page) -> None:
         page.tab.check(f"#{box}")
         places.append(point.get_attribute("transform"))
     assert len(set(places)) == 4
-    assert page.all("#front")[0] == f"{front} 5 rows lie below the frame.", "which are on the front all the same"
+    assert page.all("#front")[0] == f"{front} 5 rows lie below the frame.", (
+        "which are on the front all the same"
+    )
     page.tab.uncheck("#whiskers")
     assert page.tab.locator("#plot .whisker").count() == 0
     page.tab.uncheck("#labels")

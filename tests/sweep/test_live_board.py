@@ -9,7 +9,7 @@ import pytest
 from sweep_helpers import Sweep
 
 from foundry_bench.report import live
-from foundry_bench.report.writer import outdated, write_reports
+from foundry_bench.report.writer import PAGE, outdated, write_reports
 from foundry_bench.sweep.plan import Cell
 from foundry_bench.sweep.record import Record
 
@@ -72,3 +72,14 @@ def test_what_is_recorded_already_counts_as_done(sweep: Sweep, watch: Watch) -> 
 def test_a_row_that_failed_completes_nothing(sweep: Sweep, watch: Watch) -> None:
     sweep("failing,teacher-copy", listeners=(watch,))
     assert [ranked for kind, ranked, _ in watch.seen if kind == "evaluate"][-1] == ["teacher-copy"]
+
+
+def test_the_page_looks_for_news_until_the_sweep_is_over(sweep: Sweep, watch: Watch, tmp_path: Path) -> None:
+    page = tmp_path / "out" / PAGE
+    watch.stop()
+    sweep("distilled,teacher-copy", listeners=(watch,))
+    assert '"live":true' in page.read_text()
+    watch.stop()
+    assert '"live":false' in page.read_text(), "as after an interruption"
+    write_reports(tmp_path / "out")
+    assert '"live":false' in page.read_text()
