@@ -3,8 +3,9 @@
 python benchmarks/export_table.py                     every built-in method as it is made, untrained, of the shipped teacher
 python benchmarks/export_table.py 'tome[r=16]' foundry
 
-Differences are the largest of any number on the eight golden clouds, R2 is of the eight-bit graph's tokens against the float
-student's. Students are untrained: training moves weights, not what is in a graph.
+Differences are the largest of any number on the eight golden clouds. R2 is of the eight-bit graph's tokens, of all eight clouds
+at once where it takes any number, against the float student's. Students are untrained: training moves weights, not what is in
+a graph.
 """
 
 from __future__ import annotations
