@@ -37,7 +37,6 @@ from foundry_bench.authoring import (
     ReducingStudent,
     Stream,
     Tokens,
-    UserError,
     calibration_patches,
     require_transformer,
 )
@@ -66,7 +65,7 @@ class LateStudent(ReducingStudent):
 
     def __init__(self, teacher: PointTransformer, chosen: list[int], method: FoundryLate) -> None:
         super().__init__(teacher, upsample=True, blocks=chosen)
-        self.chosen, self.after = chosen, method.after
+        self.chosen, self.after = chosen, min(method.after, len(chosen) - 1)
         self.dso = DSO(self.config.dim, method.supertokens, tau=1.0, assignment="slots")
         self.dso.v = nn.Identity()  # a SuperToken is a row of the stream, or there is no change to speak of
 
@@ -120,8 +119,8 @@ class LateStudent(ReducingStudent):
 @dataclass(frozen=True)
 class FoundryLate(Method):
     """``supertokens``: s. ``depth``: how many of the teacher's blocks are kept, evenly spaced, at most all. ``after``: how
-    many of these run on all patches, before the SuperTokens are gathered. ``sharpness``: scale of the logits that the
-    assignment starts with, cosines of standardised rows."""
+    many of these run on all patches, before the SuperTokens are gathered, at most all but one. ``sharpness``: scale of the
+    logits that the assignment starts with, cosines of standardised rows."""
 
     name: ClassVar[str] = "foundry-late"
     family: ClassVar[Family] = "foundry"
@@ -143,11 +142,6 @@ class FoundryLate(Method):
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
         chosen = spaced(len(source.blocks), min(self.depth, len(source.blocks)))
-        if self.after >= len(chosen):
-            raise UserError(
-                f"{self.name} gathers before a block, but after={self.after} of the {len(chosen)} blocks that are kept "
-                "leaves none"
-            )
         student = LateStudent(source, chosen, self)
         student.start(calibration_patches(source, data, CALIBRATION), self.sharpness, ctx.seed)
         return student

@@ -10,7 +10,6 @@ from torch import nn
 from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import EncoderConfig
-from foundry_bench.errors import UserError
 from foundry_bench.methods.foundry_late import FoundryLate, LateStudent
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.files import make_student
@@ -73,11 +72,12 @@ def test_the_first_of_the_kept_blocks_see_all_patches_and_the_others_the_superto
         assert row_counts(student, patches) == [groups] * after + [4] * (len(chosen) - after)
 
 
-def test_blocks_that_leave_none_to_the_supertokens_are_refused(
-    tiny_teacher: PointTransformer, clouds: PointCloudDataset
+def test_the_last_block_is_always_of_the_supertokens(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
 ) -> None:
-    with pytest.raises(UserError, match="after=3 of the 3 blocks that are kept leaves none"):
-        made(FoundryLate(after=3), tiny_teacher, clouds)
+    groups = tiny_teacher.config.groups
+    assert row_counts(made(FoundryLate(4, after=3), tiny_teacher, clouds), patches) == [groups, groups, 4]
+    assert row_counts(made(FoundryLate(4, depth=1), tiny_teacher, clouds), patches) == [4]
 
 
 def test_training_reaches_the_assignment_and_both_kinds_of_blocks(
