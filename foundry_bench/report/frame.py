@@ -14,7 +14,7 @@ from foundry_bench.runtimes.columns import columns_of, figures_elsewhere, runtim
 from foundry_bench.sweep import index, snapshot
 from foundry_bench.sweep.plan import Cell, task_text
 from foundry_bench.sweep.record import Cost, Entry, Fidelity, ScoresBlock, unit_of
-from foundry_bench.sweep.store import FINISHED, Store
+from foundry_bench.sweep.store import FINISHED, IGNORED, Store
 
 COST = (
     "gmacs",
@@ -66,7 +66,8 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     recorded = index.load(store)
     if not recorded and store.warnings:
         more = f", and {len(store.warnings) - 1} more" if len(store.warnings) > 1 else ""
-        raise UserError(f"no record of {folder} can be used: {store.warnings[0]}{more}; run its sweep again")
+        first = store.warnings[0].removesuffix(IGNORED)
+        raise UserError(f"no record of {folder} can be used: {first}{more}; run its sweep again")
     cells = snapshot.cells_of(content) if content is not None else _cells(recorded, store)
     rows = [_row(cell, recorded.get(cell.id), store) for cell in cells]
     if not rows:

@@ -37,6 +37,10 @@ def digest(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+IGNORED = "; the cell counts as missing"
+"""How the line about a record that is not used ends."""
+
+
 class Store:
     """A results folder and what it remembers. ``warnings`` collects lines about files that had to be
     ignored.
@@ -188,7 +192,7 @@ class Store:
 
     def ignore(self, path: Path, reason: str) -> None:
         """Remember a line about a record that counts as missing."""
-        line = f"{path} {reason}; the cell counts as missing"
+        line = f"{path} {reason}{IGNORED}"
         if line not in self.warnings:
             self.warnings.append(line)
 

@@ -229,4 +229,4 @@ def test_records_that_are_no_files_count_as_missing(kind: str, tmp_path: Path) -
         record.parent.write_text("")
     seen = tried("report", ".", cwd=tmp_path)
     assert_harmless(seen)
-    assert_refused(seen, says="is not a folder" if kind == "file" else "holds no results")
+    assert_refused(seen, says="is not a folder" if kind == "file" else "no record of . can be used")
