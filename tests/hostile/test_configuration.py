@@ -216,8 +216,11 @@ def test_an_odd_index_or_plan_is_made_again(text: str, place: str, tmp_path: Pat
         assert_refused(tried(command, ".", cwd=tmp_path), says="foundry-bench run")
 
 
-@pytest.mark.parametrize("kind", ["loop", "folder", "file"])
-def test_records_that_are_no_files_count_as_missing(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [("loop", "holds no results"), ("folder", "no record of . can be used"), ("file", "is not a folder")],
+)
+def test_records_that_are_no_files_count_as_missing(kind: str, says: str, tmp_path: Path) -> None:
     record = tmp_path / "cells" / "student" / f"{'0' * 64}.json"
     record.parent.mkdir(parents=True)
     if kind == "loop":
@@ -229,4 +232,4 @@ def test_records_that_are_no_files_count_as_missing(kind: str, tmp_path: Path) -
         record.parent.write_text("")
     seen = tried("report", ".", cwd=tmp_path)
     assert_harmless(seen)
-    assert_refused(seen, says="is not a folder" if kind == "file" else "no record of . can be used")
+    assert_refused(seen, says=says)
