@@ -178,7 +178,7 @@ def test_the_view_is_saved_and_copied_to_the_last_digit(visit: Open, forms: Page
         list(board["mean_score_ci95"]), rel=1e-3
     )
     page.tab.click("#copy")
-    page.tab.wait_for_function("document.getElementById('done').textContent.includes('copied')")
+    page.tab.locator("#done", has_text="copied").wait_for(state="attached")
     copied = page.tab.evaluate("navigator.clipboard.readText()").split("\n")
     assert [line.split("\t")[0] for line in copied] == ["row", *(row["row"] for row in rows)]
 
@@ -496,8 +496,8 @@ def test_an_unfinished_page_looks_for_news_until_there_are_no_more(
     with page.tab.expect_navigation():
         page.tab.click("#unfinished button")
     written(tmp_path, whole)
-    page.tab.wait_for_function("document.querySelectorAll('#plot .point').length === 2")
-    page.tab.wait_for_function("document.getElementById('unfinished').hidden")
+    page.tab.locator("#plot .point").nth(1).wait_for(state="attached")
+    page.tab.locator("#unfinished").wait_for(state="hidden")
     assert page.all("#row h3")[0] == "teacher+fmd", "the view is kept"
     loads = len(page.asked)
     page.tab.wait_for_timeout(1000)
