@@ -39,7 +39,7 @@ def bench(
     It needs numpy and onnxruntime, and no PyTorch; where foundry-bench is not installed, bench.py in the folder does the same.
 
     \b
-    foundry-bench export students/mine -o edge/mine && foundry-bench export small -o edge/teacher
+    foundry-bench export students/mine -o edge/mine && foundry-bench export teacher -o edge/teacher
     foundry-bench bench edge/mine --reference edge/teacher --label jetson -o jetson.json
     foundry-bench leaderboard results/mine --merge jetson.json
     """
