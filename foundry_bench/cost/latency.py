@@ -69,7 +69,7 @@ def measure_latency(
         raise ValueError(f"{len(clouds)} clouds do not fill a batch of {batch}")
     base = teacher or student
     batches = list(clouds[: len(clouds) // batch * batch].split(batch))
-    with _evaluating(student, base, threads=threads), TemporaryDirectory(prefix="foundry-bench-") as scratch:
+    with evaluating(student, base, threads=threads), TemporaryDirectory(prefix="foundry-bench-") as scratch:
         with torch.no_grad():
             first, second = ([one.tokenize(b) for b in batches[:PREPARED]] for one in (student, base))
             prepare = _Preparing(runtime or Eager(), Path(scratch), threads)
@@ -124,7 +124,8 @@ def _agreement(student: Encoder, forward: Forward, patches: list[Patches]) -> tu
 
 
 @contextmanager
-def _evaluating(*encoders: Encoder, threads: int) -> Iterator[None]:
+def evaluating(*encoders: Encoder, threads: int) -> Iterator[None]:
+    """Inside, the encoders are in eval mode and torch has so many ``threads``; afterwards all is as it was."""
     before = torch.get_num_threads()
     modes = [(encoder, encoder.training) for encoder in encoders]
     try:

@@ -12,7 +12,7 @@ import torch
 
 from foundry_bench import registry
 from foundry_bench.cost.energy import Energy
-from foundry_bench.cost.latency import Latency, measure_latency
+from foundry_bench.cost.latency import Latency, evaluating, measure_latency
 from foundry_bench.cost.macs import MacSummary, count_macs_over
 from foundry_bench.cost.memory import (
     PeakMemory,
@@ -154,16 +154,14 @@ def _energy(student: Encoder, clouds: Tensor, seconds: float) -> tuple[float | N
         pass
     if counters.joules is None:
         return None, counters.reason
-    mode, done, start = student.training, 0, time.perf_counter()
-    student.eval()
-    with Energy() as spent, torch.inference_mode():
+    done, start = 0, time.perf_counter()
+    with evaluating(student, threads=torch.get_num_threads()), torch.inference_mode(), Energy() as spent:
         while time.perf_counter() - start < seconds:
             cloud = clouds[done % len(clouds)][None]
             student(student.tokenize(cloud))
             done += 1
         if clouds.is_cuda:
             torch.cuda.synchronize(clouds.device)
-    student.train(mode)
     return (None if spent.joules is None else spent.joules / done), spent.reason
 
 

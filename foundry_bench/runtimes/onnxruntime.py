@@ -31,11 +31,10 @@ class OnnxRuntime(Runtime):
         return version("onnxruntime")
 
     def prepare(self, encoder: Encoder, example: Patches, folder: Path, threads: int) -> Forward:
-        import torch
-
         from foundry_bench.exports import quantize, to_onnx
+        from foundry_bench.exports.integers import has_integers
 
-        integers = any(buffer.dtype == torch.int8 for buffer in encoder.buffers())
+        integers = has_integers(encoder)
         whole = folder / ("float.onnx" if integers else MODEL)
         to_onnx(encoder, whole, batch=1 if len(example) == 1 else None)
         if integers:
