@@ -1,4 +1,4 @@
-"""The library's front door: what ``import foundry_bench as fb`` offers, see the README.
+"""The library's front door: what ``import foundry_bench as fb`` offers, see ``docs/python.md``.
 
 Every function only calls the module that does the work; the command line calls the same modules.
 """

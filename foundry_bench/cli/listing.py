@@ -28,7 +28,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 @click.command(name="list")
 @click.argument("kind", required=False)
-@click.option("--markdown", is_flag=True, help="Write tables in Markdown, as in the README.")
+@click.option("--markdown", is_flag=True, help="Write tables in Markdown, as the documentation has them.")
 def list_names(kind: str | None, markdown: bool) -> int:
     """List methods, tasks, teachers, datasets or engines; all of them without KIND.
 

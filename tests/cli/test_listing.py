@@ -18,7 +18,6 @@ from foundry_bench.descriptions import asking, known
 from foundry_bench.descriptions.description import Description
 from foundry_bench.descriptions.known import described, families
 
-README = Path(__file__).parents[2] / "README.md"
 GOOD = """
 class Good:
     "Not shown, for there is an abstract."
@@ -74,16 +73,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(known, "ask", counted)
     return names
-
-
-def test_the_readme_shows_the_table_of_the_built_in_methods() -> None:
-    built_in = [
-        name for name, e in registry.entries("methods").items() if registry.distribution(e) == "foundry-bench"
-    ]
-    table = list(markdown_table("methods", described("methods", built_in)))
-    section = README.read_text().partition("## What is compared\n")[2].partition("\n## ")[0]
-    assert [line for line in section.splitlines() if line.startswith("|")] == table
-    assert len(table) == 2 + len(built_in) > 20
 
 
 def test_tasks_say_whether_they_are_run_without_being_named(capsys: pytest.CaptureFixture[str]) -> None:

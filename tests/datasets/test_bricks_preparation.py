@@ -133,7 +133,9 @@ def test_a_broken_part_is_skipped_with_its_reason(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [prepare_bricks, prepare_bricks_unlabelled])
 def test_a_missing_library_says_where_the_package_is(make: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"apt-get download ldraw-parts-free .* Debian 13.*README") as error:
+    with pytest.raises(
+        UserError, match=r"apt-get download ldraw-parts-free .* Debian 13.*docs/data.md"
+    ) as error:
         make(tmp_path / "nowhere", tmp_path / "out")
     assert "\n" not in str(error.value)
 

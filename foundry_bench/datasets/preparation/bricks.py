@@ -19,7 +19,7 @@ from foundry_bench.datasets.preparation.sampling import SamplingError
 from foundry_bench.datasets.preparation.selection import Source
 
 PACKAGE = "ldraw-parts-free"
-_NOTE = "; the package is in Debian 13: README, 'The data', says how to fetch it on another system"
+_NOTE = "; the package is in Debian 13: docs/data.md says how to fetch it on another system"
 
 
 def find_ldraw_library(source: Path) -> Path:
