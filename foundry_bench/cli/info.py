@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import shlex
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from contextlib import suppress
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import click
 
 from foundry_bench import registry
 from foundry_bench.border import plain
+from foundry_bench.descriptions.facts import READ, Facts, facts_of
+from foundry_bench.descriptions.reading import UnreadableError, read_facts
 from foundry_bench.errors import UserError, no_folder, unknown
 from foundry_bench.teachers.cards import read_card
 from foundry_bench.teachers.checkpoints.names import exists, split_name
@@ -42,9 +44,9 @@ def info(name: str, context: bool) -> int:
         raise UserError(f"{name} is none of teachers; --context measures a teacher, a file or a folder")
     for kind in found:
         entry = registry.entries(kind)[name]
-        plugin = registry.load(kind, name)
+        known = facts(kind, name, entry)
         with registry.guard(kind, name, "cannot be described"):
-            lines = list(describe(plugin))
+            lines = list(describe(known))
         origin = f"{name} ({kind.rstrip('s')}) from {registry.distribution(entry)}, {entry.value}"
         for line in [origin, "", *lines]:
             click.echo("\n".join(map(plain, line.splitlines())))
@@ -94,31 +96,38 @@ def _context_line(known: dict[str, Any]) -> str:
         return "  context index: not readable in config.json; measure it again with --context"
 
 
-def describe(plugin: Any) -> Iterator[str]:
+def facts(kind: str, name: str, entry: EntryPoint) -> Facts:
+    """What a plugin says of itself; only another distribution's is imported for it, and one whose source does not tell."""
+    if registry.distribution(entry) == registry.OWN:
+        with suppress(UnreadableError):
+            return read_facts(entry)
+    plugin = registry.load(kind, name)
+    with registry.guard(kind, name, "cannot be described"):
+        return facts_of(plugin)
+
+
+LABELS = {
+    "also": "and the rows",
+    "matched": "by default, at matched cost",
+    "inference": "inference-time parameters",
+    "datasets": "data sets",
+    "default": "run without --tasks",
+}
+"""Of attributes that are shown under another name."""
+
+
+def describe(known: Facts) -> Iterator[str]:
     """Docstring, then parameters with their defaults, then the class attributes that the harness reads."""
-    yield inspect.getdoc(plugin) or "no description"
-    if is_dataclass(plugin):
+    yield known.documented or "no description"
+    if known.parameters:
         yield ""
-        for parameter in fields(plugin):
-            yield f"  {parameter.name} = {parameter.default!r}"
-    for label, attribute in (
-        ("family", "family"),
-        ("abstract", "abstract"),
-        ("paper", "paper"),
-        ("version", "version"),
-        ("variants", "variants"),
-        ("grid", "grid"),
-        ("and the rows", "also"),
-        ("by default, at matched cost", "matched"),
-        ("inference-time parameters", "inference"),
-        ("data sets", "datasets"),
-        ("needs", "needs"),
-        ("run without --tasks", "default"),
-    ):
-        value = getattr(plugin, attribute, None)
+        for name, parameter in known.parameters.items():
+            yield f"  {name} = {parameter.default!r}"
+    for attribute in (name for name in READ if name != "metrics"):
+        value = known.attributes.get(attribute)
         if value:
-            yield f"  {label}: {_text(value)}"
-    for metric in getattr(plugin, "metrics", ()):
+            yield f"  {LABELS.get(attribute, attribute)}: {_text(value)}"
+    for metric in known.attributes.get("metrics", ()):
         better = "higher" if metric.higher_is_better else "lower"
         yield f"  metric: {metric.name}, {better} is better{', primary' if metric.primary else ''}"
 

@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint
 
 from foundry_bench.border import said
 from foundry_bench.descriptions.description import Description, description_of
+from foundry_bench.descriptions.facts import facts_of
 
 
 def main(first: str, wanted: list[tuple[str, str]]) -> None:
@@ -37,6 +38,6 @@ def main(first: str, wanted: list[tuple[str, str]]) -> None:
 def described(entry: EntryPoint) -> Description:
     """Import one entry and describe it; whatever it raises is its description's error."""
     try:
-        return description_of(entry.load())
+        return description_of(facts_of(entry.load()))
     except BaseException as error:  # a plugin may call sys.exit
         return Description(error=said(error))

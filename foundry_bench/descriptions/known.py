@@ -1,4 +1,5 @@
-"""Descriptions of registered plugins from a file in the user's cache; what is missing there is asked for and added."""
+"""Descriptions of registered plugins: those of this package from their source, others from a file in the user's cache; what is
+missing there is asked for and added."""
 
 from __future__ import annotations
 
@@ -16,13 +17,14 @@ from typing import Any
 
 from foundry_bench import registry
 from foundry_bench.descriptions.asking import ask
-from foundry_bench.descriptions.description import Description, from_json
+from foundry_bench.descriptions.description import Description, description_of, from_json
+from foundry_bench.descriptions.reading import UnreadableError, read_facts
 from foundry_bench.descriptions.source import source_sha256
 from foundry_bench.errors import UserError
 from foundry_bench.storage import CACHE_VARIABLE, write_atomic
 from foundry_bench.variants import Family
 
-FORM = 2
+FORM = 3
 """Raised when a description holds something new."""
 KEPT = 2000
 """Most descriptions that the file holds; the oldest go first."""
@@ -50,7 +52,26 @@ def described_kinds(kinds: Sequence[str]) -> dict[str, dict[str, Description]]:
 
 
 def describe(entries: Sequence[EntryPoint]) -> list[Description]:
-    """A description of each entry, kept or asked for; what is asked for is kept."""
+    """A description of each entry, read, kept or asked for; what is asked for is kept."""
+    read = [_read_here(entry) for entry in entries]
+    left = iter(_asked([entry for entry, about in zip(entries, read, strict=True) if about is None]))
+    return [next(left) if about is None else about for about in read]
+
+
+def _read_here(entry: EntryPoint) -> Description | None:
+    """The description of a plugin of this package whose source tells all."""
+    if registry.distribution(entry) != registry.OWN:
+        return None
+    try:
+        return description_of(read_facts(entry))
+    except UnreadableError:
+        return None
+
+
+def _asked(entries: Sequence[EntryPoint]) -> list[Description]:
+    """A description of each entry, kept or asked for."""
+    if not entries:
+        return []
     sources = [source_sha256(entry) for entry in entries]
     keys = [_key(entry, source) for entry, source in zip(entries, sources, strict=True)]
     found = _read(set(keys))
@@ -69,7 +90,7 @@ def _lasts(entry: EntryPoint, source: str | None, answer: Description) -> bool:
     """Whether an answer may be kept: an error of this package's own plugins only says that the machine was busy, and what is
     described from a source that is not known could change unseen."""
     if answer.error:
-        return registry.distribution(entry) != "foundry-bench"
+        return registry.distribution(entry) != registry.OWN
     return bool(source)
 
 
@@ -126,7 +147,7 @@ def _read(keys: set[str]) -> dict[str, Description]:
     day = _day()
     for key, values in _content().items():
         if key in keys:
-            with suppress(KeyError, TypeError):
+            with suppress(KeyError, TypeError, AttributeError):
                 description = from_json(values["description"])
                 if description.error is None or values["day"] == day:
                     found[key] = description

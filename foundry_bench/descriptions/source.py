@@ -32,6 +32,12 @@ def source_sha256(entry: EntryPoint) -> str | None:
     return digest.hexdigest()
 
 
+def file_of(module: str) -> Path | None:
+    """The file of a module, found without importing it; None where there is none."""
+    specs = _specs(module)
+    return Path(specs[-1].origin) if specs and specs[-1].origin is not None else None
+
+
 def _specs(module: str) -> list[ModuleSpec]:
     """Specs of the module and of the packages around it, outermost first; empty where one is not found.
 

@@ -192,6 +192,16 @@ def _require(taken: bool, value: Any) -> Any:
     return value
 
 
+def choices(hint: Any) -> tuple[Any, ...]:
+    """The values that an annotation names word for word: those of its literals, true and false of a switch."""
+    if hint is bool:
+        return (True, False)
+    inner = get_args(hint)
+    if get_origin(hint) is Literal:
+        return inner
+    return tuple(dict.fromkeys(value for member in inner for value in choices(member)))
+
+
 def _takes(hint: Any, bounded: bool = True) -> str:
     """What an annotation takes, in words."""
     origin, inner = get_origin(hint), get_args(hint)

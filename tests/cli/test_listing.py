@@ -209,6 +209,7 @@ def test_a_busy_machine_does_not_make_a_built_in_method_broken_for_long(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FOUNDRY_BENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(known, "_read_here", lambda entry: None)  # as where the source does not tell
     answers = [Description(error="its import does not end"), Description(abstract="merges", family="merge")]
     monkeypatch.setattr(known, "ask", lambda entries: [answers.pop(0) for _ in entries])
     assert "its import does not end" in str(described("methods", ["tome"])["tome"].error)
