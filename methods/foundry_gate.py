@@ -8,7 +8,7 @@ for every cloud in training so that one student serves all r, and a quadratic pu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -29,6 +29,7 @@ from foundry_bench.authoring import (
     take,
 )
 from foundry_bench.methods.foundry import Foundry, FoundryStudent
+from foundry_bench.methods.foundry_nested import FoundryNested, balanced
 
 AUTO_THRESHOLD = 0.5
 
@@ -64,6 +65,7 @@ class FoundryGateStudent(FoundryStudent):
         nn.init.zeros_(self.gate.bias)
         self.weight, self.target = method.weight, method.target
         self.r: float | str = "auto"
+        self.used: int | None = None
 
     @property
     def threshold(self) -> float:
@@ -76,6 +78,7 @@ class FoundryGateStudent(FoundryStudent):
         probability = self.gate(tokens + pos).sigmoid()
         threshold = torch.rand_like(probability[:, :1]) if self.training else self.threshold
         own = probability >= threshold
+        self.dso.count = self.used or self.foundry.supertokens
         cam = self.dso(tokens, centers) * ~own
         supertokens = self.dso.gather(tokens, cam)
         where, counts = self.locate(pos, centers, cam.detach())
@@ -111,7 +114,9 @@ class FoundryGate(Method):
     """``r``: a token runs by itself if its gate probability is at least r; ``auto`` lets the gate decide (0.5).
     ``published``: the CAU without the skip that all reducers get here, as in the paper. The assignment is hard either way: a
     SuperToken without tokens costs nothing, where soft ones would cost more beside kept tokens than they save. ``weight``
-    and ``target``: strength of the gate's regulariser and the mean probability it pulls to."""
+    and ``target``: strength of the gate's regulariser and the mean probability it pulls to. ``nested``: trained so that the
+    first SuperTokens serve by themselves; ``used`` says at inference how many do, all of them where it is None. Each step then
+    trains all and a random number of them on its one batch: as many steps and samples, twice the computing."""
 
     name: ClassVar[str] = "foundry-gate"
     version: ClassVar[str] = "2"
@@ -120,7 +125,7 @@ class FoundryGate(Method):
     abstract: ClassVar[str] = "a gate lets tokens through by themselves; its threshold is chosen at inference"
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"r": ("auto", 0.0, 0.3, 1.01)}
     matched: ClassVar[tuple[dict[str, Any], ...]] = ({"r": "auto"},)
-    inference: ClassVar[tuple[str, ...]] = ("r",)
+    inference: ClassVar[tuple[str, ...]] = ("r", "used")
 
     r: Annotated[float, Bounds(at_least=0)] | Literal["auto"] = "auto"
     supertokens: Annotated[int, Bounds(at_least=1, at_most=1024)] = 16
@@ -129,12 +134,33 @@ class FoundryGate(Method):
     sharpness: Annotated[float, Bounds(at_least=0, at_most=1e3)] = 20.0
     weight: Annotated[float, Bounds(at_least=0, at_most=1e6)] = 0.1
     target: Annotated[float, Bounds(at_least=0, at_most=1)] = 0.25
+    nested: bool = False
+    used: Annotated[int, Bounds(at_least=1, at_most=1024)] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a number of SuperTokens that the student is not trained for."""
+        super().__post_init__()
+        if self.used is not None and not self.nested:
+            raise ValueError("used needs nested=true: only a nested student serves with fewer SuperTokens")
+        if self.used is not None and self.used > self.supertokens:
+            raise ValueError(f"used={self.used} is more than supertokens={self.supertokens}")
 
     def classes(self) -> tuple[type, ...]:
-        return (type(self), Foundry)
+        return (type(self), Foundry, FoundryNested)
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
         student = FoundryGateStudent(source, self)
         student.start(source, data, ctx.seed)
         return student
+
+    def loss(self, student: Encoder, inputs: Any, target: Tokens) -> Tensor:
+        """Foundry's loss; of a nested student at all of its SuperTokens and at a random number of them, ``balanced``."""
+        if not self.nested or self.supertokens == 1:
+            return super().loss(student, inputs, target)
+        losses = []
+        for count in (self.supertokens, int(torch.randint(1, self.supertokens, ()))):
+            replace(self, used=count).configure(student)
+            losses.append(super().loss(student, inputs, target))
+        self.configure(student)
+        return balanced(losses)

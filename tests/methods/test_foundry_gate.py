@@ -108,3 +108,46 @@ def closed_form(method: FoundryGate, config: EncoderConfig, trains: bool, kept: 
     dso = (s + 2 * patches) * dim**2 + 3 * patches * s * dim + patches * s * dim
     total = form.tokenizer(config) + form.position(config) + patches * dim + dso
     return total + config.depth * form.block(config, kept) + form.cau(config)
+
+
+def test_the_first_supertokens_of_a_nested_gate_are_a_gate_of_so_many(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
+) -> None:
+    nested = make_student(FoundryGate(supertokens=6, nested=True), tiny_teacher, clouds, Context()).eval()
+    torch.nn.init.normal_(nested.gate.weight)
+    FoundryGate(supertokens=6, nested=True, used=2).configure(nested)
+    plain = make_student(FoundryGate(supertokens=2), tiny_teacher, clouds, Context()).eval()
+    state = nested.state_dict()
+    state["dso.supertokens"] = state["dso.supertokens"][:2]
+    plain.load_state_dict(state)
+    with torch.no_grad():
+        assert torch.equal(nested(patches).features, plain(patches).features)
+
+
+def test_a_nested_gate_is_trained_with_all_and_some_of_its_supertokens(
+    tiny_teacher: PointTransformer,
+    clouds: PointCloudDataset,
+    patches: Patches,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    method = FoundryGate(supertokens=4, nested=True)
+    student = make_student(method, tiny_teacher, clouds, Context())
+    counts = []
+    monkeypatch.setattr(
+        type(student.dso),
+        "noise",
+        lambda dso, centers: counts.append(dso.count),  # None, as without noise
+    )
+    torch.manual_seed(0)
+    target = tiny_teacher(patches)
+    for _ in range(30):
+        method.loss(student.train(), patches, target)
+    assert counts[::2] == [4] * 30
+    assert set(counts[1::2]) == {1, 2, 3}
+    assert student.used is None
+
+
+@pytest.mark.parametrize("wrong", [{"used": 4}, {"used": 17, "nested": True}])
+def test_a_gate_refuses_a_number_of_supertokens_that_it_is_not_trained_for(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="used"):
+        FoundryGate(**wrong)
