@@ -8,7 +8,7 @@ for every cloud in training so that one student serves all r, and a quadratic pu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -29,7 +29,7 @@ from foundry_bench.authoring import (
     take,
 )
 from foundry_bench.methods.foundry import Foundry, FoundryStudent
-from foundry_bench.methods.foundry_nested import FoundryNested, balanced
+from foundry_bench.methods.foundry_nested import FoundryNested, check_used, drawn_used, nested_loss
 
 AUTO_THRESHOLD = 0.5
 
@@ -140,10 +140,7 @@ class FoundryGate(Method):
     def __post_init__(self) -> None:
         """Refuse a number of SuperTokens that the student is not trained for."""
         super().__post_init__()
-        if self.used is not None and not self.nested:
-            raise ValueError("used needs nested=true: only a nested student serves with fewer SuperTokens")
-        if self.used is not None and self.used > self.supertokens:
-            raise ValueError(f"used={self.used} is more than supertokens={self.supertokens}")
+        check_used(self.used, self.supertokens, self.nested)
 
     def classes(self) -> tuple[type, ...]:
         return (type(self), Foundry, FoundryNested)
@@ -155,12 +152,7 @@ class FoundryGate(Method):
         return student
 
     def loss(self, student: Encoder, inputs: Any, target: Tokens) -> Tensor:
-        """Foundry's loss; of a nested student at all of its SuperTokens and at a random number of them, ``balanced``."""
-        if not self.nested or self.supertokens == 1:
+        """Foundry's loss; of a nested student at all of its SuperTokens and at a random number of them."""
+        if not self.nested:
             return super().loss(student, inputs, target)
-        losses = []
-        for count in (self.supertokens, int(torch.randint(1, self.supertokens, ()))):
-            replace(self, used=count).configure(student)
-            losses.append(super().loss(student, inputs, target))
-        self.configure(student)
-        return balanced(losses)
+        return nested_loss(self, drawn_used(self.supertokens), student, inputs, target)

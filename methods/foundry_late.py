@@ -41,6 +41,7 @@ from foundry_bench.authoring import (
     require_transformer,
 )
 from foundry_bench.methods.foundry import DSO, Foundry, seed_supertokens
+from foundry_bench.methods.foundry_nested import FoundryNested, check_used, drawn_used, nested_loss
 from foundry_bench.methods.kd import FeatureKD, spaced
 
 CALIBRATION = 64
@@ -67,6 +68,8 @@ class LateStudent(ReducingStudent):
         super().__init__(teacher, upsample=True, blocks=chosen)
         self.chosen, self.after = chosen, min(method.after, len(chosen) - 1)
         self.dso = DSO(self.config.dim, method.supertokens, tau=1.0, assignment="slots")
+        self.supertokens = method.supertokens
+        self.used: int | None = None
         self.dso.v = nn.Identity()  # a SuperToken is a row of the stream, or there is no change to speak of
 
     @property
@@ -90,6 +93,7 @@ class LateStudent(ReducingStudent):
 
     def gathered(self, stream: Stream) -> GatheredStream:
         """The SuperTokens of a stream of all patches."""
+        self.dso.count = self.used or self.supertokens
         cam = self.dso(stream.x, stream.pos)  # of places, slots want no more than how many there are
         where, counts = self.dso.mean(stream.pos, cam)
         start = self.dso.gather(stream.x, cam)
@@ -120,7 +124,9 @@ class LateStudent(ReducingStudent):
 class FoundryLate(Method):
     """``supertokens``: s. ``depth``: how many of the teacher's blocks are kept, evenly spaced, at most all. ``after``: how
     many of these run on all patches, before the SuperTokens are gathered, at most all but one. ``sharpness``: scale of the
-    logits that the assignment starts with, cosines of standardised rows."""
+    logits that the assignment starts with, cosines of standardised rows. ``nested``: trained so that the first SuperTokens
+    serve by themselves; ``used`` says at inference how many do, all of them where it is None. Each step then trains all and a
+    random number of them on its one batch: as many steps and samples, twice the computing."""
 
     name: ClassVar[str] = "foundry-late"
     family: ClassVar[Family] = "foundry"
@@ -130,14 +136,22 @@ class FoundryLate(Method):
     )
     grid: ClassVar[dict[str, tuple[Any, ...]]] = {"supertokens": (4, 12, 20, 32)}
     matched: ClassVar[tuple[dict[str, Any], ...]] = ({"supertokens": 20},)
+    inference: ClassVar[tuple[str, ...]] = ("used",)
 
     supertokens: Annotated[int, Bounds(at_least=1, at_most=1024)] = 20
     depth: Annotated[int, Bounds(at_least=1, at_most=1024)] = 4
     after: Annotated[int, Bounds(at_least=0, at_most=1024)] = 1
     sharpness: Annotated[float, Bounds(above=0, at_most=1e3)] = 20.0
+    nested: bool = False
+    used: Annotated[int, Bounds(at_least=1, at_most=1024)] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a number of SuperTokens that the student is not trained for."""
+        super().__post_init__()
+        check_used(self.used, self.supertokens, self.nested)
 
     def classes(self) -> tuple[type, ...]:
-        return (type(self), Foundry, FeatureKD)
+        return (type(self), Foundry, FoundryNested, FeatureKD)
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         source = require_transformer(teacher, self.name)
@@ -145,3 +159,9 @@ class FoundryLate(Method):
         student = LateStudent(source, chosen, self)
         student.start(calibration_patches(source, data, CALIBRATION), self.sharpness, ctx.seed)
         return student
+
+    def loss(self, student: Encoder, inputs: Any, target: Tokens) -> Tensor:
+        """The FMD loss; of a nested student at all of its SuperTokens and at a random number of them."""
+        if not self.nested:
+            return super().loss(student, inputs, target)
+        return nested_loss(self, drawn_used(self.supertokens), student, inputs, target)

@@ -27,6 +27,7 @@ from foundry_bench.authoring import (
     Family,
     Method,
     Paper,
+    Patches,
     PointCloudDataset,
     PointTransformer,
     Tokens,
@@ -73,6 +74,36 @@ def balanced(losses: Sequence[Tensor]) -> Tensor:
     return torch.stack(scaled).mean()
 
 
+def nested_loss(
+    method: Method,
+    served: Sequence[dict[str, Any]],
+    student: Encoder,
+    inputs: Embedding | Patches,
+    target: Tokens,
+) -> Tensor:
+    """The FMD losses, :func:`balanced`, of a student of ``method`` with each of the ``served`` parameters of inference."""
+    losses = []
+    for values in served:
+        replace(method, **values).configure(student)
+        losses.append(Method.loss(method, student, inputs, target))
+    method.configure(student)
+    return balanced(losses)
+
+
+def drawn_used(supertokens: int) -> list[dict[str, Any]]:
+    """What one step serves where the smallest numbers need no help: all SuperTokens, and fewer."""
+    fewer = [{"used": int(torch.randint(1, supertokens, ()))}] if supertokens > 1 else []
+    return [{"used": None}, *fewer]
+
+
+def check_used(used: int | None, supertokens: int, nested: bool) -> None:
+    """Raise ValueError for a number of SuperTokens ``used`` at inference that a student is not trained for."""
+    if used is not None and not nested:
+        raise ValueError("used needs nested=true: only a nested student serves with fewer SuperTokens")
+    if used is not None and used > supertokens:
+        raise ValueError(f"used={used} is more than supertokens={supertokens}")
+
+
 @dataclass(frozen=True)
 class FoundryNested(Method):
     """``supertokens``: s, chosen at inference; 0 has no context. ``assignment``: ``slots``, the first s patches of every cloud,
@@ -105,9 +136,5 @@ class FoundryNested(Method):
 
     def loss(self, student: Encoder, inputs: Any, target: Tokens) -> Tensor:
         """Foundry's loss at several numbers of SuperTokens, :func:`balanced`; its value is that of all of them."""
-        losses = []
-        for count in drawn_counts():
-            replace(self, supertokens=count).configure(student)
-            losses.append(super().loss(student, inputs, target))
-        self.configure(student)
-        return balanced(losses)
+        served = [{"supertokens": count} for count in drawn_counts()]
+        return nested_loss(self, served, student, inputs, target)

@@ -91,6 +91,18 @@ def test_training_reaches_the_assignment_and_both_kinds_of_blocks(
         assert any(float(p.grad.abs().sum()) > 0 for p in part.parameters() if p.grad is not None)
 
 
+def test_the_first_supertokens_of_a_nested_student_are_a_student_of_so_many(
+    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
+) -> None:
+    nested = made(FoundryLate(6, depth=2, nested=True), tiny_teacher, clouds)
+    FoundryLate(6, depth=2, nested=True, used=2).configure(nested)
+    plain = made(FoundryLate(2, depth=2), tiny_teacher, clouds)
+    plain.load_state_dict(nested.state_dict())
+    with torch.no_grad():
+        assert torch.equal(nested(patches).features, plain(patches).features)
+    assert row_counts(nested, patches)[-1] == 2
+
+
 ZERO = None  # the reconstruction is always there
 
 
