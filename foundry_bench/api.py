@@ -34,7 +34,7 @@ from foundry_bench.runtimes.registered import check_runtimes
 from foundry_bench.stack import Stack
 from foundry_bench.students.files import load_student, make_student, origin_of, own_teacher, save_student
 from foundry_bench.students.hub import pull_student, push_student
-from foundry_bench.task import Scores, Task, check_needs, scores_of
+from foundry_bench.task import Scores, Task, check_data, scores_of
 from foundry_bench.teachers import load_teacher, save_teacher
 from foundry_bench.training.budget import get_budget
 from foundry_bench.training.finished import finished_student, train
@@ -123,7 +123,7 @@ def evaluate(
         raise UserError(f"task must be a selector such as 'fewshot', or a Task, got {shown(task)}")
     with working_context(0, budget, data_root, device=device) as ctx:
         data = _dataset(protocol.datasets[0] if dataset is None else dataset, ctx)
-        check_needs(protocol.name, protocol.needs, data.name, data)
+        check_data(protocol, data.name, data)
         return scores_of(protocol.name, protocol.evaluate(encoder, data, ctx))
 
 

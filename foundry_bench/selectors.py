@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ from foundry_bench.parameters.named import (
     unreadable,
     values_text,
 )
-from foundry_bench.parameters.text import keyed, read_text, split
+from foundry_bench.parameters.text import keyed, read_text, split, unquoted
 from foundry_bench.parameters.types import known
 from foundry_bench.registry import called, entries, guard, load
 from foundry_bench.variants import VARIANTS
@@ -165,14 +166,35 @@ def check_names(selector: Selector) -> None:
 def expand_task(text: str) -> list[tuple[Task, str | None]]:
     """The tasks that ``name``, ``name[mode=finetune]`` or ``name:dataset`` stands for, each with the data set asked for.
 
-    Raises UserError for unknown names, parameters or values.
+    A data set is a name or a folder with options, as in ``partseg:scans?up=y``; one with a comma or a bracket in its name
+    stands in quotes. Raises UserError for unknown names, parameters or values.
     """
-    pieces = split_selectors(text, ":")
-    if not 1 <= len(pieces) <= 2:
-        raise UserError(f"cannot read task {quoted(text)}; write it as name[param=value]:dataset")
-    part = parse_part(pieces[0])
-    place = pieces[1] if len(pieces) == 2 else None
+    first, place = split_task(text)
+    part = parse_part(first)
     return [(task, place) for task in _product(task_class(part.name), "tasks", part.name, part.values)]
+
+
+def split_task(text: str) -> tuple[str, str | None]:
+    """A task's own selector, and the data set that it names. Raises UserError for what cannot be read."""
+    pieces = split(text, ":", empty=True)
+    if not pieces[0] or pieces[1:] == [""]:
+        raise UserError(f"cannot read task {quoted(text)}; write it as name[param=value]:dataset")
+    if len(pieces) == 1:
+        return pieces[0], None
+    from foundry_bench.datasets.catalog import is_folder  # NumPy comes with it, which lists need not wait for
+
+    place = unquoted(pieces[1]) if len(pieces) == 2 else text.partition(":")[2].strip()
+    if len(pieces) > 2 and not is_folder(place):
+        raise UserError(f"cannot read task {quoted(text)}; write it as name[param=value]:dataset")
+    return pieces[0], place
+
+
+def join_task(first: str, place: str | None) -> str:
+    """The inverse of :func:`split_task`."""
+    if place is None:
+        return first
+    plain = split(f"{first}:{place}", ",") == [f"{first}:{place}"] and split_task(f"{first}:{place}") == (first, place)
+    return f"{first}:{place if plain else json.dumps(place, ensure_ascii=False)}"
 
 
 def method_class(name: str) -> type[Method]:

@@ -31,6 +31,7 @@ __all__ = [
     "Scores",
     "Supervision",
     "Task",
+    "check_data",
     "check_needs",
     "score_from_outcomes",
 ]
@@ -129,6 +130,18 @@ class Task(ABC):
         """
         return self, data
 
+    def check_data(self, data: PointCloudDataset) -> None:
+        """Raise UserError where ``data`` has all that the task ``needs`` and still cannot be scored, for objects that are too few,
+        say; its line tells what to add. Called before any work. By default classes must be on both sides of every split where
+        the task needs labels and splits alone, and the data set must support a metric and have rows to score."""
+        if set(self.needs) == {"labels", "splits"}:
+            check_sides(data)
+        if not self.metrics_for(data):
+            raise UserError(f"data set {data.name!r} supports no metric of task {self.name!r}; choose another")
+        scored = self.scored(data)
+        if scored is not None and len(scored) == 0:
+            raise UserError(f"data set {data.name!r} has no object that task {self.name!r} scores; choose another")
+
     @abstractmethod
     def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
         """Score a frozen encoder. Must be a pure function of its arguments (``ctx.seed`` included)."""
@@ -158,6 +171,26 @@ def scores_of(task: str, found: Any) -> Scores:
     return scores
 
 
+def check_sides(data: PointCloudDataset) -> None:
+    """Raise UserError for a split that has fewer than two classes to train on, nothing to test, or tests a class of which it has
+    nothing to train on."""
+    labels = np.asarray(data.labels)
+    for name, sides in data.splits.items():
+        taught = np.unique(labels[np.isin(sides, ("train", "val")) & (labels >= 0)])
+        tested = np.unique(labels[(np.asarray(sides) == "test") & (labels >= 0)])
+        where = f"split {name!r} of data set {data.name!r}"
+        if len(taught) < 2:
+            raise UserError(f"{where} has fewer than two classes to train on: add objects of another class")
+        if len(tested) == 0:
+            raise UserError(f"{where} has no labelled object to test: move some there")
+        if unknown := [data.classes[label] for label in np.setdiff1d(tested, taught)]:
+            more = f" and {len(unknown) - 6} more" if len(unknown) > 6 else ""
+            raise UserError(
+                f"{where} tests {', '.join(unknown[:6])}{more} and has nothing of it to train on: move some of its objects to the "
+                "training side, or leave it out"
+            )
+
+
 def check_needs(task: str, needs: tuple[str, ...], data: str, dataset: PointCloudDataset) -> None:
     """Raise UserError when a data set lacks what a task needs; labels of which none names a class are none."""
     values = {need: getattr(dataset, need, None) for need in needs}
@@ -165,4 +198,11 @@ def check_needs(task: str, needs: tuple[str, ...], data: str, dataset: PointClou
         values["labels"] = None
     missing = [need for need, value in values.items() if value is None or len(value) == 0]
     if missing:
-        raise UserError(f"data set {data!r} has no {', '.join(missing)}, which task {task!r} needs")
+        advice = f": {dataset.advice[missing[0]]}" if missing[0] in dataset.advice else ""
+        raise UserError(f"data set {data!r} has no {', '.join(missing)}, which task {task!r} needs{advice}")
+
+
+def check_data(task: Task, data: str, dataset: PointCloudDataset) -> None:
+    """Raise UserError when ``dataset``, which the user calls ``data``, lacks what ``task`` needs or is too small for it."""
+    check_needs(task.name, task.needs, data, dataset)
+    task.check_data(dataset)

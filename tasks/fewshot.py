@@ -148,12 +148,52 @@ class FewShot(Task):
         episodes = {name: folds[:1] for name, folds in data.episodes.items()}
         return replace(self, episodes_per_way=1), replace(data, episodes=episodes)
 
+    def check_data(self, data: PointCloudDataset) -> None:
+        if not self.metrics_for(data):
+            raise UserError(self._nothing_to_score(data))
+
+    def shortfall(self, data: PointCloudDataset, way: int, shots: int) -> str:
+        """What ``data`` lacks for ``way``-way ``shots``-shot episodes, and what to add."""
+        names = data.novel_classes or data.classes
+        sizes = {name: int(np.sum(data.labels == data.classes.index(name))) for name in names}
+        sizes = {name: count for name, count in sizes.items() if count}
+        episodes = f"{way}-way {shots}-shot episodes"
+        if len(sizes) < way:
+            return (
+                f"data set {data.name!r} has too few classes for {episodes}, {len(sizes)} of {way}: add {way - len(sizes)} more of "
+                f"at least {shots + self.min_queries} objects each"
+            )
+        enough = [data.classes[label] for label in self.eligible_classes(data, shots)]
+        others = sorted((name for name in sizes if name not in enough), key=lambda name: (-sizes[name], name))
+        wanted = others[: way - len(enough)]
+        each = [f"{name} has {sizes[name]}{self._in_series(data, name)}" for name in wanted]
+        return (
+            f"data set {data.name!r} has too few objects a class for {episodes}: {way} classes must have "
+            f"{shots + self.min_queries}, {shots} to learn from and {self.min_queries} of other series to ask for, and "
+            f"{len(enough)} of {len(sizes)} have; {', '.join(each)}: add objects"
+        )
+
+    def _in_series(self, data: PointCloudDataset, name: str) -> str:
+        """In how many series the objects of a class are, where objects share some."""
+        series = _series_of(data, data.classes.index(name))
+        return f" in {len(series)} series" if any(len(rows) > 1 for rows in series) else ""
+
+    def _nothing_to_score(self, data: PointCloudDataset) -> str:
+        if data.episodes:
+            known = ", ".join(_prescribed_name(metric) for metric in self.metrics)
+            return f"data set {data.name!r} prescribes {', '.join(data.episodes)}; few-shot knows {known}"
+        way, shots = min(DRAWN.values())
+        fewer = (replace(self, min_queries=count) for count in range(self.min_queries - 1, 0, -1))
+        enough = (str(task.min_queries) for task in fewer if len(task.eligible_classes(data, shots)) >= way)
+        count = next(enough, "")
+        less = f", or ask for fewer queries, as in 'fewshot[min_queries={count}]'" if count else ""
+        return self.shortfall(data, way, shots) + less
+
     def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
         """Score an encoder, which stays as it is; raises UserError if the data set has too few classes for any metric, and for
         a student that cannot be fine-tuned."""
+        self.check_data(data)
         metrics, prescribed = self.metrics_for(data), bool(data.episodes)
-        if not metrics:
-            raise UserError(_nothing_to_score(data))
         problems: dict[str, Sequence[Episode]] = {
             metric.name: data.episodes[_prescribed_name(metric)]
             if prescribed
@@ -313,12 +353,3 @@ def _series_of(data: PointCloudDataset, label: int) -> list[np.ndarray]:
     names = np.asarray(data.series)[rows]
     keys = np.array([name if name else f"\0{row}" for name, row in zip(names, rows, strict=True)])
     return [rows[keys == key] for key in np.unique(keys)]
-
-
-def _nothing_to_score(data: PointCloudDataset) -> str:
-    if data.episodes:
-        known = ", ".join(_prescribed_name(metric) for metric in FewShot.metrics)
-        return f"data set {data.name!r} prescribes {', '.join(data.episodes)}; few-shot knows {known}"
-    return (
-        f"data set {data.name!r} has too few classes for {min(way for way, _ in DRAWN.values())}-way episodes"
-    )

@@ -41,7 +41,7 @@ from foundry_bench.heads.probing import clustered_score, groups_of, posed
 from foundry_bench.parameters.types import Bounds
 from foundry_bench.points import corruptions, normalize
 from foundry_bench.task import Metric, Scores, Supervision, Task
-from foundry_bench.tasks.fewshot import FewShot
+from foundry_bench.tasks.fewshot import SHOTS, FewShot
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -110,9 +110,12 @@ class Robustness(Task):
         """The episodes; a pure function of the data and the protocol. Raises UserError if the data set has too few classes."""
         drawing = FewShot(queries=len(data.labels), episodes_per_way=self.episodes)
         if len(drawing.eligible_classes(data)) < WAY:
-            raise UserError(f"data set {data.name!r} has too few classes for {WAY}-way episodes")
+            raise UserError(drawing.shortfall(data, WAY, SHOTS))
         order = asking_order(data)
         return [ask(episode, order, self.objects) for episode in drawing.episodes(data, WAY)]
+
+    def check_data(self, data: PointCloudDataset) -> None:
+        self.problems(data)
 
     def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
         """Score a frozen encoder. Raises UserError if the data set has too few classes."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from foundry_bench.beforehand.checks import check_device, check_folder, check_seed
+from foundry_bench.cli.folder_options import folder_options, with_folder_options
 from foundry_bench.cli.options import data_root_option, teacher_option
 from foundry_bench.cli.place import Place
 from foundry_bench.cli.saving import saved
@@ -32,9 +33,20 @@ from foundry_bench.students.files import save_student
 @click.option("--budget", default="quick", show_default=True, help="quick, standard or paper.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")
+@folder_options
 @data_root_option
 def distill(
-    teacher: str, selector: str, data: str, out: Path, budget: str, seed: int, device: str, data_root: str
+    teacher: str,
+    selector: str,
+    data: str,
+    out: Path,
+    budget: str,
+    seed: int,
+    device: str,
+    up: str | None,
+    scale: float | None,
+    points: int | None,
+    data_root: str,
 ) -> int:
     """Make the student of one method, train it on the teacher's tokens of your clouds, and save it.
 
@@ -42,7 +54,7 @@ def distill(
 
     \b
     foundry-bench distill --method 'foundry[supertokens=4]' -o students/foundry-4
-    foundry-bench distill --teacher point_jepa.ckpt --method foundry --data scans/ -o students/mine
+    foundry-bench distill --teacher point_jepa.ckpt --method foundry --data scans/ --up y -o students/mine
     foundry-bench distill --method 'foundry[supertokens=4]+int8' -o students/foundry-4-int8
     """
     from foundry_bench.datasets.catalog import load_dataset
@@ -51,6 +63,7 @@ def distill(
     from foundry_bench.training.finished import finished_student
     from foundry_bench.variants import FMD, OFF_THE_SHELF
 
+    (data,) = with_folder_options([data], up=up, scale=scale, points=points)
     check_folder(out, "--out", empty=True)
     check_seed(seed)
     check_device(device)

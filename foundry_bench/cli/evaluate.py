@@ -10,6 +10,7 @@ import click
 
 from foundry_bench import selectors
 from foundry_bench.beforehand.checks import check_device
+from foundry_bench.cli.folder_options import folder_options, with_folder_options
 from foundry_bench.cli.options import (
     check_output,
     data_root_option,
@@ -20,11 +21,13 @@ from foundry_bench.cli.options import (
     teacher_option,
     threads_option,
 )
+from foundry_bench.parameters.text import unquoted
 from foundry_bench.progress import working_context
-from foundry_bench.task import Scores, check_needs, scores_of
+from foundry_bench.task import Scores, check_data, scores_of
 
 if TYPE_CHECKING:
     from foundry_bench.encoder import Encoder
+    from foundry_bench.task import Task
 
 
 @click.command()
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 )
 @device_option
 @threads_option
+@folder_options
 @data_root_option
 @teacher_option
 @output_options
@@ -48,6 +52,9 @@ def evaluate(
     budget: str,
     device: str,
     threads: int | None,
+    up: str | None,
+    scale: float | None,
+    points: int | None,
     data_root: str,
     teacher: str,
     output: Path | None,
@@ -60,6 +67,7 @@ def evaluate(
     \b
     foundry-bench evaluate students/foundry-4 --task fewshot --dataset kicad
     foundry-bench evaluate students/foundry-4 --task 'classification:modelnet40' --data-root ~/data
+    foundry-bench evaluate students/mine --task partseg:scans/ --up y
     foundry-bench evaluate teacher --device cuda --json
     """
     check_output(output)
@@ -70,7 +78,9 @@ def evaluate(
     from foundry_bench.exports.encoder import RuntimeEncoder, is_exported
     from foundry_bench.training.budget import get_budget
 
-    tasks = selectors.expand_task(task)
+    tasks = [(task, _places(task, asked, dataset)) for task, asked in selectors.expand_task(task)]
+    places = [name for _, names in tasks for name in names]
+    chosen = dict(zip(places, with_folder_options(places, up=up, scale=scale, points=points), strict=True))
     get_budget(budget)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -81,18 +91,22 @@ def evaluate(
             if is_exported(student)
             else student_of(student, teacher, ctx)
         )
-        for protocol, asked in tasks:
+        for protocol, names in tasks:
             label = selectors.selector_text(protocol.name, selectors.shown_fields(protocol), None)
-            names = (asked,) if asked else (dataset,) if dataset is not None else protocol.datasets
-            for name in map(resolved, names):
+            for name in (resolved(chosen[name]) for name in names):
                 data = load_dataset(name, Path(data_root), ctx.progress)
-                check_needs(protocol.name, protocol.needs, name, data)
+                check_data(protocol, name, data)
                 scores = scores_of(protocol.name, protocol.evaluate(encoder, data, ctx))
                 found += [{"task": label, "dataset": name, **asdict(value)} for value in scores.values]
                 if not as_json:
                     _print(f"{label}:{name}", scores)
     give({"student": student, "scores": found}, output, as_json)
     return 0
+
+
+def _places(task: Task, asked: str | None, dataset: str | None) -> tuple[str, ...]:
+    """The data sets that a task is evaluated on."""
+    return (asked,) if asked else task.datasets if dataset is None else (unquoted(dataset),)
 
 
 def _print(place: str, scores: Scores) -> None:

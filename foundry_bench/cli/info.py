@@ -17,7 +17,8 @@ from foundry_bench.descriptions.facts import READ, Facts, facts_of
 from foundry_bench.descriptions.reading import UnreadableError, read_facts
 from foundry_bench.errors import UserError, no_folder, unknown
 from foundry_bench.teachers.cards import read_card
-from foundry_bench.teachers.checkpoints.names import exists, split_name
+from foundry_bench.parameters.query import exists
+from foundry_bench.teachers.checkpoints.names import split_name
 from foundry_bench.teachers.weights import FIX, teacher_folder
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foundry_bench.cli.folder_options import NAMES, folder_options, sweep_with_folder_options
 from foundry_bench.cli.place import Place, wide_option
 from foundry_bench.display import SweepDisplay
 from foundry_bench.report import writer
@@ -49,6 +50,7 @@ def _print_schema(context: click.Context, option: click.Parameter, asked: bool) 
 @click.option("--teacher", help="Name of a teacher, or a file or folder with weights. [small]")
 @click.option("--dataset", help="Data sets to evaluate on, where a task names none. [each task's own]")
 @click.option("--distill-on", help="Unlabelled data set or folder that students are trained on. [pretrain]")
+@folder_options
 @click.option("--data-root", help="Folder that holds the official data sets. [data]")
 @click.option("--device", help="cpu, cuda, cuda:1 ... [cpu]")
 @click.option("--budget", help="quick, standard or paper. [quick]")
@@ -108,10 +110,12 @@ def run(
     foundry-bench run --methods all --tasks fewshot
     foundry-bench run --methods 'foundry[supertokens=1,4,16]' --tasks fewshot --budget standard
     foundry-bench run --config results/fewshot-quick/sweep.yaml
+    foundry-bench run --methods teacher,foundry --tasks classification:mine/ --up y
     foundry-bench run --config embedded --tables general-vs-experts
     foundry-bench run --config paper --teacher point_jepa.ckpt --data-root ~/data --device cuda
     """
-    config = SweepConfig.from_sources(config_file, options)
+    asked = {name: options.pop(name) for name in NAMES}
+    config = sweep_with_folder_options(SweepConfig.from_sources(config_file, options), **asked)
     folder = out or config.default_out
     how = {"retry": retry, "rehearse": not no_rehearsal, "dry_run": dry_run, "wide": wide}
     try:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from foundry_bench import registry
 from foundry_bench.border import expected
 from foundry_bench.datasets import embedded_reader
 from foundry_bench.datasets.dataset import PointCloudDataset, check_whole
+from foundry_bench.datasets.folders.options import FolderOptions, join_folder, split_folder
 from foundry_bench.datasets.generated import GeneratedDataset
 from foundry_bench.datasets.halves import read_half
 from foundry_bench.datasets.lazy import Progress, silent
 from foundry_bench.datasets.official.base import OfficialDataset
 from foundry_bench.errors import UserError, no_folder
 from foundry_bench.parameters.named import bare_name, build_one, parse_part
+from foundry_bench.parameters.query import split_query
+
+if TYPE_CHECKING:
+    from foundry_bench.datasets.folders.understood import Understood
 
 ROOT = Path("data")
 """Where official data sets are looked for when no other folder is named."""
 
+PREPARED = "dataset.json"
+"""The file that tells a folder which ``data prepare`` wrote."""
 UNREADABLE = "cannot be read"
 """What is said of a plugin's data set that raises."""
 
@@ -34,7 +41,7 @@ def load_dataset(name: str, root: Path = ROOT, progress: Progress = silent) -> P
     if (half := read_half(name)) is not None:
         return half.of(load_dataset(half.base, root, progress))
     if is_folder(name):
-        return _load_folder(Path(name), progress)
+        return _load_folder(name, progress)
     rule = generated(name)
     source: Any = None if rule is not None else registered(name)
     bare = bare_name(name)
@@ -73,10 +80,13 @@ def dataset_sha256(name: str, root: Path = ROOT) -> str:
 
 
 def resolved(name: str) -> str:
-    """The name with every parameter of a data set that takes some; any other name as it is, known or not."""
+    """The name with every parameter of a data set that takes some, of a folder with its options in order; any other name as it
+    is, known or not."""
     if (half := read_half(name)) is not None:
         return replace(half, base=resolved(half.base)).selector
-    rule = None if is_folder(name) else generated(name)
+    if is_folder(name):
+        return join_folder(*split_folder(name))
+    rule = generated(name)
     return name if rule is None else rule.selector
 
 
@@ -103,7 +113,9 @@ def registered(name: str) -> Any:
     without arguments."""
     known = registry.entries("datasets")
     if name not in known:
-        error = no_folder("data folder", name, f"give a folder of clouds or one of {', '.join(known)}")
+        if (path := folder_of(name)) in known:
+            raise UserError(f"{path} takes no options such as {name[len(path) :][:60]}, which are for folders of clouds; write {path}")
+        error = no_folder("data folder", path, f"give a folder of clouds or one of {', '.join(known)}")
         if error is not None:
             raise error
     return registry.load("datasets", name)
@@ -115,13 +127,34 @@ def is_official(source: Any) -> bool:
 
 
 def is_folder(name: str) -> bool:
-    """Whether ``name`` is meant as a folder: registered names win over folders that are called the same."""
-    return bare_name(name) not in registry.entries("datasets") and os.path.isdir(name)
+    """Whether ``name``, without options after a ``?``, is meant as a folder: registered names win over folders that are called
+    the same."""
+    return bare_name(name) not in registry.entries("datasets") and os.path.isdir(folder_of(name))
 
 
-def _load_folder(path: Path, progress: Progress) -> PointCloudDataset:
-    if (path / "dataset.json").exists():
-        return embedded_reader.load_prepared(path)
+def folder_of(name: str) -> str:
+    """``name`` without options after a ``?``, known or not."""
+    return split_query(name)[0]
+
+
+def understood(name: str, progress: Progress = silent) -> Understood | None:
+    """What a folder of clouds was understood as; None for any other name, halves and prepared folders among them."""
+    if read_half(name) is not None or not is_folder(name):
+        return None
+    path, options = split_folder(name)
+    if (Path(path) / PREPARED).exists():
+        return None
+    from foundry_bench.datasets.folder import understand_folder
+
+    return understand_folder(Path(path), progress=progress, options=options)[1]
+
+
+def _load_folder(name: str, progress: Progress) -> PointCloudDataset:
+    path, options = split_folder(name)
+    if (Path(path) / PREPARED).exists():
+        if options != FolderOptions():
+            raise UserError(f"{path} was made by `data prepare` and takes no options; write {path}")
+        return embedded_reader.load_prepared(Path(path))
     from foundry_bench.datasets.folder import load_folder
 
-    return load_folder(path, progress=progress)
+    return load_folder(Path(path), progress=progress, options=options)

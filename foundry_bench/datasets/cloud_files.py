@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from foundry_bench.datasets.one_file import FileError, one_file
-from foundry_bench.datasets.readers.arrays import read_npy, read_npz
-from foundry_bench.datasets.readers.las import read_las
+from foundry_bench.datasets.one_file import FileError, one_file, shown
+from foundry_bench.datasets.readers.arrays import npz_array, npz_arrays, read_npy, read_npz
+from foundry_bench.datasets.readers.las import las_column, las_columns, read_las
 from foundry_bench.datasets.readers.meshes import read_mesh
-from foundry_bench.datasets.readers.pcd import read_pcd
-from foundry_bench.datasets.readers.ply import read_ply
-from foundry_bench.datasets.readers.tables import read_table
+from foundry_bench.datasets.readers.pcd import pcd_column, pcd_columns, read_pcd
+from foundry_bench.datasets.readers.ply import ply_column, ply_columns, read_ply
+from foundry_bench.datasets.readers.tables import read_table, table_column, table_columns
 
 MOST_MISSING = 0.5
 """Share of rows without coordinates above which a cloud is refused. Organised clouds of depth cameras lack up to 41 %."""
@@ -74,6 +74,62 @@ def read_cloud(path: Path) -> np.ndarray:
     if cloud.ndim != 2 or cloud.shape[1] < 3:
         raise FileError(f"holds an array {cloud.shape}, expected (points, 3 or more)")
     return cloud[:, :3]
+
+
+def column_names(path: Path) -> list[str]:
+    """What a file calls the numbers that it holds of each point; columns without names are called by their numbers.
+
+    Empty for a mesh. Raises FileError as :func:`read_cloud` does.
+    """
+    ending = path.suffix.lower()
+    with one_file():
+        if ending in TEXTS:
+            return table_columns(path)
+        if ending == ".npz":
+            return npz_arrays(path)
+        if ending == ".npy":
+            shape = read_npy(path).shape
+            return [str(number) for number in range(shape[1] if len(shape) == 2 else 0)]
+        return _NAMES[ending](path) if ending in _NAMES else []
+
+
+def read_column(path: Path, name: str) -> np.ndarray:
+    """One of :func:`column_names` for each of the rows of :func:`read_cloud`, (n,) numbers.
+
+    Raises FileError for a column that the file does not have, or that holds anything else than one number a point.
+    """
+    names = column_names(path)
+    ending = path.suffix.lower()
+    place = names.index(name) if name in names else int(name) if name.isascii() and name.isdigit() else -1
+    if not 0 <= place < len(names):
+        has = f"it has {shown(', '.join(names[:12]))}" if names else "no point of a mesh has one"
+        raise FileError(f"has no column {shown(name[:40])!r}; {has}")
+    with one_file(), np.errstate(all="ignore"):
+        if ending in TEXTS:
+            column = table_column(path, place)
+        elif ending == ".npy":
+            column = read_npy(path)[:, place]
+        elif ending == ".npz":
+            column = npz_array(path, names[place])
+        else:
+            column = _COLUMNS[ending](path, names[place])
+    if column.ndim == 2 and column.shape[1] == 1:
+        column = column[:, 0]
+    if column.ndim != 1:
+        raise FileError(f"holds {shown(name[:40])!r} as an array {column.shape}, expected one number a point")
+    return column
+
+
+_NAMES: dict[str, Callable[[Path], list[str]]] = {
+    ".ply": ply_columns,
+    ".pcd": pcd_columns,
+    **dict.fromkeys((".las", ".laz"), las_columns),
+}
+_COLUMNS: dict[str, Callable[[Path, str], np.ndarray]] = {
+    ".ply": ply_column,
+    ".pcd": pcd_column,
+    **dict.fromkeys((".las", ".laz"), las_column),
+}
 
 
 def _foreign(path: Path) -> FileError | None:

@@ -57,6 +57,7 @@ class PointCloudDataset:
         novel_classes: classes that the pretraining set does not contain.
         licence: SPDX expression.
         episodes: few-shot problems that the data set itself prescribes, by name (``5w10s``); empty where tasks draw them.
+        advice: what its owner can add for a need of tasks that it lacks (``labels``, ``parts``, ``splits``).
     """
 
     name: str
@@ -73,6 +74,7 @@ class PointCloudDataset:
     novel_classes: tuple[str, ...]
     licence: str
     episodes: dict[str, tuple[Episode, ...]] = field(default_factory=dict)
+    advice: dict[str, str] = field(default_factory=dict)
 
 
 def check_whole(data: PointCloudDataset, what: str) -> PointCloudDataset:

@@ -1,8 +1,8 @@
-"""A folder of the user's own point clouds as a data set."""
+"""A folder of the user's own point clouds as a data set, labelled or not."""
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +11,25 @@ from pathlib import Path
 import numpy as np
 
 from foundry_bench.datasets.cloud_files import finite_rows, read_cloud
+from foundry_bench.datasets.content import file_hashes
 from foundry_bench.datasets.dataset import PointCloudDataset
-from foundry_bench.datasets.lazy import LazyClouds, Progress, draw, silent, unit_sphere
-from foundry_bench.datasets.listing import list_clouds
-from foundry_bench.datasets.official.base import identity, unserialised
-from foundry_bench.datasets.official.cache import cache_root
-from foundry_bench.datasets.one_file import FileError, one_file, reading, shown
-from foundry_bench.errors import UserError
-from foundry_bench.storage import read_sealed, sealed, write_atomic
+from foundry_bench.datasets.folders.facts import Facts, check_once, too_large
+from foundry_bench.datasets.folders.layout import TEST, UNLABELLED, Described, describe
+from foundry_bench.datasets.folders.options import IGNORED, MIN_POINTS, POINTS, Y, FolderOptions
+from foundry_bench.datasets.folders.parts import NO_PART, checked_labels, names_of, read_labels, read_names
+from foundry_bench.datasets.folders.splits import DRAWN, GIVEN, draw_split, groups_of_copies
+from foundry_bench.datasets.folders.understood import Understood
+from foundry_bench.datasets.lazy import LazyArray, LazyClouds, Progress, draw, silent
+from foundry_bench.datasets.listing import Listing, list_clouds
+from foundry_bench.datasets.official.base import identity
+from foundry_bench.datasets.one_file import FileError, reading, shown
+from foundry_bench.parameters.query import query_text
 
-POINTS = 2048
-MIN_POINTS = 32
-"""Points below which a file is taken for a mistake: fewer than one patch of the usual encoders."""
-_SIDES = {"train", "training", "val", "valid", "validation", "test", "testing"}
+__all__ = ["MIN_POINTS", "POINTS", "CloudFiles", "load_folder", "understand_folder"]
+
 _REPAIR = "repair or remove it"
+_FORM = 2
+"""Part of every hash: increase it when a folder is understood otherwise."""
 
 
 @dataclass(frozen=True)
@@ -52,128 +57,164 @@ class CloudFiles:
     def _one(self, path: str) -> np.ndarray:
         with reading(self.root / path, _REPAIR):
             cloud = read_cloud(self.root / path)
-            if len(cloud) == 0:
-                raise FileError("has no points")
-            drawn = cloud[draw(path, len(cloud), self.points)]
-            if not np.isfinite(drawn).all():
-                cloud = finite_rows(cloud)
-                drawn = cloud[draw(path, len(cloud), self.points)]
             # Not to float32 yet: coordinates in metres from far away lose their millimetres.
-            return np.asarray(drawn, np.float64)
+            return np.asarray(cloud[self.drawn(path, cloud)], np.float64)
+
+    def drawn(self, path: str, cloud: np.ndarray) -> np.ndarray:
+        """Numbers (points,) of the rows of a ``cloud`` (n, 3) that stand for it. Raises FileError where there are none."""
+        if len(cloud) == 0:
+            raise FileError("has no points")
+        numbers = draw(path, len(cloud), self.points)
+        if np.isfinite(cloud[numbers]).all():
+            return numbers
+        whole = np.flatnonzero(np.isfinite(cloud).all(axis=1))
+        return whole[draw(path, len(finite_rows(cloud)), self.points)]
 
 
-def load_folder(path: Path, points: int = POINTS, progress: Progress = silent) -> PointCloudDataset:
-    """All clouds below a folder: point files, texts and meshes of the endings in ``cloud_files.READERS``.
+class PartFiles(LazyArray):
+    """Parts (N, P) int8 of the points that :class:`CloudFiles` draws, -1 for none; read as asked for.
 
-    Sub-folders of the first level are classes when at least two of them hold clouds; without them, and for files beside
-    them, objects are unlabelled. Coordinates keep their axes: z is taken as up. Clouds are centred, scaled to the unit sphere
-    and brought to ``points`` points when they are indexed; memory does not grow with the folder.
+    ``columns`` and ``beside`` say for each cloud which column of it, or which other file, has them; neither: it has none.
+    """
+
+    dtype = np.dtype(np.int8)
+
+    def __init__(self, clouds: CloudFiles, columns: Sequence[str], beside: Sequence[str]) -> None:
+        self.clouds = clouds
+        self.columns = columns
+        self.beside = beside
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, P)."""
+        return self.clouds.count, self.clouds.points
+
+    def _made(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        wanted, place = np.unique(rows, return_inverse=True)
+        made = np.stack([self._one(int(row))[columns] for row in wanted]) if len(wanted) else None
+        return np.empty((0, len(columns)), np.int8) if made is None else made[place]
+
+    def _one(self, row: int) -> np.ndarray:
+        path, root = self.clouds.paths[row], self.clouds.root
+        source = self.beside[row] or self.columns[row]
+        if not source:
+            return np.full(self.clouds.points, NO_PART, np.int8)
+        with reading(root / path, _REPAIR):
+            cloud = read_cloud(root / path)
+            raw = read_labels(root, path, source, beside=bool(self.beside[row]))
+            use = np.isfinite(cloud).all(axis=1)
+            return checked_labels(raw, len(cloud), use)[self.clouds.drawn(path, cloud)]
+
+
+def load_folder(
+    path: Path,
+    points: int | None = None,
+    progress: Progress = silent,
+    options: FolderOptions | None = None,
+) -> PointCloudDataset:
+    """All clouds below a folder: point files, texts and meshes of the endings in ``cloud_files.READERS``; ``points`` is short
+    for the option of that name.
+
+    Classes, sides of a split and series are what sub-folders or ``labels.csv`` say (``folders/layout.py``); parts are columns
+    or files of labels per point (``folders/parts.py``). Where nothing says which clouds are tested, a split called ``drawn`` is
+    drawn from hashes of the paths (``folders/splits.py``). Without series each object is its own. Clouds are centred, scaled
+    to the unit sphere, turned where ``options`` say that y is up, and brought to a number of points when they are indexed;
+    memory does not grow with the folder.
 
     Every file is read once to be checked, with ``progress("checking clouds", done, total)``; the result is remembered in the
     cache until a file changes. One line of the log says what the folder was understood as and what of it is not used.
 
     Raises:
-        UserError: no clouds; or files that are unreadable, mostly not finite, without extent or of fewer than 32 points (the
-            first one is named, and how many there are).
+        UserError: no clouds; a layout that contradicts itself; files that are unreadable, mostly not finite, without extent
+            or of fewer than 32 points, or labels that do not fit (the first one is named, and how many there are).
     """
-    listing = list_clouds(path)
-    files = listing.clouds
-    classes = _classes(path, files)
-    number = {name: label for label, name in enumerate(classes)}
-    sha256 = identity(f"folder {points} points", path, [path / file for file in files], progress)
-    gaps = _check_once(path, files, sha256, progress)
-    _tell(path, len(files), len(classes), [listing.described(), gaps.described()])
-    return PointCloudDataset(
+    data, understood = understand_folder(path, points, progress, options)
+    logging.getLogger("foundry_bench").info("%s", understood.line())
+    return data
+
+
+def understand_folder(
+    path: Path,
+    points: int | None = None,
+    progress: Progress = silent,
+    options: FolderOptions | None = None,
+) -> tuple[PointCloudDataset, Understood]:
+    """The data set of :func:`load_folder` and what the folder was understood as; nothing is logged."""
+    chosen = options or FolderOptions(points=POINTS if points is None else points)
+    listing = list_clouds(path, parts=chosen.parts != IGNORED)
+    described = describe(path, listing.clouds, listing.table)
+    read = [path / file for file in listing.used]
+    content = identity(f"folder {_FORM} parts={chosen.parts}", path, read, progress)
+    facts = check_once(path, listing, chosen.parts, content, progress)
+    if chosen.scale is not None and (error := too_large(path, listing.clouds, facts, chosen.scale)):
+        raise error
+    if not described.classes and any(each.highest >= 0 for each in facts):
+        described = _one_class(path, described, listing.clouds)
+    number = {name: label for label, name in enumerate(described.classes)}
+    labels = np.array([number.get(name, -1) for name in described.names], np.int64)
+    splits = _splits(path, listing, described, labels)
+    files = CloudFiles(path, listing.clouds, chosen.points)
+    part_names = _part_names(path, listing, described, facts)
+    beside = [listing.labels.get(file, "") for file in listing.clouds]
+    data = PointCloudDataset(
         name=path.resolve().name,
         version="1",
-        sha256=sha256,
-        classes=classes,
-        points=LazyClouds(CloudFiles(path, files, points), files),
-        labels=np.array([number.get(file.split("/")[0], -1) for file in files], np.int64),
-        series=unserialised(len(files)),
-        paths=np.array(files),
-        splits={},
-        parts=None,
-        part_names={},
+        sha256=hashlib.sha256(f"{content} {query_text(chosen)}".encode()).hexdigest(),
+        classes=described.classes,
+        points=LazyClouds(files, listing.clouds, y_up=chosen.up == Y, scale=chosen.scale),
+        labels=labels,
+        series=np.array(described.series, dtype=str),
+        paths=np.array(listing.clouds),
+        splits=splits,
+        parts=PartFiles(files, [each.column for each in facts], beside) if part_names else None,
+        part_names=part_names,
         novel_classes=(),
         licence="LicenseRef-own",
+        advice=_advice(path, described),
+    )
+    copies = file_hashes(path, [path / file for file in listing.clouds])
+    return data, Understood(path, listing, described, facts, chosen, data, copies)
+
+
+def _one_class(root: Path, described: Described, files: Sequence[str]) -> Described:
+    """Clouds with parts and without classes, as objects of one class: parts are parts of something."""
+    tops = {file.split("/")[0] if "/" in file else "" for file in files}
+    name = tops.pop() if len(tops) == 1 and tops != {""} else root.resolve().name
+    notes = (*described.notes, f"no classes: all clouds are taken for one, {name!r}")
+    return Described(
+        UNLABELLED, (name,), (name,) * len(files), described.sides, described.series, notes
     )
 
 
-def _classes(root: Path, files: Sequence[str]) -> tuple[str, ...]:
-    folders = sorted({file.split("/")[0] for file in files if "/" in file})
-    if len(folders) > 1 and {name.lower() for name in folders} <= _SIDES:
-        raise UserError(
-            f"{shown(root)} has the folders {', '.join(folders)}, which would be taken for classes: name one of them"
-        )
-    return tuple(folders) if len(folders) > 1 else ()
+def _splits(
+    root: Path, listing: Listing, described: Described, labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The split that is given, or else one that is drawn; none where there is nothing to test."""
+    sides = np.array(described.sides, dtype="<U5")
+    if (sides[labels >= 0] == TEST).any() and (sides[labels >= 0] != TEST).any():
+        return {GIVEN: sides}
+    contents = file_hashes(root, [root / file for file in listing.clouds])
+    drawn = draw_split(listing.clouds, labels, groups_of_copies(described.series, contents))
+    return {} if drawn is None else {DRAWN: drawn}
 
 
-@dataclass(frozen=True)
-class _Gaps:
-    """Files with rows that have no coordinates, and those rows."""
-
-    files: int
-    rows: int
-
-    def described(self) -> str:
-        return f"{self.rows:,} rows without coordinates in {self.files:,} clouds" if self.files else ""
-
-
-def _tell(root: Path, clouds: int, classes: int, left_out: Sequence[str]) -> None:
-    inside = f" in {classes} classes" if classes else ""
-    unused = ", ".join(filter(None, left_out))
-    logging.getLogger("foundry_bench").info(
-        "%s: %s clouds%s%s", shown(root), f"{clouds:,}", inside, f"; left out: {unused}" if unused else ""
-    )
+def _part_names(
+    root: Path, listing: Listing, described: Described, facts: Sequence[Facts]
+) -> dict[str, tuple[str, ...]]:
+    named = read_names(root / listing.part_names) if listing.part_names else None
+    highest: dict[str, int] = dict.fromkeys(described.classes, -1)
+    for name, each in zip(described.names, facts, strict=True):
+        if name:
+            highest[name] = max(highest[name], each.highest)
+    return names_of(root / (listing.part_names or "parts.yaml"), named, highest)
 
 
-def _check_once(root: Path, files: Sequence[str], sha256: str, progress: Progress) -> _Gaps:
-    mark = cache_root() / f"checked-{sha256}.json"
-    if known := _remembered(mark):
-        return known
-    bad: list[str] = []
-    missing: list[int] = []
-    for done, file in enumerate(files, 1):
-        try:
-            missing.append(_missing_rows(root / file))
-        except FileError as error:
-            bad.append(f"{shown(root / file)} {error}")
-        progress("checking clouds", done, len(files))
-    if bad:
-        raise UserError(f"{bad[0]}; {len(bad)} of {len(files)} files cannot be used: repair or remove them")
-    gaps = _Gaps(int(np.count_nonzero(missing)), sum(missing))
-    with contextlib.suppress(OSError):  # without a cache the files are checked again next time
-        write_atomic(mark, sealed([gaps.files, gaps.rows]), durable=False)
-    return gaps
-
-
-def _remembered(mark: Path) -> _Gaps | None:
-    try:
-        return _Gaps(*read_sealed(mark))
-    except (OSError, ValueError):
-        return None
-
-
-def _missing_rows(path: Path) -> int:
-    """How many rows of a file have no coordinates; raises FileError for a file that cannot be used."""
-    with one_file():
-        if not _is_text(str(path)):
-            raise FileError("has a name that is not UTF-8: rename it")
-        cloud = read_cloud(path)
-        if len(cloud) < MIN_POINTS:
-            raise FileError(f"has {len(cloud)} points, at least {MIN_POINTS} are needed")
-        whole = finite_rows(cloud)
-        if len(whole) < MIN_POINTS:
-            raise FileError(f"has {len(whole)} points with coordinates, at least {MIN_POINTS} are needed")
-        unit_sphere(whole)
-        return len(cloud) - len(whole)
-
-
-def _is_text(name: str) -> bool:
-    """Whether a path can be written as UTF-8; what the system could not decode is kept as half a character."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _advice(root: Path, described: Described) -> dict[str, str]:
+    """What to add for what the data set lacks, by the need that a task has of it."""
+    where = shown(root)
+    several = "give a class two clouds or more, of two series where there are series"
+    return {
+        "labels": f"put its clouds into one sub-folder a class ({where}/CLASS/), or list them in {where}/labels.csv (path,class)",
+        "splits": several if described.classes else f"it has no classes: make {where}/CLASS/, from which a split is drawn",
+        "parts": f"label its points in files beside them (SCAN.parts.npy) or in a column 'part', named in {where}/parts.yaml",
+    }

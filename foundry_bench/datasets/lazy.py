@@ -96,6 +96,7 @@ class LazyClouds(LazyArray):
         names: N names that no two clouds share; they seed the shuffle.
         y_up: the files have y up: (x, y, z) becomes (x, -z, y), which has z up and is no mirror image.
         shuffle: bring the points into :func:`hashed_order`. Without it their order in the files stays.
+        scale: the distance from the mean that becomes 1; None: that of the cloud's farthest point.
 
     Only the rows asked for are read, each once, in the order of the files. Raises UserError for a cloud that is not finite or
     has no extent.
@@ -104,7 +105,13 @@ class LazyClouds(LazyArray):
     dtype = np.dtype(np.float32)
 
     def __init__(
-        self, source: CloudSource, names: Sequence[str], *, y_up: bool = False, shuffle: bool = False
+        self,
+        source: CloudSource,
+        names: Sequence[str],
+        *,
+        y_up: bool = False,
+        shuffle: bool = False,
+        scale: float | None = None,
     ) -> None:
         if len(names) != source.count:
             raise ValueError(f"{len(names)} names for {source.count} clouds")
@@ -112,6 +119,7 @@ class LazyClouds(LazyArray):
         self.names = names
         self.y_up = y_up
         self.shuffle = shuffle
+        self.scale = scale
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -130,6 +138,8 @@ class LazyClouds(LazyArray):
     def _placed(self, row: int, raw: np.ndarray, columns: np.ndarray) -> np.ndarray:
         try:
             points = unit_sphere(raw)
+            if self.scale is not None:
+                points = (centred(raw)[0] / self.scale).astype(np.float32)
         except FileError as error:
             raise UserError(
                 f"{self.source.where(row)} {error}; replace the file by an undamaged copy"
@@ -150,12 +160,16 @@ def unit_sphere(points: np.ndarray) -> np.ndarray:
     """
     if not np.isfinite(points).all():
         raise FileError("has NaN or infinite coordinates")
-    points = squarable(points)
-    centred = points - points.mean(axis=0, dtype=np.float64)
-    radius = np.sqrt(np.square(centred).sum(axis=1).max(initial=0.0))
+    moved, radius = centred(squarable(points))
     if radius == 0.0:
         raise FileError("has no extent: all its points coincide")
-    return (centred / radius).astype(np.float32)
+    return (moved / radius).astype(np.float32)
+
+
+def centred(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """A cloud (P, 3) with its mean at the origin, float64, and the distance of its farthest point."""
+    moved = points - points.mean(axis=0, dtype=np.float64)
+    return moved, float(np.sqrt(np.square(moved).sum(axis=1).max(initial=0.0)))
 
 
 def z_up(points: np.ndarray) -> np.ndarray:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from foundry_bench.datasets.cloud_files import MESHES, READERS, missing_library
+from foundry_bench.datasets.folders.parts import label_files, names_file
+from foundry_bench.datasets.folders.table import NAME as TABLE
+from foundry_bench.datasets.folders.table import names_columns
 from foundry_bench.datasets.one_file import reading, shown
 from foundry_bench.datasets.readers.tables import has_points
 from foundry_bench.errors import UserError
@@ -27,10 +30,24 @@ class Listing:
     Attributes:
         clouds: paths below the folder, with slashes, sorted.
         left_out: what is not used to how many there are of it.
+        table: the ``labels.csv``, or None.
+        part_names: the ``parts.yaml``, or None.
+        labels: cloud to the file beside it that has its labels per point.
+        empty: sub-folders of the first two levels without a cloud.
     """
 
     clouds: tuple[str, ...]
     left_out: dict[str, int]
+    table: str | None = None
+    part_names: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    empty: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """All files that are read, the clouds first."""
+        beside = (self.table, self.part_names, *self.labels.values())
+        return (*self.clouds, *sorted(file for file in beside if file is not None))
 
     def described(self) -> str:
         """``80 .las, 3 lists``, the most frequent first; empty where nothing is left out."""
@@ -40,28 +57,37 @@ class Listing:
         return ", ".join([*parts, *([f"{rest:,} others"] if rest else [])])
 
 
-def list_clouds(root: Path) -> Listing:
+def list_clouds(root: Path, *, parts: bool = True) -> Listing:
     """The point clouds below ``root``; hidden files and folders are passed over, links are followed, each folder once.
 
     Left out and counted are files of other endings; endings whose library is not installed; meshes, where there are point
-    files; and texts that hold no points (lists of names) beside folders of clouds or clouds of another ending.
+    files; and texts that hold no points (lists of names) beside folders of clouds or clouds of another ending. ``labels.csv``,
+    ``parts.yaml`` and, with ``parts``, files of labels beside clouds are told apart from these.
 
     Raises UserError where there is no cloud.
     """
     if not root.is_dir():
         raise UserError(f"{shown(root)} is no folder: name one that holds point clouds")
     left_out: Counter[str] = Counter()
-    clouds: list[str] = []
-    for file in _walk(root, left_out):
-        ending = os.path.splitext(file)[1].lower()
-        lacking = missing_library(ending)
-        if ending in READERS and lacking is None:
-            clouds.append(file)
-        else:
+    folders: list[str] = []
+    files = list(_walk(root, left_out, folders))
+    clouds = [file for file in files if _readable(file)]
+    table = _table(root, files)
+    part_names = names_file(file for file in files if "/" not in file)
+    labels = label_files(clouds, files) if parts else {}
+    beside = {table, part_names, *labels.values()}
+    clouds = [file for file in clouds if file not in beside]
+    for file in files:
+        if not _readable(file) and file not in beside:
+            ending = os.path.splitext(file)[1].lower()
+            lacking = missing_library(ending)
             left_out[f"{ending or 'without ending'}{f' ({lacking})' if lacking else ''}"] += 1
     clouds = _without(clouds, _meshes(clouds), left_out, None)
     clouds = _without(clouds, _lists(root, clouds), left_out, _LISTS)
-    listing = Listing(tuple(sorted(clouds)), dict(left_out))
+    kept = set(clouds)
+    labels = {cloud: file for cloud, file in labels.items() if cloud in kept}
+    empty = _empty(folders, clouds)
+    listing = Listing(tuple(sorted(clouds)), dict(left_out), table, part_names, labels, empty)
     if not clouds:
         there = f"; it has {listing.described()}" if left_out else ""
         raise UserError(
@@ -70,8 +96,33 @@ def list_clouds(root: Path) -> Listing:
     return listing
 
 
-def _walk(root: Path, left_out: Counter[str]) -> Iterator[str]:
-    """Paths below ``root`` of all files that are not hidden. Folders come before links to folders, so that they keep their
+def _readable(file: str) -> bool:
+    ending = os.path.splitext(file)[1].lower()
+    return ending in READERS and missing_library(ending) is None
+
+
+def _table(root: Path, files: Sequence[str]) -> str | None:
+    """The table of labels of a folder. Raises UserError for two, and for one that names neither a path nor axes."""
+    found = [file for file in files if file.lower() == TABLE]
+    if len(found) > 1:
+        raise UserError(f"{shown(root)} has {' and '.join(map(shown, sorted(found)))}: keep one")
+    if not found:
+        return None
+    with reading(root / found[0], _REPAIR):
+        cloud = not names_columns(root / found[0]) and has_points(root / found[0])
+    return None if cloud else found[0]
+
+
+def _empty(folders: Sequence[str], clouds: Sequence[str]) -> tuple[str, ...]:
+    """Sub-folders of the first two levels below which no cloud lies, the outermost of them."""
+    full = {folder for cloud in clouds for folder in _above(os.path.dirname(cloud))}
+    full |= {os.path.dirname(cloud) for cloud in clouds}
+    bare = [folder for folder in folders if folder not in full and folder.count("/") < 2]
+    return tuple(sorted(folder for folder in bare if not set(_above(folder)) - {""} & set(bare)))
+
+
+def _walk(root: Path, left_out: Counter[str], folders: list[str]) -> Iterator[str]:
+    """Paths below ``root`` of all files that are not hidden; those of folders are added to ``folders``. Folders come before links to folders, so that they keep their
     own names, and no folder is read twice, however links are laid; one that holds ``root`` would be read twice."""
     seen = {(status.st_dev, status.st_ino) for status in map(os.stat, root.resolve().parents)}
     links: list[str] = []
@@ -84,6 +135,7 @@ def _walk(root: Path, left_out: Counter[str]) -> Iterator[str]:
                 left_out[_LINKS] += 1
                 continue
             seen.add((status.st_dev, status.st_ino))
+            folders += [folder] if folder else []
             entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
         for entry in entries:
             path = f"{folder}/{entry.name}".removeprefix("/")

@@ -166,7 +166,7 @@ def require_classes(labels: np.ndarray, name: str) -> None:
     """Raise UserError unless a training side's ``labels`` hold at least two classes."""
     if len(np.unique(labels)) < 2:
         raise UserError(
-            f"data set {name!r} has fewer than two classes on a training side; choose another with labels"
+            f"data set {name!r} has objects of fewer than two classes on a training side: add a class, or choose another"
         )
 
 

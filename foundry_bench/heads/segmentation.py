@@ -205,13 +205,14 @@ class PartObjects:
     def sides(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Rows (n,) with parts to train on (``train`` and, where a data set has it, ``val``) and to score (``test``).
 
-        Raises UserError where one of them is empty.
+        Raises UserError where there are too few.
         """
         train, test = (rows[self.category[rows] >= 0] for rows in split_sides(self.data, split))
-        if not (len(train) and len(test)):
+        if len(train) < 2 or not len(test):
             raise UserError(
                 f"split {split!r} of data set {self.data.name!r} has {len(train)} objects with parts to train on and "
-                f"{len(test)} to score; choose a data set with parts on both sides"
+                f"{len(test)} to score, at least 2 and 1 are needed: label more objects, or choose a data set with parts on both "
+                "sides"
             )
         return train, test
 

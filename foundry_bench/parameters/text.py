@@ -12,9 +12,9 @@ from typing import Any
 
 _QUOTED = r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\""""
 _TOKEN = re.compile(
-    rf"(?:^|(?<=[=,(\[]))\s*(?:{_QUOTED})|(?<=[=,\[])\s*\((?:{_QUOTED}|[^()'\"])*\)|.", re.DOTALL
+    rf"(?:^|(?<=[=,(\[:]))\s*(?:{_QUOTED})|(?<=[=,\[])\s*\((?:{_QUOTED}|[^()'\"])*\)|.", re.DOTALL
 )
-"""A quoted text or a tuple, where a value begins, else one character."""
+"""A quoted text or a tuple, where a value or the name of a data set begins, else one character."""
 _KEYED = re.compile(r"\s*([^\s'\"(=]+)\s*=(.*)", re.DOTALL)
 _WHOLE = re.compile(r"[-+]?[0-9]{1,300}")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -59,6 +59,17 @@ def read_text(text: str) -> Any:
     if _WHOLE.fullmatch(text):
         return int(text)
     return float(text) if _NUMBER.fullmatch(text) else text
+
+
+def unquoted(text: str) -> str:
+    """A name as it is meant: without the quotes that it stands in where it holds a comma, a colon or a bracket."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        try:
+            return str(read_text(text))
+        except ValueError:
+            return text
+    return text
 
 
 def as_text(value: Any) -> str:

@@ -15,6 +15,7 @@ from foundry_bench.beforehand.checks import LARGEST_SEED, check_path
 from foundry_bench.beforehand.configuration import STRICT, read_yaml, schema, shown, validated
 from foundry_bench.datasets.catalog import resolved
 from foundry_bench.errors import UserError, unknown
+from foundry_bench.parameters.text import unquoted
 from foundry_bench.runtimes.columns import EAGER
 from foundry_bench.selectors import Grid, split_selectors
 
@@ -109,6 +110,8 @@ class SweepConfig:
         Raises UserError for a key or a value that a sweep does not take; ``where`` tells its reader where it stands.
         """
         made = {k: _items(v) if k in LISTS else v for k, v in values.items()}
+        if isinstance(values.get("dataset"), str) and isinstance(made["dataset"], tuple):
+            made["dataset"] = tuple(map(unquoted, made["dataset"]))
         if "tables" in values:
             made["tables"] = _tables(values["tables"], where)
         if isinstance(distill_on := values.get("distill_on"), str):

@@ -54,12 +54,12 @@ def _students(text: str, grid: selectors.Grid) -> int:
 
 def _places(text: str, config: SweepConfig) -> int:
     """Evaluations of one student that one task's selector stands for."""
-    pieces = selectors.split_selectors(text, ":")
-    if not pieces or text == NONE:
+    if text == NONE:
         return 0
-    part = parse_part(pieces[0])
+    first, place = selectors.split_task(text)
+    part = parse_part(first)
     tasks = math.prod(map(len, part.values.values()))
-    return tasks * (1 if len(pieces) > 1 else len(config.dataset) or _own_places(part.name))
+    return tasks * (1 if place is not None else len(config.dataset) or _own_places(part.name))
 
 
 def _own_places(task: str) -> int:

@@ -23,10 +23,12 @@ from foundry_bench.sweep.record import (
     TaskInputs,
     given,
 )
+from foundry_bench.task import check_data
 from foundry_bench.training.budget import get_budget
 from foundry_bench.variants import EXPERT, OFF_THE_SHELF
 
 if TYPE_CHECKING:
+    from foundry_bench.datasets.folders.understood import Understood
     from foundry_bench.method import Method
     from foundry_bench.task import Task
 
@@ -71,7 +73,8 @@ class Plan:
     """The cells in an order in which every parent comes before its children.
 
     ``config`` has ``all`` and ``default`` replaced by names. ``tables`` are the ids of each comparison's cells, by its name.
-    ``sources`` are the plugin files that the identities were hashed from.
+    ``notes`` say what each folder of clouds was understood as. ``sources`` are the plugin files that the identities were hashed
+    from.
     """
 
     config: SweepConfig
@@ -79,6 +82,7 @@ class Plan:
     tables: dict[str, list[str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     sources: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def _stacks(methods: tuple[str, ...]) -> list[str]:
@@ -125,7 +129,8 @@ def plan(config: SweepConfig, most: int | None = None) -> Plan:
         raise UserError("nothing to run: no method is selected; see 'foundry-bench list methods'")
     cells = sorted(planner.cells.values(), key=lambda cell: (STUDENT, EVALUATE, PROFILE).index(cell.kind))
     tables.pop("", None)
-    return Plan(planner.config, cells, tables, planner.warnings, sorted(planner.sources))
+    notes = [folder.line() for folder in planner.folders.values() if folder is not None]
+    return Plan(planner.config, cells, tables, planner.warnings, sorted(planner.sources), notes)
 
 
 class _Planner:
@@ -138,6 +143,9 @@ class _Planner:
         self.budget = cast(BudgetInputs, asdict(get_budget(config.budget)))
         self.config = config
         self.every_task = any("all" in table.tasks for table in config.comparisons)
+        self.unnamed = any({"all", DEFAULT} & set(table.tasks) for table in config.comparisons)
+        self.folders: dict[str, Understood | None] = {}
+        self.refused: list[UserError] = []
         self.clouds: Content | None = None
         self.places: list[Place] = []
         self.members: set[str] = set()
@@ -170,6 +178,8 @@ class _Planner:
         """Add the cells of one comparison and return their ids."""
         self.members = set()
         self.places = self._places(table.tasks)
+        if self.refused and not self.places:
+            raise self.refused[0]
         if self.clouds is None:
             self.clouds = self.places[0]["dataset"] if self.places else self.unlabelled
         for text in table.methods:
@@ -313,15 +323,37 @@ class _Planner:
         self.sources.update(source_files([type(task)]))
         protocol = {**task.protocol(), "budget": self.config.budget if task.uses_budget else None}
         names = (asked,) if asked else self.config.dataset or expected(task.datasets, tuple, "datasets")
+        inputs = [(name, self._dataset(name)) for name in names]
         return [
-            {"task": _task_inputs(task), "protocol": protocol, "dataset": self._dataset(name)}
-            for name in names
+            {"task": _task_inputs(task), "protocol": protocol, "dataset": dataset}
+            for name, dataset in inputs
+            if self._serves(name, task)
         ]
 
     def _dataset(self, name: str) -> Content:
-        from foundry_bench.datasets.catalog import dataset_sha256, resolved
+        from foundry_bench.datasets.catalog import dataset_sha256, resolved, understood
 
-        return {"name": resolved(name), "sha256": dataset_sha256(name, Path(self.config.data_root))}
+        if name not in self.folders:
+            self.folders[name] = understood(name)
+        folder = self.folders[name]
+        sha256 = dataset_sha256(name, Path(self.config.data_root)) if folder is None else folder.data.sha256
+        return {"name": resolved(name), "sha256": sha256}
+
+    def _serves(self, name: str, task: Task) -> bool:
+        """Whether a folder of clouds has what a task needs. A task that nobody asked for by name is left out with a warning where
+        it has not. Raises UserError for one that somebody did."""
+        folder = self.folders[name]
+        if folder is None:
+            return True
+        try:
+            check_data(task, name, folder.data)
+        except UserError as error:
+            if not self.unnamed:
+                raise
+            self.warnings.append(f"{task.name} is left out: {error}")
+            self.refused.append(error)
+            return False
+        return True
 
     def _names(self, kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:

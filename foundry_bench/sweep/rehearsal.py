@@ -13,7 +13,7 @@ import numpy as np
 
 from foundry_bench.students.files import load_student, save_student
 from foundry_bench.sweep.record import given, harness_protocol
-from foundry_bench.task import check_needs, scores_of
+from foundry_bench.task import check_data, scores_of
 from foundry_bench.training.budget import REHEARSAL
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _evaluate(job: Job, teacher: TokenEncoder, student: Encoder, place: Place) -
     if job.method().skip(teacher, task.name) is not None:
         return
     data = job.data(place["dataset"]["name"])
-    check_needs(task.name, task.needs, data.name, data)
+    check_data(task, data.name, data)
     task, data = task.rehearsal(data)
     scores_of(task.name, task.evaluate(student, data, replace(job.context(0), seed=0)))
 

@@ -59,6 +59,8 @@ def prepare(
     check_folder(store.folder, "--out")
     store.check(config)
     planned = snapshot.load(store, config) or plan(config, most)
+    for line in planned.notes:
+        reporter.note(line)
     for line in planned.warnings:
         reporter.warn(line)
     recorded = index.load(store)

@@ -83,7 +83,7 @@ def load(store: Store, asked: SweepConfig) -> Plan | None:
         return None
     resolved = SweepConfig.from_plain(content["resolved"])
     config = replace(resolved, **{key: getattr(asked, key) for key in HOW})
-    return Plan(config, planned, content["tables"], [], sources)
+    return Plan(config, planned, content["tables"], sources=sources)
 
 
 def read(store: Store) -> PlanFile | None:

@@ -30,7 +30,7 @@ from foundry_bench.sweep.record import (
     harness_protocol,
 )
 from foundry_bench.sweep.store import Store
-from foundry_bench.task import check_needs, scores_of
+from foundry_bench.task import check_data, scores_of
 from foundry_bench.variants import EXPERT, OFF_THE_SHELF
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def run_evaluate(job: Job) -> Measured:
     student = job.student()
     task = task_of(name, given(inputs["protocol"]))
     data = job.dataset()
-    check_needs(task.name, task.needs, data.name, data)
+    check_data(task, data.name, data)
     _refuse_seen(job, task, data)
     job.stage = "evaluate"
     # Seed 0 for every method and sweep seed: the same episodes, so that outcomes can be compared in pairs.

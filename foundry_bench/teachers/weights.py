@@ -17,12 +17,12 @@ from foundry_bench import registry
 from foundry_bench.beforehand.checks import check_folder, check_path
 from foundry_bench.border import StrangerError, expected
 from foundry_bench.errors import UserError, no_folder, unknown
+from foundry_bench.parameters.query import exists
 from foundry_bench.storage import atomic_folder
 from foundry_bench.teachers.cards import LARGEST_WEIGHTS, check_file, check_format, of_card, read_card, shown
 from foundry_bench.teachers.checkpoints.names import (
     Options,
     TeacherSource,
-    exists,
     join_name,
     split_name,
 )

@@ -35,11 +35,23 @@ def read_npy(path: Path) -> np.ndarray:
 
 def read_npz(path: Path) -> np.ndarray:
     """The array ``points``, or the only one, of an archive; the others are not unpacked."""
+    names = npz_arrays(path)
+    if "points" not in names and len(names) != 1:
+        raise FileError(f"has the arrays {shown(', '.join(names[:8]))} and none called 'points'")
+    return npz_array(path, "points" if "points" in names else names[0])
+
+
+def npz_arrays(path: Path) -> list[str]:
+    """The names of the arrays of an archive."""
+    with zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def npz_array(path: Path, name: str) -> np.ndarray:
+    """The array ``name`` of an archive, which has it."""
     with zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
-        if "points" not in names and len(names) != 1:
-            raise FileError(f"has the arrays {shown(', '.join(names[:8]))} and none called 'points'")
-        entry = archive.infolist()[names.index("points") if "points" in names else 0]
+        entry = archive.infolist()[names.index(name)]
         if entry.flag_bits & _ENCRYPTED:
             raise FileError("is encrypted: write it without a password")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -6,8 +6,9 @@ Source: ASPRS, *LAS Specification 1.4*, R15, for the places in the header.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -29,15 +30,37 @@ _TILES = "cut it into tiles"
 
 def read_las(path: Path) -> np.ndarray:
     """Points (n, 3) float64 in the units of the file."""
+    return _read(path, ("x", "y", "z"))
+
+
+def las_columns(path: Path) -> list[str]:
+    """The names of what a file holds of each point, such as ``classification``."""
+    with _opened(path) as reader:
+        return list(reader.header.point_format.dimension_names)
+
+
+def las_column(path: Path, name: str) -> np.ndarray:
+    """What a file holds as ``name`` of each point, (n,) float64."""
+    return _read(path, (name,))[:, 0]
+
+
+def _read(path: Path, wanted: Sequence[str]) -> np.ndarray:
+    with _opened(path) as reader:
+        parts = [
+            np.stack([np.asarray(part[name], np.float64) for name in wanted], axis=1)
+            for part in reader.chunk_iterator(_CHUNK)
+        ]
+    return np.concatenate([np.empty((0, len(wanted))), *parts])
+
+
+def _opened(path: Path) -> Any:
     _check(path)
     try:
         import laspy
     except ImportError as error:
         raise FileError("needs laspy: pip install 'foundry-bench[las]'") from error
     # The parallel backend makes room for as many bytes as the table says that a chunk has, and ends the program without it.
-    with laspy.open(path, laz_backend=laspy.LazBackend.Lazrs) as reader:
-        parts = [np.stack([part.x, part.y, part.z], axis=1) for part in reader.chunk_iterator(_CHUNK)]
-    return np.concatenate([np.empty((0, 3)), *parts])
+    return laspy.open(path, laz_backend=laspy.LazBackend.Lazrs)
 
 
 def _check(path: Path) -> None:

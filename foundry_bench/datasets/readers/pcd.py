@@ -12,6 +12,7 @@ import io
 import os
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -54,34 +55,52 @@ class _Header:
             ]
         )
 
-    def columns(self) -> list[int]:
-        """Those of x, y and z where every number has a column."""
-        return [sum(self.repeats[: self.fields.index(axis)]) for axis in "xyz"]
+    def columns(self, names: Sequence[str]) -> list[int]:
+        """Those of the fields ``names`` where every number has a column."""
+        return [sum(self.repeats[: self.fields.index(name)]) for name in names]
 
 
 def read_pcd(path: Path) -> np.ndarray:
     """x, y and z (n, 3), in the type of the file; float64 where it is text."""
+    return _read(path, ("x", "y", "z"))
+
+
+def pcd_columns(path: Path) -> list[str]:
+    """The names of the fields that are one number each."""
+    with path.open("rb") as stream:
+        header = _header(stream)
+    alone = zip(header.fields, header.repeats, strict=True)
+    return [name for name, repeat in alone if repeat == 1 and header.fields.count(name) == 1]
+
+
+def pcd_column(path: Path, name: str) -> np.ndarray:
+    """The field ``name`` (n,) of the points."""
+    return _read(path, (name,))[:, 0]
+
+
+def _read(path: Path, wanted: Sequence[str]) -> np.ndarray:
+    """The fields ``wanted`` of the points, (n, wanted)."""
     with path.open("rb") as stream:
         header = _header(stream)
         if header.points == 0:
-            return np.empty((0, 3))
+            return np.empty((0, len(wanted)))
         held = os.fstat(stream.fileno()).st_size - header.start
         stream.seek(header.start)
         must_be_small(held, "cut it into tiles")
         if header.style == "ascii":
-            return _text(stream, header, held)
+            return _text(stream, header, held, wanted)
         if header.style == "binary":
             must_fit(header.points * header.width, held, "points")
             rows = read_records(stream, header.row(), header.points)
             must_end(stream, header.points, header.width)
-            return axes(rows, [str(header.fields.index(axis)) for axis in "xyz"])
-        return _unpacked(_checked_packed(stream.read(), header), header)
+            return axes(rows, [str(header.fields.index(name)) for name in wanted])
+        return _unpacked(_checked_packed(stream.read(), header), header, wanted)
 
 
-def _text(stream: IO[bytes], header: _Header, held: int) -> np.ndarray:
+def _text(stream: IO[bytes], header: _Header, held: int, wanted: Sequence[str]) -> np.ndarray:
     must_fit(2 * header.points * sum(header.repeats) - 1, held, "points")
     content = io.BytesIO(stream.read())
-    return parse_announced(content, header.columns(), sum(header.repeats), header.points, alone=True)
+    return parse_announced(content, header.columns(wanted), sum(header.repeats), header.points, alone=True)
 
 
 def _checked_packed(content: bytes, header: _Header) -> bytes:
@@ -96,7 +115,7 @@ def _checked_packed(content: bytes, header: _Header) -> bytes:
     return content
 
 
-def _unpacked(content: bytes, header: _Header) -> np.ndarray:
+def _unpacked(content: bytes, header: _Header, wanted: Sequence[str]) -> np.ndarray:
     from pypcd4 import PointCloud
 
     names = [name if name in "xyz" else f"field{i}" for i, name in enumerate(header.fields)]
@@ -113,7 +132,7 @@ def _unpacked(content: bytes, header: _Header) -> np.ndarray:
     )
     text = "".join(f"{key} {' '.join(map(str, values))}\n" for key, values in lines)
     rows = PointCloud.from_fileobj(io.BufferedReader(io.BytesIO(text.encode() + content))).pc_data
-    return axes(rows, "xyz")
+    return axes(rows, [names[header.fields.index(name)] for name in wanted])
 
 
 def _header(stream: IO[bytes]) -> _Header:

@@ -46,6 +46,24 @@ class _Header:
 
 def read_ply(path: Path) -> np.ndarray:
     """x, y and z (n, 3) of the element ``vertex``, in the type of the file; float64 where it is text."""
+    return _read(path, ("x", "y", "z"))
+
+
+def ply_columns(path: Path) -> list[str]:
+    """The names of the vertices' properties that are one number each."""
+    with path.open("rb") as stream:
+        parsed = _described(_header(stream).lines)
+    vertex = [element for element in parsed.elements if element.name == "vertex"]
+    return [each.name for element in vertex[:1] for each in element.properties if not _is_list(each)]
+
+
+def ply_column(path: Path, name: str) -> np.ndarray:
+    """The property ``name`` (n,) of the element ``vertex``."""
+    return _read(path, (name,))[:, 0]
+
+
+def _read(path: Path, wanted: Sequence[str]) -> np.ndarray:
+    """The properties ``wanted`` of the vertices, (n, wanted)."""
     with path.open("rb") as stream:
         header = _header(stream)
         size = os.fstat(stream.fileno()).st_size
@@ -57,20 +75,23 @@ def read_ply(path: Path) -> np.ndarray:
         _check(parsed, header.counts, size - header.start)
         last = names.index("vertex")
         place = [each.name for each in parsed.elements[last].properties if not _is_list(each)]
-        if not {"x", "y", "z"} <= set(place):
-            raise FileError(f"has the properties {shown(', '.join(place[:12]))} and not x, y and z")
+        if not {"x", "y", "z", *wanted} <= set(place):
+            lacking = "x, y and z" if {"x", "y", "z"} - set(place) else ", ".join(map(shown, wanted))
+            raise FileError(f"has the properties {shown(', '.join(place[:12]))} and not {lacking}")
         stream.seek(header.start)
         if any(_has_list(element) for element in parsed.elements[: last + 1]):
             rows = _parsed(header.lines, header.counts[: last + 1], stream.read()).elements[last].data
-            return axes(rows, "xyz")
+            return axes(rows, wanted)
         if parsed.text:
-            return _text(stream, header.counts, last, place)
-        return _binary(stream, parsed, header.counts, last, size)
+            return _text(stream, header.counts, last, [place.index(name) for name in wanted], len(place))
+        return _binary(stream, parsed, header.counts, last, size, wanted)
 
 
-def _text(stream: IO[bytes], counts: tuple[int, ...], last: int, place: list[str]) -> np.ndarray:
+def _text(
+    stream: IO[bytes], counts: tuple[int, ...], last: int, columns: Sequence[int], width: int
+) -> np.ndarray:
     if counts[last] == 0:
-        return np.empty((0, 3))
+        return np.empty((0, len(columns)))
     content = stream.read()
     alone = last == len(counts) - 1
     if not alone and content.count(b"\n") != sum(counts):
@@ -80,11 +101,12 @@ def _text(stream: IO[bytes], counts: tuple[int, ...], last: int, place: list[str
     rows = io.BytesIO(content)
     for _ in islice(rows, sum(counts[:last])):
         pass
-    columns = [place.index(axis) for axis in "xyz"]
-    return parse_announced(rows, columns, len(place), counts[last], alone=alone)
+    return parse_announced(rows, columns, width, counts[last], alone=alone)
 
 
-def _binary(stream: IO[bytes], parsed: Any, counts: tuple[int, ...], last: int, size: int) -> np.ndarray:
+def _binary(
+    stream: IO[bytes], parsed: Any, counts: tuple[int, ...], last: int, size: int, wanted: Sequence[str]
+) -> np.ndarray:
     kinds = [np.dtype(element.dtype(parsed.byte_order)) for element in parsed.elements[: last + 1]]
     stream.seek(sum(kind.itemsize * count for kind, count in zip(kinds[:-1], counts, strict=False)), 1)
     rows = read_records(stream, kinds[-1], counts[last])
@@ -92,7 +114,7 @@ def _binary(stream: IO[bytes], parsed: Any, counts: tuple[int, ...], last: int, 
         must_end(stream, counts[last], kinds[-1].itemsize)
     else:
         _must_follow(stream, parsed, counts, last, size)
-    return axes(rows, "xyz")
+    return axes(rows, wanted)
 
 
 def _must_follow(stream: IO[bytes], parsed: Any, counts: tuple[int, ...], last: int, size: int) -> None:

@@ -41,6 +41,7 @@ class Layout:
         decimal: the decimal mark.
         columns: those of x, y and z.
         named: whether a line names them.
+        names: the cells of that line, of all columns; empty where there is none.
         width: number of columns of the first point.
         declared: number of points that a line of its own announces, or None.
     """
@@ -52,6 +53,7 @@ class Layout:
     named: bool
     width: int
     declared: int | None
+    names: tuple[str, ...] = ()
 
 
 def read_table(path: Path) -> np.ndarray:
@@ -62,9 +64,7 @@ def read_table(path: Path) -> np.ndarray:
     """
     content = bounded_bytes(path)
     layout = table_layout(content)
-    rows = content[layout.start :]
-    if any(mark.encode() in rows for mark in _COMMENTS):
-        rows = _COMMENT_BYTES.sub(b"", rows)
+    rows = _bare_rows(content, layout)
     try:
         points = parse_rows(io.BytesIO(rows), layout.columns, layout.width, layout.separator, layout.decimal)
     except (ValueError, TypeError) as error:
@@ -81,6 +81,34 @@ def read_table(path: Path) -> np.ndarray:
             f"has a first column that numbers the rows, so its columns cannot be told: {_NAME_THEM}"
         )
     return points
+
+
+def _bare_rows(content: bytes, layout: Layout) -> bytes:
+    """The rows of points without comments."""
+    rows = content[layout.start :]
+    if any(mark.encode() in rows for mark in _COMMENTS):
+        rows = _COMMENT_BYTES.sub(b"", rows)
+    return rows
+
+
+def table_columns(path: Path) -> list[str]:
+    """The names of the columns of a text; those of a text that names none are their numbers."""
+    layout = table_layout(bounded_bytes(path))
+    return list(layout.names) or [str(number) for number in range(layout.width)]
+
+
+def table_column(path: Path, column: int) -> np.ndarray:
+    """The numbers (n,) of one column, NaN where there is none; of each row that :func:`read_table` gives.
+
+    Raises FileError where it holds anything else.
+    """
+    content = bounded_bytes(path)
+    layout = table_layout(content)
+    rows = io.BytesIO(_bare_rows(content, layout))
+    try:
+        return parse_rows(rows, [column], layout.width, layout.separator, layout.decimal)[:, 0]
+    except (ValueError, TypeError) as error:
+        raise FileError(f"holds something else than numbers in column {column} ({said(error)})") from error
 
 
 def has_points(path: Path) -> bool:
@@ -108,13 +136,14 @@ def table_layout(content: bytes) -> Layout:
         separator, decimal = _writing(text)
         cells = _split(text, separator)
         if not text.startswith(_COMMENTS) and not _numbers_columns(texts[number : number + 2], separator):
-            columns = _named_columns(before, separator, len(cells))
+            columns, names = _named_columns(before, separator, len(cells)) or (None, ())
             chosen = columns or (0, 1, 2)
             if _is_point(cells, chosen, separator, decimal, named=columns is not None):
                 if columns is None:
                     _refuse_unknown(before, separator, len(cells))
                     _refuse_uneven(texts[number + 1 : number + 2], separator, len(cells))
-                return Layout(start, separator, decimal, chosen, columns is not None, len(cells), declared)
+                named = columns is not None
+                return Layout(start, separator, decimal, chosen, named, len(cells), declared, names)
             if re.fullmatch("-[0-9]+", text):
                 raise FileError(f"announces {shown(text[:30])} points: its first line is no count")
             if text.isascii() and text.isdigit():
@@ -154,13 +183,15 @@ def _numbers_columns(texts: Sequence[str], separator: str | None) -> bool:
     return len(names) >= 3 and names == [str(number) for number in range(len(names))]
 
 
-def _named_columns(before: Sequence[str], separator: str | None, width: int) -> Columns | None:
-    """The columns that the last line with names of x, y and z, and with as many cells as a point, gives them."""
+def _named_columns(
+    before: Sequence[str], separator: str | None, width: int
+) -> tuple[Columns, tuple[str, ...]] | None:
+    """The columns that the last line with names of x, y and z, and with as many cells as a point, gives them, and its cells."""
     for place, line in reversed(list(enumerate(before))):
         bare = line.lstrip("#/ ")
         numbered = _split(bare, separator)
         if _numbers_columns([bare, "."], separator) and len(numbered) == width:
-            return (1, 2, 3) if numbered[0] == "" else (0, 1, 2)
+            return ((1, 2, 3) if numbered[0] == "" else (0, 1, 2)), tuple(numbered)
         joined = re.sub(r"\s+(?=[\[(])", "", bare)  # "x [m] y [m]" has two names
         for mark in dict.fromkeys((separator, ",", ";", "\t", None)):
             cells = _split(bare if mark else joined, mark)
@@ -169,7 +200,7 @@ def _named_columns(before: Sequence[str], separator: str | None, width: int) -> 
             if len(cells) == width and (found := find_columns(cells)):
                 for below in before[place + 1 :]:
                     one_unit(_split(below, mark), found)
-                return found
+                return found, tuple(cells)
     return None
 
 

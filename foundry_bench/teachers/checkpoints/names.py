@@ -7,11 +7,11 @@ student's folder hold all that is needed to load the same teacher again.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from foundry_bench.errors import UserError, unknown
+from foundry_bench.parameters.query import given, parse_query, query_text, split_query
 
 STUDENT, EMA = "student", "ema"
 BRANCHES = (STUDENT, EMA)
@@ -47,46 +47,26 @@ class Options:
     @classmethod
     def parse(cls, query: str) -> Options:
         """Options from ``branch=ema&groups=128``. Raises UserError for an unknown key, a repeated one or a bad value."""
-        known = [f.name for f in fields(cls)]
-        values: dict[str, Any] = {}
-        for item in filter(None, query.split("&")):
-            key, _, value = item.partition("=")
-            if key not in known:
-                raise unknown("teacher option", key, known)
-            if key in values:
-                raise UserError(f"teacher option {key} is given twice in {query!r}; keep one")
-            values[key] = int(value) if _WHOLE.fullmatch(value) else value
-        return cls(**values)
+        return parse_query(cls, query, "teacher", lambda _, text: int(text) if _WHOLE.fullmatch(text) else text)
 
     @property
     def given(self) -> dict[str, Any]:
         """Those that are not at their default, in a fixed order."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
+        return given(self)
 
     @property
     def query(self) -> str:
         """The text after the ``?``, empty where nothing is given; the same for the same options."""
-        return "&".join(f"{key}={value}" for key, value in self.given.items())
+        return query_text(self)
 
     def merged(self, **values: Any) -> Options:
         """These options with ``values`` that are not None in their place."""
         return replace(self, **{key: value for key, value in values.items() if value is not None})
 
 
-def exists(path: Path) -> bool:
-    """Whether there is anything at ``path``; not where the system takes no such name, such as one of 5,000 letters."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
-
-
 def split_name(text: str) -> tuple[str, Options]:
     """The name or path in ``text`` and the options after its ``?``. A path that exists as it is written has none."""
-    name, mark, query = text.rpartition("?")
-    if not mark or exists(Path(text)):
-        return text, Options()
+    name, query = split_query(text)
     return name, Options.parse(query)
 
 
