@@ -27,9 +27,9 @@ WIDE = 160
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A rich console that does not fold tables into 80 columns when its output goes to a file."""
-    found = Console(stderr=stderr, highlight=False, soft_wrap=False)
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=WIDE)
+    """A rich console that does not fold tables into 80 columns when its output goes to a file, nor paints ``task:car:oa``."""
+    found = Console(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
+    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=WIDE, emoji=False)
 
 
 @contextmanager

@@ -193,7 +193,10 @@ def join_task(first: str, place: str | None) -> str:
     """The inverse of :func:`split_task`."""
     if place is None:
         return first
-    plain = split(f"{first}:{place}", ",") == [f"{first}:{place}"] and split_task(f"{first}:{place}") == (first, place)
+    plain = split(f"{first}:{place}", ",") == [f"{first}:{place}"] and split_task(f"{first}:{place}") == (
+        first,
+        place,
+    )
     return f"{first}:{place if plain else json.dumps(place, ensure_ascii=False)}"
 
 

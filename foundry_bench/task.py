@@ -131,16 +131,20 @@ class Task(ABC):
         return self, data
 
     def check_data(self, data: PointCloudDataset) -> None:
-        """Raise UserError where ``data`` has all that the task ``needs`` and still cannot be scored, for objects that are too few,
-        say; its line tells what to add. Called before any work. By default classes must be on both sides of every split where
-        the task needs labels and splits alone, and the data set must support a metric and have rows to score."""
+        """Raise UserError where ``data`` has all that the task ``needs`` and still cannot be scored, for objects that are too
+        few, say; its line tells what to add. Called before any work. By default classes must be on both sides of every split
+        where the task needs labels and splits alone, and the data set must support a metric and have rows to score."""
         if set(self.needs) == {"labels", "splits"}:
             check_sides(data)
         if not self.metrics_for(data):
-            raise UserError(f"data set {data.name!r} supports no metric of task {self.name!r}; choose another")
+            raise UserError(
+                f"data set {data.name!r} supports no metric of task {self.name!r}; choose another"
+            )
         scored = self.scored(data)
         if scored is not None and len(scored) == 0:
-            raise UserError(f"data set {data.name!r} has no object that task {self.name!r} scores; choose another")
+            raise UserError(
+                f"data set {data.name!r} has no object that task {self.name!r} scores; choose another"
+            )
 
     @abstractmethod
     def evaluate(self, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
@@ -172,8 +176,8 @@ def scores_of(task: str, found: Any) -> Scores:
 
 
 def check_sides(data: PointCloudDataset) -> None:
-    """Raise UserError for a split that has fewer than two classes to train on, nothing to test, or tests a class of which it has
-    nothing to train on."""
+    """Raise UserError for a split that has fewer than two classes to train on, nothing to test, or tests a class of which it
+    has nothing to train on."""
     labels = np.asarray(data.labels)
     for name, sides in data.splits.items():
         taught = np.unique(labels[np.isin(sides, ("train", "val")) & (labels >= 0)])
@@ -186,8 +190,8 @@ def check_sides(data: PointCloudDataset) -> None:
         if unknown := [data.classes[label] for label in np.setdiff1d(tested, taught)]:
             more = f" and {len(unknown) - 6} more" if len(unknown) > 6 else ""
             raise UserError(
-                f"{where} tests {', '.join(unknown[:6])}{more} and has nothing of it to train on: move some of its objects to the "
-                "training side, or leave it out"
+                f"{where} tests {', '.join(unknown[:6])}{more} and has nothing of it to train on: move some of its objects to "
+                "the training side, or leave it out"
             )
 
 

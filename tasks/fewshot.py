@@ -160,8 +160,8 @@ class FewShot(Task):
         episodes = f"{way}-way {shots}-shot episodes"
         if len(sizes) < way:
             return (
-                f"data set {data.name!r} has too few classes for {episodes}, {len(sizes)} of {way}: add {way - len(sizes)} more of "
-                f"at least {shots + self.min_queries} objects each"
+                f"data set {data.name!r} has too few classes for {episodes}, {len(sizes)} of {way}: "
+                f"add {way - len(sizes)} more of at least {shots + self.min_queries} objects each"
             )
         enough = [data.classes[label] for label in self.eligible_classes(data, shots)]
         others = sorted((name for name in sizes if name not in enough), key=lambda name: (-sizes[name], name))

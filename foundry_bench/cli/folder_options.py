@@ -1,4 +1,4 @@
-"""``--up``, ``--scale`` and ``--points``: what the folders of clouds of one command do not tell, in place of options of their names."""
+"""``--up``, ``--scale`` and ``--points``: what the folders of one command do not tell, in place of options of their names."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,13 +14,17 @@ import click
 
 from foundry_bench import registry
 from foundry_bench.border import plain
+from foundry_bench.cli.folder_options import folder_options, with_folder_options
 from foundry_bench.descriptions.facts import READ, Facts, facts_of
 from foundry_bench.descriptions.reading import UnreadableError, read_facts
 from foundry_bench.errors import UserError, no_folder, unknown
+from foundry_bench.parameters.query import exists, split_query
 from foundry_bench.teachers.cards import read_card
-from foundry_bench.parameters.query import exists
 from foundry_bench.teachers.checkpoints.names import split_name
 from foundry_bench.teachers.weights import FIX, teacher_folder
+
+ENCODER = ("config.json", "model.safetensors")
+"""Files that tell the folder of an encoder."""
 
 
 @click.command()
@@ -29,15 +34,26 @@ from foundry_bench.teachers.weights import FIX, teacher_folder
     is_flag=True,
     help="Measure the context index of a teacher or of a student's folder; takes a while.",
 )
-def info(name: str, context: bool) -> int:
-    """Explain a method, task, teacher, data set or engine, or the folder or file of a teacher.
+@folder_options
+def info(name: str, context: bool, up: str | None, scale: float | None, points: int | None) -> int:
+    """Explain a method, task, teacher, data set or engine, the folder or file of a teacher, or a folder of clouds: what it was
+    understood as, and which tasks it serves.
 
     \b
     foundry-bench info foundry
     foundry-bench info small
     foundry-bench info 'point_jepa.ckpt?branch=ema' --context
+    foundry-bench info scans/ --up y
     """
     found = [kind for kind in registry.KINDS if name in registry.entries(kind)]
+    options = {"up": up, "scale": scale, "points": points}
+    if not found and not context and _is_data(name):
+        from foundry_bench.cli.folder_info import describe_folder
+
+        for line in describe_folder(with_folder_options([name], **options)[0]):
+            click.echo(line)
+        return 0
+    with_folder_options([], **options)
     if not found and not exists(Path(split_name(name)[0])):
         error = no_folder("name", name, "give a registered name, a folder or a teacher's file")
         raise error or unknown("name", name, [n for kind in registry.KINDS for n in registry.entries(kind)])
@@ -55,6 +71,12 @@ def info(name: str, context: bool) -> int:
         for line in describe_weights(name, context):
             click.echo(line)
     return 0
+
+
+def _is_data(name: str) -> bool:
+    """Whether ``name`` is a folder that holds no encoder."""
+    path = split_query(name)[0]
+    return os.path.isdir(path) and not any((Path(path) / file).exists() for file in ENCODER)
 
 
 def describe_weights(name: str, context: bool) -> Iterator[str]:

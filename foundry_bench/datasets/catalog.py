@@ -114,7 +114,9 @@ def registered(name: str) -> Any:
     known = registry.entries("datasets")
     if name not in known:
         if (path := folder_of(name)) in known:
-            raise UserError(f"{path} takes no options such as {name[len(path) :][:60]}, which are for folders of clouds; write {path}")
+            raise UserError(
+                f"{path} takes no options such as {name[len(path) :][:60]}, which are for folders of clouds; write {path}"
+            )
         error = no_folder("data folder", path, f"give a folder of clouds or one of {', '.join(known)}")
         if error is not None:
             raise error

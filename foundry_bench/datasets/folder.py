@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from foundry_bench.datasets.content import file_hashes
 from foundry_bench.datasets.dataset import PointCloudDataset
 from foundry_bench.datasets.folders.facts import Facts, check_once, too_large
 from foundry_bench.datasets.folders.layout import TEST, UNLABELLED, Described, describe
-from foundry_bench.datasets.folders.options import IGNORED, MIN_POINTS, POINTS, Y, FolderOptions
+from foundry_bench.datasets.folders.options import IGNORED, MIN_POINTS, POINTS, FolderOptions, Y
 from foundry_bench.datasets.folders.parts import NO_PART, checked_labels, names_of, read_labels, read_names
 from foundry_bench.datasets.folders.splits import DRAWN, GIVEN, draw_split, groups_of_copies
 from foundry_bench.datasets.folders.understood import Understood
@@ -141,7 +141,9 @@ def understand_folder(
 ) -> tuple[PointCloudDataset, Understood]:
     """The data set of :func:`load_folder` and what the folder was understood as; nothing is logged."""
     chosen = options or FolderOptions(points=POINTS if points is None else points)
-    listing = list_clouds(path, parts=chosen.parts != IGNORED)
+    listing = list_clouds(path)
+    if chosen.parts == IGNORED:
+        listing = replace(listing, labels={}, part_names=None)
     described = describe(path, listing.clouds, listing.table)
     read = [path / file for file in listing.used]
     content = identity(f"folder {_FORM} parts={chosen.parts}", path, read, progress)
@@ -181,14 +183,10 @@ def _one_class(root: Path, described: Described, files: Sequence[str]) -> Descri
     tops = {file.split("/")[0] if "/" in file else "" for file in files}
     name = tops.pop() if len(tops) == 1 and tops != {""} else root.resolve().name
     notes = (*described.notes, f"no classes: all clouds are taken for one, {name!r}")
-    return Described(
-        UNLABELLED, (name,), (name,) * len(files), described.sides, described.series, notes
-    )
+    return Described(UNLABELLED, (name,), (name,) * len(files), described.sides, described.series, notes)
 
 
-def _splits(
-    root: Path, listing: Listing, described: Described, labels: np.ndarray
-) -> dict[str, np.ndarray]:
+def _splits(root: Path, listing: Listing, described: Described, labels: np.ndarray) -> dict[str, np.ndarray]:
     """The split that is given, or else one that is drawn; none where there is nothing to test."""
     sides = np.array(described.sides, dtype="<U5")
     if (sides[labels >= 0] == TEST).any() and (sides[labels >= 0] != TEST).any():
@@ -212,9 +210,11 @@ def _part_names(
 def _advice(root: Path, described: Described) -> dict[str, str]:
     """What to add for what the data set lacks, by the need that a task has of it."""
     where = shown(root)
-    several = "give a class two clouds or more, of two series where there are series"
+    several = "give its classes two clouds or more, no copies, and of two series where there are series"
+    unlabelled = f"it has no classes: make {where}/CLASS/, from which a split is drawn"
+    beside = "label points in files beside their clouds (SCAN.parts.npy) or in a column 'part'"
     return {
-        "labels": f"put its clouds into one sub-folder a class ({where}/CLASS/), or list them in {where}/labels.csv (path,class)",
-        "splits": several if described.classes else f"it has no classes: make {where}/CLASS/, from which a split is drawn",
-        "parts": f"label its points in files beside them (SCAN.parts.npy) or in a column 'part', named in {where}/parts.yaml",
+        "labels": f"put its clouds into a sub-folder for each class ({where}/CLASS/), or list them in {where}/labels.csv",
+        "splits": several if described.classes else unlabelled,
+        "parts": f"{beside}, and name them in {where}/parts.yaml",
     }

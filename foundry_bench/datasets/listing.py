@@ -57,12 +57,12 @@ class Listing:
         return ", ".join([*parts, *([f"{rest:,} others"] if rest else [])])
 
 
-def list_clouds(root: Path, *, parts: bool = True) -> Listing:
+def list_clouds(root: Path) -> Listing:
     """The point clouds below ``root``; hidden files and folders are passed over, links are followed, each folder once.
 
     Left out and counted are files of other endings; endings whose library is not installed; meshes, where there are point
     files; and texts that hold no points (lists of names) beside folders of clouds or clouds of another ending. ``labels.csv``,
-    ``parts.yaml`` and, with ``parts``, files of labels beside clouds are told apart from these.
+    ``parts.yaml`` and files of labels beside clouds are told apart from these.
 
     Raises UserError where there is no cloud.
     """
@@ -74,7 +74,7 @@ def list_clouds(root: Path, *, parts: bool = True) -> Listing:
     clouds = [file for file in files if _readable(file)]
     table = _table(root, files)
     part_names = names_file(file for file in files if "/" not in file)
-    labels = label_files(clouds, files) if parts else {}
+    labels = label_files(clouds, files)
     beside = {table, part_names, *labels.values()}
     clouds = [file for file in clouds if file not in beside]
     for file in files:
@@ -122,8 +122,9 @@ def _empty(folders: Sequence[str], clouds: Sequence[str]) -> tuple[str, ...]:
 
 
 def _walk(root: Path, left_out: Counter[str], folders: list[str]) -> Iterator[str]:
-    """Paths below ``root`` of all files that are not hidden; those of folders are added to ``folders``. Folders come before links to folders, so that they keep their
-    own names, and no folder is read twice, however links are laid; one that holds ``root`` would be read twice."""
+    """Paths below ``root`` of all files that are not hidden; those of folders are added to ``folders``. Folders come before
+    links to folders, so that they keep their own names, and no folder is read twice, however links are laid; one that holds
+    ``root`` would be read twice."""
     seen = {(status.st_dev, status.st_ino) for status in map(os.stat, root.resolve().parents)}
     links: list[str] = []
     waiting = [""]

@@ -211,8 +211,8 @@ class PartObjects:
         if len(train) < 2 or not len(test):
             raise UserError(
                 f"split {split!r} of data set {self.data.name!r} has {len(train)} objects with parts to train on and "
-                f"{len(test)} to score, at least 2 and 1 are needed: label more objects, or choose a data set with parts on both "
-                "sides"
+                f"{len(test)} to score, at least 2 and 1 are needed: label more objects, or choose a data set with parts on "
+                "both sides"
             )
         return train, test
 

@@ -340,8 +340,8 @@ class _Planner:
         return {"name": resolved(name), "sha256": sha256}
 
     def _serves(self, name: str, task: Task) -> bool:
-        """Whether a folder of clouds has what a task needs. A task that nobody asked for by name is left out with a warning where
-        it has not. Raises UserError for one that somebody did."""
+        """Whether a folder of clouds has what a task needs. A task that nobody asked for by name is left out with a warning
+        where it has not. Raises UserError for one that somebody did."""
         folder = self.folders[name]
         if folder is None:
             return True

@@ -191,11 +191,11 @@ def test_fewer_than_two_folders_leave_objects_unlabelled(names: list[str], tmp_p
     assert data.splits == {}
 
 
-def test_folders_called_train_and_test_are_no_classes(tmp_path: Path) -> None:
+def test_folders_called_train_and_test_without_classes_leave_objects_unlabelled(tmp_path: Path) -> None:
     for name in ("Train/a.npy", "test/b.npy"):
         write(tmp_path / name, FILES["floats.npy"])
-    with pytest.raises(UserError, match="taken for classes"):
-        load_folder(tmp_path)
+    data = load_folder(tmp_path)
+    assert (data.classes, data.labels.tolist(), data.splits) == ((), [-1, -1], {})
 
 
 def test_a_small_cloud_repeats_its_points(tmp_path: Path) -> None:

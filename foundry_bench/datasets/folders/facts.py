@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from foundry_bench.datasets.cloud_files import finite_rows, read_cloud
-from foundry_bench.datasets.folders.options import MIN_POINTS
+from foundry_bench.datasets.cloud_files import column_names, finite_rows, read_cloud
+from foundry_bench.datasets.folders.options import IGNORED, MIN_POINTS
 from foundry_bench.datasets.folders.parts import checked_labels, column_of, read_labels
 from foundry_bench.datasets.lazy import Progress, centred, unit_sphere
 from foundry_bench.datasets.listing import Listing
@@ -67,6 +67,11 @@ def check_once(
         progress("checking clouds", done, len(files))
     if bad:
         raise UserError(f"{bad[0]}; {len(bad)} of {len(files)} files cannot be used: repair or remove them")
+    if asked not in (None, IGNORED) and not listing.labels and not any(each.column for each in found):
+        names = ", ".join(map(shown, column_names(root / files[0])[:12]))
+        raise UserError(
+            f"no cloud of {shown(root)} has the column {shown(str(asked)[:40])!r}; {shown(files[0])} has {names or 'none'}"
+        )
     with contextlib.suppress(OSError):  # without a cache the files are checked again next time
         write_atomic(mark, sealed([list(astuple(each)) for each in found]), durable=False)
     return found
@@ -121,8 +126,8 @@ def too_large(root: Path, files: Sequence[str], facts: Sequence[Facts], scale: f
         return None
     row = int(radii.argmax())
     return UserError(
-        f"{shown(root / files[row])} has a radius of {radii[row]:.6g}, more than scale={scale:g}, as {int((radii > scale).sum()):,} of "
-        f"{len(files):,} clouds have: write scale={_above(radii[row])}"
+        f"{shown(root / files[row])} has a radius of {radii[row]:.6g}, more than scale={scale:g}, as "
+        f"{int((radii > scale).sum()):,} of {len(files):,} clouds have: write scale={_above(radii[row])}"
     )
 
 

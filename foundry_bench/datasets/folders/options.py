@@ -49,10 +49,13 @@ class FolderOptions:
             )
         if type(self.points) is not int or not MIN_POINTS <= self.points <= MAX_POINTS:
             raise UserError(
-                f"points={_short(self.points)} must be a whole number from {MIN_POINTS} to {MAX_POINTS:,}, as in FOLDER?points=1024"
+                f"points={_short(self.points)} must be a whole number from {MIN_POINTS} to {MAX_POINTS:,}, as in "
+                "FOLDER?points=1024"
             )
         if self.parts == "":
-            raise UserError("parts= names no column; write FOLDER?parts=label, or parts=none to leave parts out")
+            raise UserError(
+                "parts= names no column; write FOLDER?parts=label, or parts=none to leave parts out"
+            )
 
     @classmethod
     def parse(cls, query: str) -> FolderOptions:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from foundry_bench.beforehand.configuration import read_yaml, shown as brief
+from foundry_bench.beforehand.configuration import read_yaml
+from foundry_bench.beforehand.configuration import shown as brief
 from foundry_bench.datasets.cloud_files import column_names, read_column
 from foundry_bench.datasets.folders.options import IGNORED
 from foundry_bench.datasets.one_file import FileError, one_file, reading, shown
@@ -49,7 +50,9 @@ def label_files(clouds: Sequence[str], files: Iterable[str]) -> dict[str, str]:
         if not labels or cloud.lower().endswith(ENDINGS):
             continue
         if len(labels) > 1:
-            raise UserError(f"{shown(cloud)} has two files of labels, {' and '.join(map(shown, labels))}: keep one")
+            raise UserError(
+                f"{shown(cloud)} has two files of labels, {' and '.join(map(shown, labels))}: keep one"
+            )
         if other := owner.get(labels[0]):
             raise UserError(
                 f"{shown(other)} and {shown(cloud)} would share the labels {shown(labels[0])}: rename one of the clouds"
@@ -60,15 +63,21 @@ def label_files(clouds: Sequence[str], files: Iterable[str]) -> dict[str, str]:
 
 
 def column_of(path: Path, asked: str | None) -> str | None:
-    """The column of a cloud's file with its labels: the one ``asked`` for, or one that is called ``part``; None for none.
+    """The column of a cloud's file with its labels, the one ``asked`` for or one that is called ``part``; None where it has
+    none.
 
     Raises FileError for a file that has two such columns.
     """
     if asked == IGNORED:
         return None
+    names = column_names(path)
     if asked is not None:
-        return asked
-    found = [name for name in column_names(path) if name.strip().lower() in COLUMNS]
+        return (
+            asked
+            if asked in names or (asked.isascii() and asked.isdigit() and int(asked) < len(names))
+            else None
+        )
+    found = [name for name in names if name.strip().lower() in COLUMNS]
     if len(found) > 1:
         raise FileError(
             f"has the columns {' and '.join(map(shown, found))}: say which are the parts, as in FOLDER?parts={shown(found[0])}"
@@ -91,7 +100,9 @@ def read_labels(root: Path, cloud: str, source: str, *, beside: bool) -> np.ndar
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
-        raise FileError(f"has labels in {shown(source)}, which holds an array {labels.shape}, expected one number a point")
+        raise FileError(
+            f"has labels in {shown(source)}, which holds an array {labels.shape}, expected one number a point"
+        )
     return labels
 
 
@@ -141,8 +152,8 @@ def checked_labels(labels: np.ndarray, points: int, use: np.ndarray | None = Non
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise FileError(
-                f"has {what} in its part labels ({brief(float(seen[row]))}, point {row + 1:,}): write whole numbers from 0 on and "
-                f"-1 for no part, {_LEAVE}"
+                f"has {what} in its part labels ({brief(float(seen[row]))}, point {row + 1:,}): write whole numbers from 0 "
+                f"on and -1 for no part, {_LEAVE}"
             )
     return np.where(np.isfinite(labels), labels, NO_PART).astype(np.int8)
 
@@ -169,7 +180,9 @@ def _names(path: Path, name: str, value: Any) -> tuple[str, ...]:
     where = f"{shown(path)} gives {shown(name[:60])!r}"
     if isinstance(value, Mapping):
         if sorted(map(str, value)) != sorted(map(str, range(len(value)))):
-            raise UserError(f"{where} parts numbered {brief(sorted(map(str, value)))}: number them 0, 1, 2 ...")
+            raise UserError(
+                f"{where} parts numbered {brief(sorted(map(str, value)))}: number them 0, 1, 2 ..."
+            )
         value = [value[key] for key in sorted(value, key=lambda key: int(str(key)))]
     if not isinstance(value, list) or not value:
         raise UserError(f"{where} {brief(value)} instead of the names of its parts: write '{_EXAMPLE}'")
@@ -177,7 +190,7 @@ def _names(path: Path, name: str, value: Any) -> tuple[str, ...]:
         raise UserError(f"{where} {len(value)} parts, at most {MOST_PARTS} are taken: join some")
     for part in value:
         if type(part) not in (str, int) or not str(part).strip():
-            raise UserError(f"{where} a part called {brief(part)}: write a name, in quotes where it is no plain word")
+            raise UserError(f"{where} a part called {brief(part)}: write a name, in quotes if it is no word")
     names = tuple(str(part).strip() for part in value)
     if len(set(names)) < len(names):
         twice = next(part for part in names if names.count(part) > 1)
@@ -190,11 +203,13 @@ def names_of(
 ) -> dict[str, tuple[str, ...]]:
     """Class to the names of its parts; ``highest`` is the highest label of each class that has labels.
 
-    ``named`` is what ``where`` says; without it parts are called ``part 0``, ``part 1`` ... Raises UserError for a class that it
-    leaves out.
+    ``named`` is what ``where`` says; without it parts are called ``part 0``, ``part 1`` ... Raises UserError for a class that
+    it leaves out.
     """
     if named is None:
-        return {name: tuple(f"part {i}" for i in range(high + 1)) for name, high in highest.items() if high >= 0}
+        return {
+            name: tuple(f"part {i}" for i in range(high + 1)) for name, high in highest.items() if high >= 0
+        }
     for name, high in highest.items():
         if high >= 0 and name not in named:
             near = difflib.get_close_matches(name.casefold(), [other.casefold() for other in named], n=1)
@@ -206,9 +221,7 @@ def names_of(
             )
         if high >= len(named.get(name, ())) and high >= 0:
             raise UserError(
-                f"{shown(where)} names {len(named[name])} parts of {shown(name)!r} (0 to {len(named[name]) - 1}), and its clouds "
+                f"{shown(where)} names {len(named[name])} parts of {shown(name)!r} (0 to {len(named[name]) - 1}), its clouds "
                 f"have part {high}: name all of them, or number parts from 0 on"
             )
     return {name: named[name] for name, high in highest.items() if high >= 0}
-
-

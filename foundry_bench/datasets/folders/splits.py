@@ -61,7 +61,10 @@ def groups_of_copies(series: Sequence[str], contents: Sequence[str]) -> list[str
             name = owner[name]
         return name
 
-    own = [f"series {name}" if name else f"content {content}" for name, content in zip(series, contents, strict=True)]
+    own = [
+        f"series {name}" if name else f"content {content}"
+        for name, content in zip(series, contents, strict=True)
+    ]
     for name, content in zip(own, contents, strict=True):
         first, second = root(name), root(f"content {content}")
         if first != second:

@@ -40,9 +40,7 @@ def names_columns(path: Path) -> bool:
     return PATH in cells
 
 
-def read_table_of(
-    root: Path, table: str, files: Sequence[str], sides: Mapping[str, str]
-) -> dict[str, Row]:
+def read_table_of(root: Path, table: str, files: Sequence[str], sides: Mapping[str, str]) -> dict[str, Row]:
     """The row of each cloud that has one, by its path below ``root``; ``sides`` are names of sides, in small letters.
 
     Raises UserError for a table that is not UTF-8 or lacks the columns path and class, and for rows whose cloud does not
@@ -64,7 +62,10 @@ def read_table_of(
         side = cells[SPLIT].lower()
         if side and side not in sides:
             raise _refused(
-                root, table, line, f"has the split {shown(cells[SPLIT][:40])!r}: write train, val or test, or nothing"
+                root,
+                table,
+                line,
+                f"has the split {shown(cells[SPLIT][:40])!r}: write train, val or test, or nothing",
             )
         rows[path] = Row(cells[CLASS], sides.get(side, ""), cells[SERIES])
         lines[path] = line
@@ -112,7 +113,9 @@ def _rows(path: Path, text: str) -> list[tuple[int, dict[str, str]]]:
             row = dict(zip(names, (cell.strip() for cell in cells), strict=True))
             found.append((reader.line_num, {name: row.get(name, "") for name in KNOWN}))
     except csv.Error as error:
-        raise UserError(f"line {reader.line_num} of {shown(path)} cannot be read ({error}): mend it") from error
+        raise UserError(
+            f"line {reader.line_num} of {shown(path)} cannot be read ({error}): mend it"
+        ) from error
     if not found:
         raise UserError(f"{shown(path)} has no rows: write one for each cloud, or remove it")
     return found
@@ -147,9 +150,11 @@ def _absent(root: Path, table: str, absent: list[tuple[int, str]], files: Sequen
     if near is not None:
         what = f"is of {shown(path[:200])!r}, which is not there; did you mean {shown(near)!r}?"
     elif (root / path).exists() and not Path(path).is_absolute() and path:
-        what = f"is of {shown(path[:200])!r}, which is read as no cloud: remove the row, or save the file in a format that is read"
+        what = f"is of {shown(path[:200])!r}, which is read as no cloud: remove the row, or save the file in another format"
     else:
-        what = f"is of {shown(path[:200])!r}, which is not below {shown(root)}: add the file or remove the row"
+        what = (
+            f"is of {shown(path[:200])!r}, which is not below {shown(root)}: add the file or remove the row"
+        )
     more = f" ({len(absent):,} rows have no cloud)" if len(absent) > 1 else ""
     return _refused(root, table, line, what + more)
 

@@ -36,7 +36,14 @@ class Understood:
 
     def line(self) -> str:
         """All that matters, in one line."""
-        notes = [*self._left_out(), *self._split(), *self._series(), *self._points(), self._up(), *self._parts()]
+        notes = [
+            *self._left_out(),
+            *self._split(),
+            *self._series(),
+            *self._points(),
+            self._up(),
+            *self._parts(),
+        ]
         notes += self.warnings()[:_NOTES_IN_LINE]
         return "; ".join([f"{shown(self.root)}: {self._counts()}", *notes])
 
@@ -50,16 +57,22 @@ class Understood:
         for name, sides in self.data.splits.items():
             yield f"split {name!r}", self._sides(name, sides)
         if self.data.classes:
-            yield "series", "; ".join(self._series())
+            yield "series", "; ".join(self._series()).removeprefix("series ")
         rows = np.array([each.rows for each in self.facts])
-        yield "points", f"{rows.min():,} to {rows.max():,} a file, median {int(np.median(rows)):,}; {self._brought()}"
+        yield (
+            "points",
+            f"{rows.min():,} to {rows.max():,} a file, median {int(np.median(rows)):,}; {self._brought()}",
+        )
         radii = np.array([each.radius for each in self.facts])
         scale = self.options.scale
         how = "each cloud is scaled to 1" if scale is None else f"{scale:g} becomes 1 (scale)"
-        yield "radius", f"{radii.min():.4g} to {radii.max():.4g}, median {np.median(radii):.4g} in the units of the files; {how}"
+        yield (
+            "radius",
+            f"{radii.min():.4g} to {radii.max():.4g}, median {np.median(radii):.4g} in the units of the files; {how}",
+        )
         yield "up axis", self._up()
         if self.data.part_names:
-            yield "parts", "; ".join(self._parts())
+            yield "parts", "; ".join(self._parts()).removeprefix("parts ")
         for name, parts in self.data.part_names.items():
             yield f"parts of {shown(name)}", ", ".join(f"{i} {shown(part)}" for i, part in enumerate(parts))
         for note in (*self._left_out(), *self.warnings()):
@@ -68,7 +81,14 @@ class Understood:
 
     def warnings(self) -> list[str]:
         """What is not as it may have been meant, a line each."""
-        return [*self.described.notes, *self._empty(), *self._alone(), *self._untaught(), *self._straddling(), *self._copies()]
+        return [
+            *self.described.notes,
+            *self._empty(),
+            *self._alone(),
+            *self._untaught(),
+            *self._straddling(),
+            *self._copies(),
+        ]
 
     def _counts(self) -> str:
         inside = f" in {len(self.data.classes)} classes" if self.data.classes else ""
@@ -164,7 +184,9 @@ class Understood:
     def _straddling(self) -> Iterator[str]:
         for sides in self.data.splits.values():
             kinds: dict[tuple[str, str], set[bool]] = {}
-            for name, series, side in zip(self.described.names, self.described.series, sides.tolist(), strict=True):
+            for name, series, side in zip(
+                self.described.names, self.described.series, sides.tolist(), strict=True
+            ):
                 if series and side:
                     kinds.setdefault((name, series), set()).add(side == TEST)
             if count := sum(len(found) > 1 for found in kinds.values()):

@@ -47,7 +47,9 @@ class Options:
     @classmethod
     def parse(cls, query: str) -> Options:
         """Options from ``branch=ema&groups=128``. Raises UserError for an unknown key, a repeated one or a bad value."""
-        return parse_query(cls, query, "teacher", lambda _, text: int(text) if _WHOLE.fullmatch(text) else text)
+        return parse_query(
+            cls, query, "teacher", lambda _, text: int(text) if _WHOLE.fullmatch(text) else text
+        )
 
     @property
     def given(self) -> dict[str, Any]:
