@@ -131,7 +131,7 @@ def test_a_class_that_is_tested_and_not_trained_is_told(tmp_path: Path) -> None:
         (tmp_path / place).mkdir(parents=True)
         np.save(tmp_path / place / "x.npy", _cloud(rng, 1.0))
     with pytest.raises(
-        UserError, match="split 'given' of data set '.*' tests c and has nothing of it to train on"
+        UserError, match=r"split 'given' of data set '.*' tests c and has nothing of it to train on"
     ):
         planned(f"classification:{tmp_path}")
 
