@@ -1,7 +1,10 @@
-"""What MkDocs needs to know of this repository: its pages outside ``docs/``, and how docstrings name other objects."""
+"""What MkDocs needs to know of this repository: its pages outside ``docs/``, its notebooks, and how docstrings name other
+objects.
+"""
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -25,10 +28,23 @@ ROLE = re.compile(r":[a-z]+:`(?P<tilde>~?)(?P<target>[^`]+)`")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages of :data:`OUTSIDE`."""
+    """Add the pages of :data:`OUTSIDE`, and a page for every notebook."""
     for path in OUTSIDE:
         files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
+    for notebook in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=_written(notebook)))
     return files
+
+
+def _written(notebook: Path) -> str:
+    """The cells of a notebook as a page, with a link to the notebook behind its title."""
+    title, *cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    heading, _, rest = "".join(title["source"]).partition("\n")
+    parts = [heading, f"[The notebook]({notebook.name}) for Jupyter.", rest]
+    for cell in cells:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+    return "\n\n".join(parts)
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -24,7 +24,6 @@ from typing import Any
 from unittest import SkipTest
 
 import click
-import tomllib
 import yaml
 from sybil import Document, Example, Region
 from sybil.example import NotEvaluated
@@ -33,6 +32,11 @@ from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, RawFenced
 
 from foundry_bench import selectors
 from foundry_bench.cli import cli, main
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
