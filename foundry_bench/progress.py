@@ -22,14 +22,28 @@ if TYPE_CHECKING:
     from foundry_bench.context import Context
     from foundry_bench.context import Progress as ProgressSink
 
+SHARED = "teacher's tokens"
+"""What the names of phases begin with whose work is done once and serves all cells of a folder."""
 WIDE = 160
 """Columns assumed where no terminal says how many there are, so that tables in files are not folded."""
 
 
+class _Console(Console):
+    """A console that leaves a reader who has gone, such as ``head``, to the command line; rich would end with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console(*, stderr: bool = False) -> Console:
     """A rich console that does not fold tables into 80 columns when its output goes to a file, nor paints ``task:car:oa``."""
-    found = Console(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=WIDE, emoji=False)
+    found = _Console(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
+    return found if found.is_terminal else _Console(stderr=stderr, highlight=False, width=WIDE, emoji=False)
+
+
+def counted(done: int, total: int) -> str:
+    """``3/10``; nothing where the total is not known."""
+    return f"{done:,}/{total:,}" if total else ""
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from foundry_bench.border import interruptions
 from foundry_bench.cli.last_resort import last_resort, no_interrupt, told, write_nowhere
 from foundry_bench.errors import UserError
 
+COMPLETING = "_FOUNDRY_BENCH_COMPLETE"
+"""Set by the script of a shell that completes a command."""
 MISTAKE, INTERRUPTED = 2, 130
 """Exit codes."""
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -45,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "scale": ("scale:scale", "Measure what students cost as clouds grow, under a memory budget."),
     "pretrain": ("pretrain:pretrain", "Pre-train a teacher by self-supervision."),
     "data": ("data:data", "List, prepare and verify data sets."),
+    "completion": ("completion:completion", "Print the script that lets a shell complete all of this."),
 }
 """Name -> (module and attribute below ``foundry_bench.cli``, line for the help page)."""
 
@@ -92,6 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     130 (interrupted).
     """
     _encode_anything()
+    if arguments is None and (shell := os.environ.get(COMPLETING)):
+        from foundry_bench.cli.completion import answer
+
+        sys.exit(answer(cli, shell))
     try:
         with process_of_ours() if arguments is None else nullcontext():
             code = _run(arguments)

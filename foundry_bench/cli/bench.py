@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from foundry_bench.beforehand.checks import check_file
+from foundry_bench.cli.options import THREADS, output_options
 from foundry_bench.cli.place import Place
 from foundry_bench.errors import UserError
 
@@ -14,7 +15,7 @@ from foundry_bench.errors import UserError
 @click.command()
 @click.argument("folder", type=Place())
 @click.option("--reference", type=Place(), help="Exported folder of its teacher, for a ratio.")
-@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Of the runtime.")
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="Threads of an encoder.")
 @click.option(
     "--seconds",
     type=click.FloatRange(0, 3600),
@@ -23,8 +24,7 @@ from foundry_bench.errors import UserError
     help="Of one attempt; up to three are made.",
 )
 @click.option("--label", help="What this machine is called in tables. [its model]")
-@click.option("-o", "--output", type=Place(), help="A .json file for leaderboard --merge.")
-@click.option("--json", "as_json", is_flag=True, help="Print the record instead of a summary.")
+@output_options
 def bench(
     folder: Path,
     reference: Path | None,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from foundry_bench.cli.options import give, json_option
 from foundry_bench.cli.place import Place
 from foundry_bench.progress import console
+from foundry_bench.report.numbers import figures
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,6 +67,7 @@ POSITIVE = Finite(0, min_open=True)
 )
 @click.option("--mb", type=POSITIVE, help="Most megabytes on disk.")
 @click.option("--tasks", help="Tasks that alone count, by comma: onepatch,fewshot:kicad.")
+@json_option
 def choose(
     results: tuple[Path, ...],
     keep: float,
@@ -72,6 +76,7 @@ def choose(
     latency: float | None,
     mb: float | None,
     tasks: str | None,
+    as_json: bool,
 ) -> int:
     """Name the cheapest row of RESULTS that surely keeps so much of its teacher, and how to make it.
 
@@ -89,6 +94,14 @@ def choose(
     wish = Wish(keep / 100, worst / 100, macs, latency, mb)
     rows = candidates(frame, wish, [task.strip() for task in tasks.split(",")] if tasks else ())
     able = [row for row in rows if not row.against]
+    if as_json:
+        recipes = {"recipe": recipe(able[0], one_budget(frame) or "quick")} if able else {"recipe": None}
+        give(
+            {"chosen": able[0].selector if able else None, **recipes, "rows": list(map(asdict, rows))},
+            None,
+            True,
+        )
+        return 0 if able else NOTHING_FOUND
     screen = console()
     if able:
         screen.print(_table(able[: 1 + NEXT], f"keeps {keep:g} % for sure, {worst:g} % at worst"))
@@ -122,7 +135,7 @@ def percent(share: float | None) -> str:
 
 
 def _figures(cost: float | None) -> str:
-    return "" if cost is None else f"{cost:.3g}"
+    return "" if cost is None else figures(cost)
 
 
 def explain(rows: list[Candidate]) -> None:

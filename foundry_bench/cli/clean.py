@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
+from foundry_bench.cli.options import give, json_option
 from foundry_bench.cli.place import Place
 from foundry_bench.progress import console
-from foundry_bench.sweep import leftovers
+from foundry_bench.sweep import leftovers, snapshot
 from foundry_bench.sweep.store import Store
 
 
@@ -26,7 +27,8 @@ from foundry_bench.sweep.store import Store
     "--others", is_flag=True, help="Also cells and students that are not in the last plan of the folder."
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-def clean(results: Path, cache: bool, students: bool, others: bool, dry_run: bool) -> int:
+@json_option
+def clean(results: Path, cache: bool, students: bool, others: bool, dry_run: bool, as_json: bool) -> int:
     """Remove from the folder RESULTS what nothing needs: files of killed processes, records that were set aside.
 
     Records and weights of the last plan stay unless they are asked for.
@@ -37,14 +39,19 @@ def clean(results: Path, cache: bool, students: bool, others: bool, dry_run: boo
     """
     chosen = {leftovers.CACHE: cache, leftovers.STUDENTS: students, leftovers.OTHERS: others}
     groups = {leftovers.LEFTOVERS, *(group for group, wanted in chosen.items() if wanted)}
-    found = leftovers.find(Store(results), groups)
-    say = console().print
+    store = Store(results)
+    found = leftovers.find(store, groups)
+    listed = [{"path": str(item.path), "group": item.group, "bytes": item.size} for item in found]
+    say = (lambda *_, **__: None) if as_json else console().print
     for item in found:
         say(f"{'would remove' if dry_run else 'removed'} {item.path} ({_human(item.size)})", soft_wrap=True)
         if not dry_run:
             item.remove()
     total = _human(sum(item.size for item in found))
     say(f"{len(found)} files and folders, {total}{', nothing was removed' if dry_run else ''}")
+    if not found and snapshot.read(store) is None:
+        say("a published folder: its records and tables are its results, and stay")
+    give({"removed": [] if dry_run else listed, "would_remove": listed if dry_run else []}, None, as_json)
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from foundry_bench.beforehand.checks import check_file
+from foundry_bench.cli.options import file_option, give, json_option, rows_of
 from foundry_bench.cli.place import Place
 from foundry_bench.errors import UserError
 from foundry_bench.progress import console
@@ -25,9 +26,10 @@ FORMATS = (".md", ".csv")
 @click.command()
 @click.argument("a", type=Place())
 @click.argument("b", type=Place())
-@click.option("-o", "--output", type=Place(), help="A .md or .csv file to write.")
+@file_option("A .md or .csv file")
 @click.option("--all", "everything", is_flag=True, help="List scores and costs that did not change, too.")
-def compare(a: Path, b: Path, output: Path | None, everything: bool) -> int:
+@json_option
+def compare(a: Path, b: Path, output: Path | None, everything: bool, as_json: bool) -> int:
     """Tell what changed from the results folder A to B: settings, environment, scores and cost.
 
     The first line is the verdict. The .csv file has the listed scores and costs in long form.
@@ -52,6 +54,11 @@ def compare(a: Path, b: Path, output: Path | None, everything: bool) -> int:
             else text_of.to_markdown(comparison, everything)
         )
         write_atomic(output, text.encode())
+    if as_json:
+        listed = {"settings": comparison.settings, "only_a": comparison.only_a, "only_b": comparison.only_b}
+        changed = rows_of(text_of.changes(comparison, everything))
+        give({"verdict": comparison.verdict, **listed, "changes": changed}, None, as_json)
+        return 0
     _show(comparison, everything, console())
     return 0
 

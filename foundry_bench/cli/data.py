@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foundry_bench.cli.options import out_option
 from foundry_bench.cli.place import Place
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ _BLOCK = 512
 
 @click.group()
 def data() -> None:
-    """List, prepare and verify the data sets."""
+    """List, prepare and verify the data sets.
+
+    \b
+    foundry-bench data list
+    foundry-bench data verify kicad
+    """
 
 
 @data.command("list")
@@ -39,7 +45,11 @@ def data() -> None:
     help="Folder below which the official data sets lie.  [default: data]",
 )
 def list_datasets(root: Path | None) -> None:
-    """Show the data sets that ship with foundry-bench or are made as asked for, and which official ones are there."""
+    """Show the data sets that ship with foundry-bench or are made as asked for, and which official ones are there.
+
+    \b
+    foundry-bench data list --root ~/data
+    """
     from foundry_bench.datasets import catalog
     from foundry_bench.datasets.embedded_reader import EMBEDDED, embedded_folder, read_description
 
@@ -72,7 +82,7 @@ def list_datasets(root: Path | None) -> None:
     type=Place(),
     help="Folder in which the Debian packages were unpacked (dpkg -x PACKAGE.deb DIR).",
 )
-@click.option("--out", type=Place(), help="Folder to write.  [default: data/NAME]")
+@out_option("Folder to write. [data/NAME]")
 @click.option("--points", type=click.IntRange(min=16), help="Points an object.  [default: as in the package]")
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(min=1), help="Processes.")
 def prepare(name: str, source: Path, out: Path | None, points: int | None, jobs: int) -> None:

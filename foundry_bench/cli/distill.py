@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import click
 
 from foundry_bench.beforehand.checks import check_device, check_folder, check_seed
+from foundry_bench.cli import offers
 from foundry_bench.cli.folder_options import folder_options, with_folder_options
-from foundry_bench.cli.options import data_root_option, teacher_option
-from foundry_bench.cli.place import Place
+from foundry_bench.cli.options import (
+    budget_option,
+    data_root_option,
+    device_option,
+    give,
+    json_option,
+    out_option,
+    teacher_option,
+    threads_option,
+    use_threads,
+)
 from foundry_bench.cli.saving import saved
 from foundry_bench.errors import UserError
 from foundry_bench.progress import working_context
-from foundry_bench.selectors import one_method
-from foundry_bench.students.files import save_student
 
 
 @click.command()
 @teacher_option
 @click.option(
-    "--method", "selector", required=True, help="Selector of one method, such as foundry[supertokens=4]."
+    "--method",
+    "selector",
+    required=True,
+    help="Selector of one method, such as foundry[supertokens=4].",
+    shell_complete=offers.method,
 )
 @click.option(
     "--data",
     default="pretrain",
     show_default=True,
     help="Unlabelled clouds: a data set, or a folder of cloud files.",
+    shell_complete=offers.dataset,
 )
-@click.option("-o", "--out", type=Place(), required=True, help="Folder of the student.")
-@click.option("--budget", default="quick", show_default=True, help="quick, standard or paper.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")
+@out_option("Folder of the student", required=True)
+@budget_option
+@click.option("--seed", default=0, show_default=True, help="Of the student's start and of its training.")
+@device_option
+@threads_option
 @folder_options
 @data_root_option
+@json_option
 def distill(
     teacher: str,
     selector: str,
@@ -43,10 +59,12 @@ def distill(
     budget: str,
     seed: int,
     device: str,
+    threads: int | None,
     up: str | None,
     scale: float | None,
     points: int | None,
     data_root: str,
+    as_json: bool,
 ) -> int:
     """Make the student of one method, train it on the teacher's tokens of your clouds, and save it.
 
@@ -58,6 +76,8 @@ def distill(
     foundry-bench distill --method 'foundry[supertokens=4]+int8' -o students/foundry-4-int8
     """
     from foundry_bench.datasets.catalog import load_dataset
+    from foundry_bench.selectors import one_method
+    from foundry_bench.students.files import save_student
     from foundry_bench.teachers import load_teacher
     from foundry_bench.training.budget import get_budget
     from foundry_bench.training.finished import finished_student
@@ -71,11 +91,14 @@ def distill(
     if variant == OFF_THE_SHELF:
         raise UserError(f"{method.name} has nothing to train: it is used off the shelf")
     spent = get_budget(budget)
+    use_threads(threads)
     encoder = load_teacher(teacher)
     with working_context(seed, budget, data_root, variant, device) as ctx:
         clouds = load_dataset(data, Path(data_root), ctx.progress)
         student, report = finished_student(method, encoder, clouds, ctx, spent)
     assert report is not None, "every other variant trains"
     saved(partial(save_student, student), out, "the trained student")
-    click.echo(f"{out}: R2 {report.r2:.4f} after {report.steps} steps in {report.seconds:.0f} s")
+    give({"student": str(out), "method": selector, **asdict(report)}, None, as_json)
+    if not as_json:
+        click.echo(f"{out}: R2 {report.r2:.4f} after {report.steps} steps in {report.seconds:.0f} s")
     return 0

@@ -8,37 +8,41 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foundry_bench import selectors
 from foundry_bench.beforehand.checks import check_device
+from foundry_bench.cli import offers
 from foundry_bench.cli.folder_options import folder_options, with_folder_options
 from foundry_bench.cli.options import (
+    budget_option,
     check_output,
     data_root_option,
     device_option,
     give,
     output_options,
+    student_argument,
     student_of,
     teacher_option,
     threads_option,
+    use_threads,
 )
 from foundry_bench.parameters.text import unquoted
 from foundry_bench.progress import working_context
-from foundry_bench.task import Scores, check_data, scores_of
 
 if TYPE_CHECKING:
     from foundry_bench.encoder import Encoder
-    from foundry_bench.task import Task
+    from foundry_bench.task import Scores, Task
 
 
 @click.command()
-@click.argument("student")
+@student_argument
 @click.option(
-    "--task", default="fewshot", show_default=True, help="Such as 'classification[mode=finetune]:modelnet40'."
+    "--task",
+    default="fewshot",
+    show_default=True,
+    help="Such as 'classification[mode=finetune]:modelnet40'.",
+    shell_complete=offers.task,
 )
-@click.option("--dataset", help="Data set. [the task's own]")
-@click.option(
-    "--budget", default="quick", show_default=True, help="Of tasks that train: quick, standard or paper."
-)
+@click.option("--dataset", help="Data set. [the task's own]", shell_complete=offers.dataset)
+@budget_option
 @device_option
 @threads_option
 @folder_options
@@ -72,18 +76,17 @@ def evaluate(
     """
     check_output(output)
     check_device(device)
-    import torch
-
+    from foundry_bench import selectors
     from foundry_bench.datasets.catalog import load_dataset, resolved
     from foundry_bench.exports.encoder import RuntimeEncoder, is_exported
+    from foundry_bench.task import check_data, scores_of
     from foundry_bench.training.budget import get_budget
 
     tasks = [(task, _places(task, asked, dataset)) for task, asked in selectors.expand_task(task)]
     places = [name for _, names in tasks for name in names]
     chosen = dict(zip(places, with_folder_options(places, up=up, scale=scale, points=points), strict=True))
     get_budget(budget)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     found: list[dict[str, Any]] = []
     with working_context(budget=budget, data_root=data_root, device=device) as ctx:
         encoder: Encoder = (

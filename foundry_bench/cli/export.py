@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from foundry_bench.cli.options import data_root_option, student_of, teacher_option
-from foundry_bench.cli.place import Place
+from foundry_bench.cli import offers
+from foundry_bench.cli.options import (
+    data_root_option,
+    dataset_option,
+    give,
+    json_option,
+    out_option,
+    student_argument,
+    student_of,
+    teacher_option,
+    threads_option,
+    use_threads,
+)
 from foundry_bench.progress import working_context
 
 
 @click.command()
-@click.argument("student")
+@student_argument
+@out_option("Folder of the export, empty or not there yet", required=True)
 @click.option(
-    "-o", "--out", type=Place(), required=True, help="Folder of the export, empty or not there yet."
+    "--format",
+    "form",
+    default="onnx",
+    show_default=True,
+    help="onnx, executorch or torch.",
+    shell_complete=offers.values("onnx", "executorch", "torch"),
 )
-@click.option("--format", "form", default="onnx", show_default=True, help="onnx, executorch or torch.")
 @click.option("--int8", is_flag=True, help="Linear layers in eight bits, quantised by ONNX Runtime.")
 @click.option("--points-in", is_flag=True, help="Also a graph that groups the cloud: points in, tokens out.")
-@click.option("--dataset", default="kicad", show_default=True, help="Clouds to verify on.")
+@dataset_option("Clouds to verify on")
+@threads_option
 @data_root_option
 @teacher_option
+@json_option
 def export(
     student: str,
     out: Path,
@@ -29,8 +48,10 @@ def export(
     int8: bool,
     points_in: bool,
     dataset: str,
+    threads: int | None,
     data_root: str,
     teacher: str,
+    as_json: bool,
 ) -> int:
     """Export STUDENT, a saved folder or a selector, and verify it in the runtime that it is for.
 
@@ -51,18 +72,29 @@ def export(
     from foundry_bench.teachers import load_teacher
 
     check_export(out, form, int8, points_in)
+    use_threads(threads)
     with working_context(data_root=data_root) as ctx:
         encoder = student_of(student, load_teacher(teacher), ctx)
         data = load_dataset(dataset, Path(data_root), ctx.progress)
         graph = write(encoder, out, data, form=form, int8=int8, points_in=points_in, progress=ctx.progress)
     write_beside(out)
-    size = (out / graph.model).stat().st_size / 1e6
-    clouds = "any number of clouds" if graph.batch is None else "one cloud at a time"
     found = graph.parity
+    size = (out / graph.model).stat().st_size
+    if as_json:
+        about = {
+            "student": student,
+            "folder": str(out),
+            "model": graph.model,
+            "bytes": size,
+            "form": graph.form,
+        }
+        give({**about, "batch": graph.batch, "runtime": graph.runtime, **asdict(found)}, None, as_json)
+        return 0
+    clouds = "any number of clouds" if graph.batch is None else "one cloud at a time"
     close = (
         f"R2 {found.r2:.4f} of the float student" if int8 else f"largest difference {found.difference:.1e}"
     )
-    click.echo(f"{out}: {graph.model}, {size:.1f} MB, {clouds}, {FORMS[graph.form]}")
+    click.echo(f"{out}: {graph.model}, {size / 1e6:.1f} MB, {clouds}, {FORMS[graph.form]}")
     if has_integers(encoder) and not int8:
         click.echo("its integers are exported as the floats that they stand for; --int8 quantises these")
     click.echo(f"verified on {found.clouds} clouds in {graph.runtime}: {close}")

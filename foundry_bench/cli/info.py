@@ -14,6 +14,7 @@ import click
 
 from foundry_bench import registry
 from foundry_bench.border import plain
+from foundry_bench.cli import offers
 from foundry_bench.cli.folder_options import folder_options, with_folder_options
 from foundry_bench.descriptions.facts import READ, Facts, facts_of
 from foundry_bench.descriptions.reading import UnreadableError, read_facts
@@ -28,7 +29,7 @@ ENCODER = ("config.json", "model.safetensors")
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=offers.names)
 @click.option(
     "--context",
     is_flag=True,

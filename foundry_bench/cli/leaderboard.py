@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from foundry_bench.beforehand.checks import check_file
+from foundry_bench.cli.options import file_option, give, json_option, rows_of
 from foundry_bench.cli.place import Place, wide_option
 from foundry_bench.progress import console
 from foundry_bench.storage import write_atomic
@@ -21,9 +22,12 @@ from foundry_bench.storage import write_atomic
     type=Place(),
     help="A record of 'foundry-bench bench' as further columns; may be given several times.",
 )
-@click.option("-o", "--output", type=Place(), help="A .csv file to write.")
+@file_option("A .csv file")
 @wide_option
-def leaderboard(results: tuple[Path, ...], records: tuple[Path, ...], output: Path | None, wide: bool) -> int:
+@json_option
+def leaderboard(
+    results: tuple[Path, ...], records: tuple[Path, ...], output: Path | None, wide: bool, as_json: bool
+) -> int:
     """Rank the rows of one or several folders RESULTS together.
 
     \b
@@ -41,8 +45,10 @@ def leaderboard(results: tuple[Path, ...], records: tuple[Path, ...], output: Pa
     for line in unmatched:
         click.echo(f"warning: {line}", err=True)
     board = build(frame)
+    give({"rows": rows_of(board)}, None, as_json)
     rest = f"in {output}" if output is not None else "with -o FILE"
-    print_board(console(), board, ", ".join(map(str, results)), rest, wide=wide)
+    if not as_json:
+        print_board(console(), board, ", ".join(map(str, results)), rest, wide=wide)
     if output is not None:
         write_atomic(output, board.to_csv(index=False).encode())
     return 0

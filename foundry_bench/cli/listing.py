@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
 
 import click
 from rich.table import Table
@@ -10,6 +12,8 @@ from rich.text import Text
 
 from foundry_bench import registry
 from foundry_bench.border import one_line, plain
+from foundry_bench.cli import offers
+from foundry_bench.cli.options import give, json_option
 from foundry_bench.descriptions.description import Description
 from foundry_bench.descriptions.known import described_kinds
 from foundry_bench.errors import unknown
@@ -27,9 +31,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 
 @click.command(name="list")
-@click.argument("kind", required=False)
+@click.argument("kind", required=False, shell_complete=offers.kinds)
 @click.option("--markdown", is_flag=True, help="Write tables in Markdown, as the documentation has them.")
-def list_names(kind: str | None, markdown: bool) -> int:
+@json_option
+def list_names(kind: str | None, markdown: bool, as_json: bool) -> int:
     """List methods, tasks, teachers, datasets or engines; all of them without KIND.
 
     \b
@@ -38,7 +43,11 @@ def list_names(kind: str | None, markdown: bool) -> int:
     """
     if kind is not None and kind not in registry.KINDS:
         raise unknown("kind", kind, registry.KINDS)
-    for name, descriptions in described_kinds([kind] if kind else registry.KINDS).items():
+    found = described_kinds([kind] if kind else registry.KINDS)
+    give({name: _plain(name, descriptions) for name, descriptions in found.items()}, None, as_json)
+    for name, descriptions in found.items():
+        if as_json:
+            continue
         if markdown:
             click.echo("\n".join(markdown_table(name, descriptions)))
         else:
@@ -46,6 +55,15 @@ def list_names(kind: str | None, markdown: bool) -> int:
     for line in registry.damaged():
         click.echo(f"warning: {one_line(line)}", err=True)
     return 0
+
+
+def _plain(kind: str, descriptions: dict[str, Description]) -> list[dict[str, Any]]:
+    """A kind's plugins as plain data."""
+    entries = registry.entries(kind)
+    return [
+        {"name": name, "from": registry.distribution(entries[name]), **asdict(about)}
+        for name, about in ordered(descriptions).items()
+    ]
 
 
 def _table(kind: str, descriptions: dict[str, Description]) -> Table:

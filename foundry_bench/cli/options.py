@@ -1,4 +1,7 @@
-"""Options and look-ups that the sub-commands about one student share."""
+"""Options that mean the same in every command that takes them, and look-ups of the commands about one student.
+
+Nothing heavy is imported before a command works: ``--help`` and completion read these options, too.
+"""
 
 from __future__ import annotations
 
@@ -12,43 +15,108 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from foundry_bench import registry, selectors
+from foundry_bench import registry
 from foundry_bench.beforehand.checks import check_file
+from foundry_bench.cli import offers
 from foundry_bench.cli.place import Place
-from foundry_bench.encoder import Encoder
 from foundry_bench.errors import no_folder
 from foundry_bench.storage import write_atomic
-from foundry_bench.students.files import load_student, make_student
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from foundry_bench.context import Context
+    from foundry_bench.encoder import Encoder
 
 SHIPPED = "small"
 """The teacher that comes with the package."""
+THREADS = click.IntRange(1, 1024)
+DEVICES = "What encoders compute on: cpu, cuda, cuda:1 ..."
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def teacher_option(command: Command) -> Command:
     """``--teacher``, with the shipped one as its default."""
-    return click.option("--teacher", default=SHIPPED, show_default=True, help="A name, or a file or folder.")(
-        command
+    return click.option(
+        "--teacher",
+        default=SHIPPED,
+        show_default=True,
+        help="A name, or a file or folder.",
+        shell_complete=offers.teacher,
+    )(command)
+
+
+def budget_option(command: Command) -> Command:
+    """``--budget`` of what trains; ``quick`` by default."""
+    return click.option(
+        "--budget",
+        default="quick",
+        show_default=True,
+        help="Of what trains: quick, standard or paper.",
+        shell_complete=offers.budgets,
+    )(command)
+
+
+def dataset_option(what: str) -> Callable[[Command], Command]:
+    """``--dataset``, whose clouds are for ``what``; KiCad by default."""
+    return click.option(
+        "--dataset", default="kicad", show_default=True, help=f"{what}.", shell_complete=offers.dataset
     )
+
+
+def student_argument(command: Command) -> Command:
+    """``STUDENT``: a folder, or a selector."""
+    return click.argument("student", shell_complete=offers.student)(command)
 
 
 def device_option(command: Command) -> Command:
     """``--device``, on which encoders compute."""
-    return click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")(command)
+    return click.option(
+        "--device", default="cpu", show_default=True, help=DEVICES, shell_complete=offers.devices
+    )(command)
 
 
 def threads_option(command: Command) -> Command:
-    """``--threads`` of torch; None leaves what torch finds right."""
-    return click.option("--threads", type=click.IntRange(1, 1024), help="Threads of an encoder.")(command)
+    """``--threads``, of torch or another runtime; None leaves what that finds right."""
+    return click.option("--threads", type=THREADS, help="Threads of an encoder. [all cores]")(command)
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch compute with so many threads in this process, as ``--threads`` asks for."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def cell_options(command: Command) -> Command:
+    """``--device``, ``--jobs`` and ``--threads`` of the cells of a sweep; a file of --config may set them, so that none has a
+    default here."""
+    jobs = "Cells at a time. [2, one per GPU, or what the cluster holds]"
+    threads = "Threads of an encoder; the same number gives the same scores. [cores / jobs]"
+    command = click.option("--threads", type=THREADS, help=threads)(command)
+    command = click.option("--jobs", type=int, help=jobs)(command)
+    return click.option("--device", help=f"{DEVICES} [cpu]", shell_complete=offers.devices)(command)
+
+
+def json_option(command: Command) -> Command:
+    """``--json``, for programs that read what a command has found: nothing else goes to standard output then."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")(command)
+
+
+def file_option(what: str) -> Callable[[Command], Command]:
+    """``-o`` of commands whose result is one file, ``what`` such as ``a .csv file``."""
+    return click.option("-o", "--out", "--output", "output", type=Place(), help=f"{what} to write it to.")
+
+
+def out_option(what: str, **more: Any) -> Callable[[Command], Command]:
+    """``-o`` of commands whose result is a folder; ``what`` is in it."""
+    return click.option("-o", "--out", type=Place(), help=what if what.endswith("]") else f"{what}.", **more)
 
 
 def output_options(command: Command) -> Command:
-    """``-o`` and ``--json``, for programs that read what a command has found."""
-    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")(command)
-    return click.option("-o", "--output", type=Place(), help="A .json file to write it to.")(command)
+    """``-o`` and ``--json`` of commands that find figures."""
+    return file_option("A .json file")(json_option(command))
 
 
 def data_root_option(command: Command) -> Command:
@@ -73,6 +141,12 @@ def give(content: dict[str, Any], output: Path | None, as_json: bool) -> None:
         click.echo(text, nl=False)
 
 
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table for :func:`give`."""
+    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
+    return rows
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
@@ -86,6 +160,10 @@ def student_of(text: str, teacher: Encoder | str | None, ctx: Context) -> Encode
 
     ``teacher``, or its name, is what a selector's student is made from; a folder needs none.
     """
+    from foundry_bench import selectors
+    from foundry_bench.encoder import Encoder
+    from foundry_bench.students.files import load_student, make_student
+
     if os.path.isdir(text):
         return load_student(Path(text))
     name = selectors.parse_selector(text).parts[0].name if "[" in text else text

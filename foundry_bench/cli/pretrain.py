@@ -10,15 +10,28 @@ import click
 
 from foundry_bench.beforehand.checks import check_device, check_folder
 from foundry_bench.beforehand.configuration import read_yaml
-from foundry_bench.cli.options import data_root_option
+from foundry_bench.cli import offers
+from foundry_bench.cli.options import (
+    data_root_option,
+    device_option,
+    give,
+    json_option,
+    out_option,
+    threads_option,
+    use_threads,
+)
 from foundry_bench.cli.place import Place
 from foundry_bench.cli.saving import saved
 from foundry_bench.errors import UserError
 
 
 @click.command()
-@click.option("--out", type=Place(), required=True, help="Folder of the teacher.")
-@click.option("--data", help="Unlabelled data sets, or folders, joined by commas.  [default: pretrain]")
+@out_option("Folder of the teacher", required=True)
+@click.option(
+    "--data",
+    help="Unlabelled data sets, or folders, joined by commas.  [default: pretrain]",
+    shell_complete=offers.datasets,
+)
 @click.option(
     "--config",
     type=Place(),
@@ -27,7 +40,9 @@ from foundry_bench.errors import UserError
 @data_root_option
 @click.option("--steps", type=click.IntRange(1, 10**9), help="Optimisation steps.")
 @click.option("--probe/--no-probe", default=True, show_default=True, help="Linear probe along the way.")
-@click.option("--device", default="cpu", show_default=True)
+@device_option
+@threads_option
+@json_option
 def pretrain(
     out: Path,
     data: str | None,
@@ -36,6 +51,8 @@ def pretrain(
     steps: int | None,
     probe: bool,
     device: str,
+    threads: int | None,
+    as_json: bool,
 ) -> int:
     """Pre-train a point transformer; run again to go on from the last checkpoint.
 
@@ -59,6 +76,7 @@ def pretrain(
 
     check_folder(out, "--out")
     check_device(device)
+    use_threads(threads)
     values = read_yaml(config, "steps: 1500") if config else {}
     shares = _shares(values.pop("data", "pretrain") if data is None else data)
     values.pop("data", None)
@@ -74,7 +92,9 @@ def pretrain(
         context = _context(model, out, progress)
     card = {**_provenance(settings, sets, shares, history), "context": context}
     saved(lambda folder: save_teacher(model, folder, card), out, "the trained teacher")
-    click.echo(f"{out}: teacher after {settings.steps} steps; use it with --teacher {out}")
+    give({"teacher": str(out), "steps": settings.steps, "context": context, "log": history}, None, as_json)
+    if not as_json:
+        click.echo(f"{out}: teacher after {settings.steps} steps; use it with --teacher {out}")
     return 0
 
 

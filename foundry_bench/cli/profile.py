@@ -10,41 +10,46 @@ import click
 from rich.table import Table
 
 from foundry_bench.beforehand.checks import check_device
+from foundry_bench.cli import offers
 from foundry_bench.cli.options import (
     SHIPPED,
     check_output,
     data_root_option,
+    dataset_option,
     device_option,
     give,
     output_options,
+    student_argument,
     student_of,
     threads_option,
 )
 from foundry_bench.errors import UserError
 from foundry_bench.progress import console, working_context
+from foundry_bench.report.numbers import figures
 from foundry_bench.runtimes.columns import EAGER, REASON, RUNTIMES
-from foundry_bench.runtimes.registered import check_runtimes
-from foundry_bench.selectors import split_selectors
 
 if TYPE_CHECKING:
     from foundry_bench.encoder import Encoder
 
 
 @click.command()
-@click.argument("student")
-@click.option("--dataset", default="kicad", show_default=True, help="Clouds to measure on.")
+@student_argument
+@dataset_option("Clouds to measure on")
 @click.option(
     "--runtime",
     default=EAGER,
     show_default=True,
     help="What latency is measured in beside PyTorch, such as onnxruntime,executorch.",
+    shell_complete=offers.runtimes,
 )
 @click.option("--no-memory", is_flag=True, help="Leave out peak memory, which takes a fresh process.")
 @device_option
 @threads_option
 @data_root_option
 @click.option(
-    "--teacher", help="A name, or a file or folder. [a saved student's own, of a selector the shipped one]"
+    "--teacher",
+    help="A name, or a file or folder. [a saved student's own, of a selector the shipped one]",
+    shell_complete=offers.teacher,
 )
 @output_options
 def profile(
@@ -71,11 +76,13 @@ def profile(
     """
     check_output(output)
     check_device(device)
-    runtimes = check_runtimes(split_selectors(runtime))
     from foundry_bench import cost
     from foundry_bench.datasets.catalog import load_dataset
+    from foundry_bench.runtimes.registered import check_runtimes
+    from foundry_bench.selectors import split_selectors
     from foundry_bench.teachers import load_teacher
 
+    runtimes = check_runtimes(split_selectors(runtime))
     saved = os.path.isdir(student)
     reference: Encoder | None = load_teacher(teacher or SHIPPED) if teacher or not saved else None
     with working_context(data_root=data_root, device=device) as ctx:
@@ -141,4 +148,4 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "" if value is None else figures(value, 4) if isinstance(value, float) else str(value)

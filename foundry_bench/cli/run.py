@@ -9,59 +9,72 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foundry_bench.cli import offers
 from foundry_bench.cli.folder_options import NAMES, folder_options, sweep_with_folder_options
+from foundry_bench.cli.options import cell_options, give, json_option, out_option, rows_of
 from foundry_bench.cli.place import Place, wide_option
-from foundry_bench.display import SweepDisplay
-from foundry_bench.report import writer
-from foundry_bench.report.live import LiveBoard
-from foundry_bench.sweep import index
-from foundry_bench.sweep.config import SweepConfig, json_schema
-from foundry_bench.sweep.count import MOST, LargePlanError
-from foundry_bench.sweep.estimate import Estimate, human_time
-from foundry_bench.sweep.record import Record
-from foundry_bench.sweep.reporting import InterruptedSweepError, Outcome
-from foundry_bench.sweep.runner import prepare, run_sweep
-from foundry_bench.sweep.store import ORPHAN, Store
-from foundry_bench.trackers import Trackers, select
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from foundry_bench.display import SweepDisplay
+    from foundry_bench.sweep.config import SweepConfig
+    from foundry_bench.sweep.record import Record
+    from foundry_bench.sweep.reporting import Outcome
+    from foundry_bench.sweep.store import Store
 
 INTERRUPTED = 130
 
 
 def _print_schema(context: click.Context, option: click.Parameter, asked: bool) -> None:
     if asked:
+        from foundry_bench.sweep.config import json_schema
+
         click.echo(json.dumps(json_schema(), indent=2))
         context.exit()
 
 
 @click.command()
 @click.option(
-    "--methods", help="Selectors such as 'teacher,foundry[supertokens=1,4],tome+fmd', or all. [all]"
+    "--methods",
+    help="Selectors such as 'teacher,foundry[supertokens=1,4],tome+fmd', or all. [all]",
+    shell_complete=offers.methods,
 )
 @click.option(
     "--tasks",
     help="Such as 'fewshot,classification[mode=finetune]:modelnet40', default, all or none. [default: see 'list tasks']",
+    shell_complete=offers.tasks,
 )
 @click.option(
-    "--grid", help="Rows that a bare name stands for: default, one or two at matched cost, or full. [default]"
+    "--grid",
+    help="Rows that a bare name stands for: default, one or two at matched cost, or full. [default]",
+    shell_complete=offers.values("default", "full"),
 )
-@click.option("--teacher", help="Name of a teacher, or a file or folder with weights. [small]")
-@click.option("--dataset", help="Data sets to evaluate on, where a task names none. [each task's own]")
-@click.option("--distill-on", help="Unlabelled data set or folder that students are trained on. [pretrain]")
+@click.option(
+    "--teacher",
+    help="Name of a teacher, or a file or folder with weights. [small]",
+    shell_complete=offers.teacher,
+)
+@click.option(
+    "--dataset",
+    help="Data sets to evaluate on, where a task names none. [each task's own]",
+    shell_complete=offers.datasets,
+)
+@click.option(
+    "--distill-on",
+    help="Unlabelled data set or folder that students are trained on. [pretrain]",
+    shell_complete=offers.dataset,
+)
 @folder_options
 @click.option("--data-root", help="Folder that holds the official data sets. [data]")
-@click.option("--device", help="cpu, cuda, cuda:1 ... [cpu]")
-@click.option("--budget", help="quick, standard or paper. [quick]")
+@click.option("--budget", help="quick, standard or paper. [quick]", shell_complete=offers.budgets)
 @click.option("--seeds", type=int, help="Number of seeds. [1]")
-@click.option("--engine", help="local, serial, ray or ray[address=HOST:PORT]. [local]")
-@click.option("--jobs", type=int, help="Cells at a time. [2, one per GPU, or what the cluster holds]")
 @click.option(
-    "--threads", type=int, help="Threads of a cell; the same number gives the same scores. [cores / jobs]"
+    "--engine", help="local, serial, ray or ray[address=HOST:PORT]. [local]", shell_complete=offers.engine
 )
+@cell_options
 @click.option("--memory", type=float, help="GB of memory after which a cell is stopped. [no limit]")
-@click.option("--out", type=Place(), help="Results folder. [results/TASKS-BUDGET]")
+@out_option("Results folder. [results/TASKS-BUDGET]")
 @click.option(
     "--config",
     "config_file",
@@ -71,15 +84,18 @@ def _print_schema(context: click.Context, option: click.Parameter, asked: bool) 
 @click.option("--tables", help="Some of the tables of a --config that makes several. [all]")
 @click.option("--timeout", type=float, help="Seconds after which a cell is stopped. [21600]")
 @click.option(
-    "--track", help="Trackers that hear of every cell: mlflow, wandb[project=NAME], tensorboard. [none]"
+    "--track",
+    help="Trackers that hear of every cell: mlflow, wandb[project=NAME], tensorboard. [none]",
+    shell_complete=offers.trackers,
 )
 @click.option(
     "--runtime",
     help="What latency is measured in: onnxruntime, executorch or a plugin's, beside PyTorch. [eager]",
+    shell_complete=offers.runtimes,
 )
 @click.option("--retry", is_flag=True, help="Run cells again that failed, were killed or took too long.")
 @click.option("--no-rehearsal", is_flag=True, help="Start without trying every method and task in small.")
-@click.option("--yes", is_flag=True, help=f"Plan more than {MOST:,} cells without being asked.")
+@click.option("--yes", is_flag=True, help="Plan as many cells as it takes without being asked.")
 @click.option(
     "--schema",
     is_flag=True,
@@ -90,6 +106,7 @@ def _print_schema(context: click.Context, option: click.Parameter, asked: bool) 
 )
 @wide_option
 @click.option("--dry-run", is_flag=True, help="Print the cells, which are reused, and the estimated time.")
+@json_option
 def run(
     out: Path | None,
     config_file: Path | None,
@@ -98,6 +115,7 @@ def run(
     yes: bool,
     wide: bool,
     dry_run: bool,
+    as_json: bool,
     **options: Any,
 ) -> int:
     """Compare methods on tasks and write a leaderboard.
@@ -114,10 +132,13 @@ def run(
     foundry-bench run --config embedded --tables general-vs-experts
     foundry-bench run --config paper --teacher point_jepa.ckpt --data-root ~/data --device cuda
     """
+    from foundry_bench.sweep.config import SweepConfig
+    from foundry_bench.sweep.count import MOST, LargePlanError
+
     asked = {name: options.pop(name) for name in NAMES}
     config = sweep_with_folder_options(SweepConfig.from_sources(config_file, options), **asked)
     folder = out or config.default_out
-    how = {"retry": retry, "rehearse": not no_rehearsal, "dry_run": dry_run, "wide": wide}
+    how = {"retry": retry, "rehearse": not no_rehearsal, "dry_run": dry_run, "wide": wide, "as_json": as_json}
     try:
         return _run(config, folder, None if yes else MOST, **how)
     except LargePlanError as large:
@@ -135,12 +156,24 @@ def _run(
     rehearse: bool,
     dry_run: bool,
     wide: bool,
+    as_json: bool,
 ) -> int:
     """Run or dry-run one sweep and return the exit code."""
+    from foundry_bench.display import SweepDisplay
+    from foundry_bench.report.live import LiveBoard
+    from foundry_bench.sweep.reporting import InterruptedSweepError
+    from foundry_bench.sweep.runner import prepare, run_sweep
+    from foundry_bench.sweep.store import Store
+    from foundry_bench.trackers import Trackers, select
+
     board = LiveBoard()
-    with SweepDisplay() as display, Trackers(select(config.track), display.warn) as trackers:
+    with (
+        SweepDisplay(stderr=as_json) as display,
+        Trackers(select(config.track), display.warn) as trackers,
+    ):
         if dry_run:
-            _dry_run(prepare(config, Store(folder), display, retry=retry, most=most), folder, display)
+            outcome = prepare(config, Store(folder), display, retry=retry, most=most)
+            _dry_run(outcome, folder, display, as_json)
             return 0
         try:
             outcome = run_sweep(
@@ -153,28 +186,51 @@ def _run(
                 most=most,
             )
         except InterruptedSweepError as interruption:
+            display.stop()
             click.echo(str(interruption), err=True)
             board.stop()
             return INTERRUPTED
-        _report(outcome, folder, display, wide)
+        display.stop()
+        _report(outcome, folder, display, None if as_json else wide)
         if config.track:
             trackers.close(_board(folder))
+    if as_json:
+        give({**_counts(outcome), "results": str(folder), "rows": rows_of(_board(folder))}, None, as_json)
     return outcome.exit_code
 
 
-def _dry_run(outcome: Outcome, folder: Path, display: SweepDisplay) -> None:
+def _counts(outcome: Outcome) -> dict[str, Any]:
+    """What a sweep came to, for programs."""
+    failed = [{"title": title_of(record), **record["identity"]} for record in outcome.failed]
+    return {"cells": len(outcome.plan.cells), "to_run": len(outcome.todo), "failed": failed}
+
+
+def _dry_run(outcome: Outcome, folder: Path, display: SweepDisplay, as_json: bool) -> None:
+    from foundry_bench.sweep import index
+    from foundry_bench.sweep.estimate import Estimate, human_time
+    from foundry_bench.sweep.store import Store
+
     todo = {cell.id for cell in outcome.todo}
+    estimate = Estimate(index.load(Store(folder)))
+    seconds = estimate.total(outcome.todo, outcome.plan.config.jobs or 2)
+    if as_json:
+        cells = [{"id": c.id, "title": c.title, "run": c.id in todo} for c in outcome.plan.cells]
+        give({"cells": cells, "seconds": seconds, "basis": estimate.basis}, None, as_json)
+        return
     for cell in outcome.plan.cells:
         display.note(f"{'run  ' if cell.id in todo else 'reuse'} {cell.id[:12]} {cell.title}")
-    estimate = Estimate(index.load(Store(folder)))
-    seconds = human_time(estimate.total(outcome.todo, outcome.plan.config.jobs or 2))
     reused = len(outcome.plan.cells) - len(todo)
     line = f"{len(todo)} cells to run, {reused} reused"
-    display.note(f"{line}, about {seconds} ({estimate.basis})" if todo else f"{line}; nothing is left to do")
+    about = f"{line}, about {human_time(seconds)} ({estimate.basis})"
+    display.note(about if todo else f"{line}; nothing is left to do")
 
 
-def _report(outcome: Outcome, folder: Path, display: SweepDisplay, wide: bool) -> None:
-    """Write what is missing or out of date, and show the leaderboard when something has changed."""
+def _report(outcome: Outcome, folder: Path, display: SweepDisplay, wide: bool | None) -> None:
+    """Write what is missing or out of date, and show the leaderboard when something has changed; ``wide`` as for
+    :func:`~foundry_bench.report.tables.print_board`, None to show none."""
+    from foundry_bench.report import writer
+    from foundry_bench.sweep.store import ORPHAN, Store
+
     if not outcome.todo:
         how = "recorded" if outcome.failed else "finished"
         display.note(f"nothing is left to do: all {len(outcome.plan.cells)} cells are {how}")
@@ -182,7 +238,8 @@ def _report(outcome: Outcome, folder: Path, display: SweepDisplay, wide: bool) -
         board = writer.write_reports(folder)
         from foundry_bench.report.tables import print_board
 
-        print_board(display.console, board, str(folder), wide=wide)
+        if wide is not None:
+            print_board(display.console, board, str(folder), wide=wide)
     if outcome.failed:
         display.warn(
             f"{len(outcome.failed)} cells failed, see the end of {folder / 'leaderboard.md'}; --retry runs them again"
@@ -200,11 +257,16 @@ def _board(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "leaderboard.csv")
 
 
-def failure(record: Record, store: Store) -> str:
-    """One line about a record that is not finished, with the file to look into."""
+def title_of(record: Record) -> str:
+    """What the cell of a record is called."""
     from foundry_bench.sweep.plan import title
 
+    return title(record["identity"]["kind"], record["inputs"])
+
+
+def failure(record: Record, store: Store) -> str:
+    """One line about a record that is not finished, with the file to look into."""
     about = record["identity"]
     file = about["traceback_file"]
     where = f" ({store.beside(about['kind'], '', file)})" if file else ""
-    return f"{about['status']}: {title(about['kind'], record['inputs'])}: {about['message']}{where}"
+    return f"{about['status']}: {title_of(record)}: {about['message']}{where}"

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from foundry_bench.beforehand.checks import check_folder
-from foundry_bench.cli.options import data_root_option, student_of, teacher_option
-from foundry_bench.cli.place import Place
+from foundry_bench.cli import offers
+from foundry_bench.cli.options import (
+    data_root_option,
+    dataset_option,
+    give,
+    json_option,
+    out_option,
+    student_of,
+    teacher_option,
+)
 from foundry_bench.progress import console, working_context
+from foundry_bench.report.numbers import figures
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,7 +69,7 @@ class Bytes(click.ParamType):
 
 
 @click.command()
-@click.argument("students", nargs=-1)
+@click.argument("students", nargs=-1, shell_complete=offers.student)
 @click.option(
     "--points", type=Counts(), default="1k,10k,100k,300k", show_default=True, help="Points of a cloud."
 )
@@ -72,8 +82,8 @@ class Bytes(click.ParamType):
     show_default=True,
     help="Products written out, or PyTorch's fused kernel.",
 )
-@click.option("-o", "--out", type=Place(), help="Folder for scaling.csv and the figure.")
-@click.option("--dataset", default="kicad", show_default=True, help="Where the cloud is from.")
+@out_option("Folder for scaling.csv and the figure")
+@dataset_option("Where the cloud is from")
 @click.option(
     "--seconds", type=click.FloatRange(0), default=1.0, show_default=True, help="Timing of each size."
 )
@@ -82,7 +92,8 @@ class Bytes(click.ParamType):
 )
 @data_root_option
 @teacher_option
-def scale(students: tuple[str, ...], out: Path | None, **options: Any) -> int:
+@json_option
+def scale(students: tuple[str, ...], out: Path | None, as_json: bool, **options: Any) -> int:
     """Measure what STUDENTS, saved folders or selectors, cost as clouds grow: memory by part, time, multiply-adds.
 
     Each size runs in a fresh process. One that passes --memory is ended: that is a result, and the row says in which part.
@@ -113,9 +124,11 @@ def scale(students: tuple[str, ...], out: Path | None, **options: Any) -> int:
             rows.append(row)
             if out is not None:
                 write_scaling(rows, out, figure=False)
-    console().print(table_of(rows))
     if out is not None:
         write_scaling(rows, out)
+    give({"rows": [asdict(row) for row in rows]}, None, as_json)
+    if not as_json:
+        console().print(table_of(rows))
     return 0
 
 
@@ -145,16 +158,14 @@ def table_of(rows: list[ScaleRow]) -> Table:
     table = Table(title="costs against size", title_justify="left", pad_edge=False)
     for column in ("student", "attention", "points", "groups", "result"):
         table.add_column(column, overflow="fold")
-    figures = ("base_mb", "grouping_mb", "tokenizer_mb", "encoder_mb", "decoder_mb", "gmacs")
+    memory = ("base_mb", "grouping_mb", "tokenizer_mb", "encoder_mb", "decoder_mb", "gmacs")
     times = ("grouping_cpu_ms", "encode_cpu_ms")
-    for column in (*figures, *times):
+    for column in (*memory, *times):
         table.add_column(column.replace("_", " "), justify="right")
     for row in rows:
         result = row.status if row.stage is None else f"{row.status} in {row.stage}"
-        shown = [getattr(row, column) for column in (*figures, *times)]
-        cells = [
-            "" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}" for value in shown
-        ]
+        shown = [getattr(row, column) for column in (*memory, *times)]
+        cells = ["" if value is None else figures(value) for value in shown]
         table.add_row(
             escape(row.student), row.attention, f"{row.points:,}", f"{row.groups:,}", result, *cells
         )

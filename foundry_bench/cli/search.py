@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foundry_bench.cli import offers
 from foundry_bench.cli.choose import PERCENT, POSITIVE, Duration, explain, percent, recipe
-from foundry_bench.cli.options import data_root_option, teacher_option
-from foundry_bench.cli.place import Place
+from foundry_bench.cli.options import cell_options, data_root_option, out_option, teacher_option
 from foundry_bench.display import SweepDisplay
+from foundry_bench.report.numbers import figures
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.estimate import human_time
 from foundry_bench.sweep.halving import Verdict
 from foundry_bench.sweep.reporting import InterruptedSweepError
-from foundry_bench.sweep.search import Searcher
-from foundry_bench.sweep.search_plan import RUNGS, Search
 
 if TYPE_CHECKING:
     from foundry_bench.report.choice import Candidate, Wish
+    from foundry_bench.sweep.search_plan import Search
 
 NOTHING_FOUND, INTERRUPTED = 1, 130
 
@@ -37,19 +37,27 @@ NOTHING_FOUND, INTERRUPTED = 1, 130
 @click.option("--latency", type=Duration(), help="Longest time of a cloud on this machine, such as 5ms.")
 @click.option("--mb", type=POSITIVE, help="Most megabytes on disk.")
 @click.option("--hours", type=POSITIVE, default=1, show_default=True, help="Time of all runs together.")
-@click.option("--methods", help="Selectors to choose from, such as 'kd,lowrank[keep=0.2,0.4]'. [all]")
-@click.option("--tasks", help="As for 'run'. [default]")
+@click.option(
+    "--methods",
+    help="Selectors to choose from, such as 'kd,lowrank[keep=0.2,0.4]'. [all]",
+    shell_complete=offers.methods,
+)
+@click.option("--tasks", help="As for 'run'. [default]", shell_complete=offers.tasks)
 @teacher_option
-@click.option("--distill-on", help="Unlabelled data set or folder that students are trained on. [pretrain]")
+@click.option(
+    "--distill-on",
+    help="Unlabelled data set or folder that students are trained on. [pretrain]",
+    shell_complete=offers.dataset,
+)
 @data_root_option
-@click.option("--device", help="cpu, cuda, cuda:1 ... [cpu]")
-@click.option("--budget", help="quick or standard, of whom is put to tasks. [quick]")
+@click.option(
+    "--budget", help="quick or standard, of whom is put to tasks. [quick]", shell_complete=offers.budgets
+)
 @click.option("--seeds", type=int, default=3, show_default=True, help="Starts of whom is put to tasks.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of candidates.")
-@click.option("--engine", help="As for 'run'. [local]")
-@click.option("--jobs", type=int, help="Cells at a time. [2]")
-@click.option("--threads", type=int, help="Threads of a cell. [cores / jobs]")
-@click.option("--out", type=Place(), default="results/search", show_default=True, help="Results folder.")
+@click.option("--engine", help="As for 'run'. [local]", shell_complete=offers.engine)
+@cell_options
+@out_option("Results folder", default="results/search", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Print the candidates and rungs with their time.")
 def search(
     keep: float,
@@ -77,6 +85,7 @@ def search(
     """
     from foundry_bench.report.choice import Wish
     from foundry_bench.selectors import split_selectors
+    from foundry_bench.sweep.search_plan import Search
 
     config = SweepConfig.from_sources(None, options)
     wish = Wish(keep / 100, worst / 100, macs, latency, mb)
@@ -97,6 +106,7 @@ def search(
         try:
             return _run(asked, wish, out, display)
         except InterruptedSweepError:
+            display.stop()
             click.echo("interrupted; what is finished is kept, run the same command again to go on", err=True)
             return INTERRUPTED
 
@@ -106,6 +116,7 @@ def _run(asked: Search, wish: Wish, out: Path, display: SweepDisplay) -> int:
     from foundry_bench.report.choice import candidates
     from foundry_bench.report.frame import load_results
     from foundry_bench.sweep.candidates import places_of
+    from foundry_bench.sweep.search import Searcher
     from foundry_bench.sweep.space import space
 
     def judge(folder: Path) -> list[Verdict]:
@@ -115,6 +126,7 @@ def _run(asked: Search, wish: Wish, out: Path, display: SweepDisplay) -> int:
     space(asked.methods)  # so that a slip is told at once
     searcher = Searcher(asked, places_of(asked.sweep), out, display)
     winner = searcher.run(lambda: list(_candidates(asked, display.note)), judge)
+    display.stop()
     rows = candidates(load_results(out), wish)
     writer.write_reports(out)
     if winner is None:
@@ -161,7 +173,7 @@ def _tell(promised: Candidate, confirmed: Candidate, asked: Search, display: Swe
     display.console.print(table)
     costs = {"MACs of teacher": "macs", "ms a cloud": "latency", "MB": "mb"}
     told = [
-        f"{promised.costs[key]:.3g} {unit}" for unit, key in costs.items() if promised.costs[key] is not None
+        f"{figures(cost)} {unit}" for unit, key in costs.items() if (cost := promised.costs[key]) is not None
     ]
     click.echo(", ".join(told))
     if confirmed.against:
@@ -196,6 +208,8 @@ def _candidates(asked: Search, note: Callable[[str], None]) -> dict[str, float]:
 
 def _dry_run(asked: Search, note: Callable[[str], None]) -> None:
     """The candidates and what will be done with them."""
+    from foundry_bench.sweep.search_plan import RUNGS
+
     found = _candidates(asked, note)
     for selector, share in sorted(found.items(), key=lambda row: row[1]):
         note(f"{share:6.3f} of the teacher's multiply-adds  {selector}")

@@ -7,15 +7,28 @@ from pathlib import Path
 import click
 
 from foundry_bench.beforehand.checks import check_folder
-from foundry_bench.cli.options import data_root_option, student_of
-from foundry_bench.cli.place import Place
+from foundry_bench.cli import offers
+from foundry_bench.cli.options import (
+    data_root_option,
+    dataset_option,
+    device_option,
+    give,
+    json_option,
+    out_option,
+    student_argument,
+    student_of,
+    threads_option,
+    use_threads,
+)
 from foundry_bench.progress import working_context
 
 
 @click.command()
-@click.argument("student")
-@click.option("--teacher", help="Registered name, folder or checkpoint file. [the student's own]")
-@click.option("--dataset", default="kicad", show_default=True, help="Clouds to look at.")
+@student_argument
+@click.option(
+    "--teacher", help="A name, or a file or folder. [the student's own]", shell_complete=offers.teacher
+)
+@dataset_option("Clouds to look at")
 @click.option(
     "--objects",
     type=click.IntRange(1, 12),
@@ -24,10 +37,20 @@ from foundry_bench.progress import working_context
     help="Clouds to show: best to worst.",
 )
 @data_root_option
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")
-@click.option("-o", "--out", type=Place(), required=True, help="Folder for the figures.")
+@device_option
+@threads_option
+@out_option("Folder for the figures", required=True)
+@json_option
 def visualize(
-    student: str, teacher: str | None, dataset: str, objects: int, data_root: str, device: str, out: Path
+    student: str,
+    teacher: str | None,
+    dataset: str,
+    objects: int,
+    data_root: str,
+    device: str,
+    threads: int | None,
+    out: Path,
+    as_json: bool,
 ) -> int:
     """Draw what STUDENT, a saved folder or a selector, makes of real clouds beside its teacher.
 
@@ -45,11 +68,14 @@ def visualize(
     from foundry_bench.teachers import load_teacher
 
     check_folder(out, "--out")
+    use_threads(threads)
     with working_context(data_root=data_root, device=device) as ctx:
         named = None if teacher is None else load_teacher(teacher)
         encoder = student_of(student, named or load_teacher(), ctx)
         reference = named or own_teacher(encoder)
         data = load_dataset(dataset, Path(data_root), ctx.progress)
-        for path in draw(encoder, reference, data, out, ctx, objects=objects):
-            click.echo(str(path))
+        files = [str(path) for path in draw(encoder, reference, data, out, ctx, objects=objects)]
+    give({"student": student, "files": files}, None, as_json)
+    if not as_json:
+        click.echo("\n".join(files))
     return 0

@@ -48,7 +48,11 @@ def _offered(parameter: Parameter, swept: Any) -> list[str]:
     """Values to offer for a parameter: those that its annotation names, its default, and those of the grid."""
     values = (*parameter.choices, parameter.default, *(swept if isinstance(swept, tuple) else ()))
     plain_ones = [value for value in values if isinstance(value, str | int | float | tuple)]
-    return list(dict.fromkeys(plain(as_text(value)) for value in plain_ones if value not in ("", ())))
+    return list(dict.fromkeys(plain(_text(value)) for value in plain_ones if value not in ("", ())))
+
+
+def _text(value: Any) -> str:
+    return as_text(value).lower() if isinstance(value, bool) else as_text(value)
 
 
 def from_json(values: Any) -> Description:

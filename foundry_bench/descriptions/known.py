@@ -31,15 +31,18 @@ KEPT = 2000
 UNKNOWN = Description(error="no process could be started to import it")
 
 
-def described(kind: str, names: Iterable[str] | None = None) -> dict[str, Description]:
+def described(
+    kind: str, names: Iterable[str] | None = None, *, ask_for: bool = True
+) -> dict[str, Description]:
     """Name -> description of the registered plugins of one kind, or of those of ``names`` that are registered.
 
-    Nothing is imported into this process. A broken plugin has its error in its description and breaks nothing else.
+    Without ``ask_for`` nothing is said of those that would have to be imported for it. Nothing is imported into this process. A
+    broken plugin has its error in its description and breaks nothing else.
     Raises UserError when two distributions claim one name.
     """
     entries = registry.entries(kind)
     wanted = [name for name in (entries if names is None else names) if name in entries]
-    return dict(zip(wanted, describe([entries[name] for name in wanted]), strict=True))
+    return dict(zip(wanted, describe([entries[name] for name in wanted], ask_for), strict=True))
 
 
 def described_kinds(kinds: Sequence[str]) -> dict[str, dict[str, Description]]:
@@ -51,10 +54,10 @@ def described_kinds(kinds: Sequence[str]) -> dict[str, dict[str, Description]]:
     return found
 
 
-def describe(entries: Sequence[EntryPoint]) -> list[Description]:
+def describe(entries: Sequence[EntryPoint], ask_for: bool = True) -> list[Description]:
     """A description of each entry, read, kept or asked for; what is asked for is kept."""
     read = [_read_here(entry) for entry in entries]
-    left = iter(_asked([entry for entry, about in zip(entries, read, strict=True) if about is None]))
+    left = iter(_asked([entry for entry, about in zip(entries, read, strict=True) if about is None], ask_for))
     return [next(left) if about is None else about for about in read]
 
 
@@ -68,14 +71,14 @@ def _read_here(entry: EntryPoint) -> Description | None:
         return None
 
 
-def _asked(entries: Sequence[EntryPoint]) -> list[Description]:
+def _asked(entries: Sequence[EntryPoint], ask_for: bool) -> list[Description]:
     """A description of each entry, kept or asked for."""
     if not entries:
         return []
     sources = [source_sha256(entry) for entry in entries]
     keys = [_key(entry, source) for entry, source in zip(entries, sources, strict=True)]
     found = _read(set(keys))
-    missing = [number for number, key in enumerate(keys) if key not in found]
+    missing = [number for number, key in enumerate(keys) if key not in found and ask_for]
     fresh: dict[str, Description] = {}
     for number, answer in zip(missing, ask([entries[number] for number in missing]), strict=True):
         if answer is not None:

@@ -11,6 +11,8 @@ import pandas as pd
 from foundry_bench.report.compare import Comparison
 from foundry_bench.report.compare_costs import COSTS
 from foundry_bench.report.compare_scores import SCORES
+from foundry_bench.report.numbers import change as percent
+from foundry_bench.report.numbers import figures
 
 RULES = (
     "Scores in percent. Paired: over the same items on both sides, else Welch's interval from the standard errors. Separable: "
@@ -113,12 +115,12 @@ def _cost_text(costs: pd.DataFrame) -> pd.DataFrame:
     """Costs as text, latency ratios with their interquartile range."""
 
     def value(number: float, spread: float) -> str:
-        return f"{number:.5g}" if pd.isna(spread) else f"{number:.3f} ({spread:.3f})"
+        return figures(number, 5) if pd.isna(spread) else f"{number:.3f} ({spread:.3f})"
 
     def change(cost: dict[Any, Any]) -> str:
         if cost["quantity"] == "r2" or not cost["a"]:
-            return f"{cost['difference']:+.3g}"
-        return f"{100 * cost['difference'] / cost['a']:+.3g} %"
+            return f"{'+' if cost['difference'] >= 0 else ''}{figures(cost['difference'])}"
+        return percent(cost["a"], cost["b"])
 
     return pd.DataFrame(
         {

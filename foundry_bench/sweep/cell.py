@@ -52,20 +52,20 @@ def run_cell(spec_path: Path) -> Path:
     spec: Spec = json.loads(spec_path.read_bytes())
     store = Store(Path(spec["results"]))
     notice = Notice(spec["kind"], spec["title"], spec["attempt"], spec["engine"])
-    with store.marks.held(spec["cell_id"], notice):
+    with store.marks.held(spec["cell_id"], notice) as tell:
         if store.newer(spec["kind"], spec["cell_id"], spec["tried"]) is not None:
             return store.record_path(spec["kind"], spec["cell_id"])
-        return store.write(_plain(_record(spec, store)))
+        return store.write(_plain(_record(spec, store, tell)))
 
 
-def _record(spec: Spec, store: Store) -> Record:
+def _record(spec: Spec, store: Store, tell: Callable[[str, int, int], None]) -> Record:
     """Do the work and tell what came of it."""
     started, clock = utc_now(), time.perf_counter()
     record = blank_record(spec)
     scratch = store.cache / "scratch" / spec["cell_id"]
     shutil.rmtree(scratch, ignore_errors=True)  # of an attempt that was killed
     scratch.mkdir(parents=True)
-    job = Job(spec, store, scratch)
+    job = Job(spec, store, scratch, tell)
     try:
         with interruptions() as came:
             _measure(record, job, came)

@@ -33,17 +33,26 @@ class Leftover:
 
 
 def find(store: Store, groups: set[str]) -> list[Leftover]:
-    """What of ``groups`` can go. Raises UserError where there is no sweep, or one is being run."""
+    """What of ``groups`` can go. In a published folder, which has records and no plan, all recorded cells count as planned.
+
+    Raises UserError where there is no sweep, or one is being run, and for ``OTHERS`` of a published folder.
+    """
     content = snapshot.read(store)
-    if content is None:
+    recorded = index.load(store) if content is None else {}
+    if content is None and not recorded:
         raise UserError(f"{store.folder} holds no sweep; nothing to clean")
+    if content is None and OTHERS in groups:
+        raise UserError(
+            f"{store.folder} is published without its plan, by which --others tells what goes; leave that out, or plan "
+            f"again with 'foundry-bench run --config {store.sweep_file} --out {store.folder}'"
+        )
     notices = [store.marks.alive(name) for name in store.marks.names()]
     if any(notice is not None for notice in notices):
         busy = next(n for n in notices if n is not None)
         raise UserError(
             f"a sweep is running in {store.folder} (process {busy.pid} on {busy.host}); wait for it"
         )
-    planned = {item["id"] for item in content["cells"]}
+    planned = set(recorded) if content is None else {item["id"] for item in content["cells"]}
     found = [
         *((path, LEFTOVERS) for path in _leftovers(store)),
         *((path, CACHE) for path in _cache(store)),

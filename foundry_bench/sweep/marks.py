@@ -12,17 +12,20 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 
+from foundry_bench.progress import SHARED
 from foundry_bench.storage import entries_in
 from foundry_bench.sweep.environment import utc_now
 
 POLL = 0.1
 """Seconds between two looks at a lock that somebody else holds."""
+TELL = 0.5
+"""Seconds between two notices of one phase."""
 SWEEP = "sweep"
 """Kind of the mark of a process that drives a sweep."""
 SERIAL = "serial"
@@ -35,7 +38,11 @@ UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @dataclass(frozen=True)
 class Notice:
-    """What a mark says. ``kind`` is that of the cell, or ``SWEEP`` for the process that drives one."""
+    """What a mark says. ``kind`` is that of the cell, or ``SWEEP`` for the process that drives one.
+
+    ``phase``: what is being done, ``done`` of ``total`` since the time ``phase_start``; ``total`` is 0 where that is not known.
+    ``shared``: seconds that went into earlier phases whose work serves other cells, too.
+    """
 
     kind: str
     title: str
@@ -44,6 +51,11 @@ class Notice:
     host: str = ""
     pid: int = 0
     start: str = ""
+    phase: str = ""
+    done: int = 0
+    total: int = 0
+    phase_start: str = ""
+    shared: int = 0
 
     @property
     def in_the_sweep(self) -> bool:
@@ -56,8 +68,9 @@ class Notice:
         notice = cls(**json.loads(text))
         if any(type(getattr(notice, f.name)) is not (int if f.type == "int" else str) for f in fields(cls)):
             raise TypeError("a value of another type")
-        if notice.start and datetime.fromisoformat(notice.start).tzinfo is None:
-            raise ValueError("a time of no zone")
+        for time_of in (notice.start, notice.phase_start):
+            if time_of and datetime.fromisoformat(time_of).tzinfo is None:
+                raise ValueError("a time of no zone")
         return notice
 
     def here(self) -> Notice:
@@ -73,8 +86,9 @@ class Marks:
         self.folder = folder
 
     @contextmanager
-    def held(self, name: str, notice: Notice) -> Iterator[None]:
-        """Hold the mark ``name``; waits while another process holds it.
+    def held(self, name: str, notice: Notice) -> Iterator[Callable[[str, int, int], None]]:
+        """Hold the mark ``name``; waits while another process holds it. Gives a function that is told ``(phase, done, total)``
+        and lets the notice say so, at once for a new phase and else every :data:`TELL` seconds.
 
         Where the file system has no locks the mark is a notice only. Raises OSError where nothing can be written.
         """
@@ -83,8 +97,8 @@ class Marks:
         descriptor = self._acquire(path)
         try:
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(asdict(notice.here())).encode(), 0)
-            yield
+            teller = _Teller(descriptor, notice.here())
+            yield teller.tell
         finally:
             with suppress(FileNotFoundError):
                 path.unlink()  # while it is locked: who waits for it sees that it is gone and makes a new one
@@ -144,6 +158,36 @@ class Marks:
 
     def _path(self, name: str) -> Path:
         return self.folder / name
+
+
+class _Teller:
+    """Writes what a process is doing into its mark; a notice that is read meanwhile is the old or the new one."""
+
+    def __init__(self, descriptor: int, notice: Notice) -> None:
+        self._descriptor, self._notice = descriptor, notice
+        self._told = self._began = time.monotonic()
+        self._shared = 0.0
+        self._length = 0
+        self._write()
+
+    def tell(self, phase: str, done: int, total: int) -> None:
+        """See :meth:`Marks.held`. A mark that cannot be written says what it said before."""
+        now, before = time.monotonic(), self._notice
+        if phase != before.phase:
+            self._shared += now - self._began if before.phase.startswith(SHARED) else 0.0
+            self._began = now
+            before = replace(before, phase_start=utc_now(), shared=round(self._shared))
+        elif now - self._told < TELL and done < total:
+            return
+        self._notice, self._told = replace(before, phase=phase, done=int(done), total=int(total)), now
+        with suppress(OSError):
+            self._write()
+
+    def _write(self) -> None:
+        """The notice, with spaces over the rest of a longer one."""
+        text = json.dumps(asdict(self._notice)).encode()
+        self._length = max(self._length, len(text))
+        os.pwrite(self._descriptor, text.ljust(self._length), 0)
 
 
 def _lock(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:

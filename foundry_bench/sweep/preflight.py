@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from foundry_bench.errors import UserError
 from foundry_bench.sweep.plan import EVALUATE, REHEARSE, STUDENT, Cell
-from foundry_bench.sweep.record import Environment, Inputs, Place, given
+from foundry_bench.sweep.record import Environment, Inputs, Place, Record, given
 from foundry_bench.sweep.schedule import Schedule, Settings
 from foundry_bench.sweep.store import Store
 from foundry_bench.variants import OFF_THE_SHELF
@@ -63,9 +63,15 @@ def rehearse(
     wanted = rehearsals(todo, cells, settings.budget, Known.of(small))
     if wanted:
         reporter.note(f"rehearsing {len(wanted)} methods on a few clouds; --no-rehearsal leaves it out")
-    schedule = Schedule(
-        wanted, small, described, settings.small(), started=lambda cell: None, done=lambda cell, record: None
-    )
+    passed: list[Cell] = []
+
+    def done(cell: Cell, record: Record) -> None:
+        passed.append(cell)
+        reporter.step("rehearsing", len(passed), len(wanted))
+
+    if wanted:
+        reporter.step("rehearsing", 0, len(wanted))
+    schedule = Schedule(wanted, small, described, settings.small(), started=lambda cell: None, done=done)
     engine.run(schedule, timeout=SECONDS)
     problems = []
     for cell in wanted:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from foundry_bench.sweep.estimate import Estimate
+from foundry_bench.sweep.marks import Marks
 from foundry_bench.sweep.plan import Cell, Plan
 from foundry_bench.sweep.record import Record
 from foundry_bench.sweep.store import Store
@@ -20,8 +21,11 @@ class Reporter(Protocol):
     def warn(self, line: str) -> None:
         """Something that should not be, and does not stop the sweep."""
 
-    def begin(self, todo: list[Cell], estimate: Estimate, jobs: int) -> None:
-        """Cells are about to run."""
+    def step(self, what: str, done: int, total: int) -> None:
+        """Work before the cells has come so far."""
+
+    def begin(self, todo: list[Cell], estimate: Estimate, jobs: int, marks: Marks) -> None:
+        """Cells are about to run; their marks say what they do."""
 
     def started(self, cell: Cell) -> None:
         """One cell has been launched."""

@@ -178,7 +178,7 @@ def _run_cells(
                 todo, cells = outcome.todo, outcome.plan.cells
                 preflight.rehearse(todo, cells, store, described, settings, engine, reporter)
             estimate = Estimate(index.load(store))
-            reporter.begin(outcome.todo, estimate, engine.slots)
+            reporter.begin(outcome.todo, estimate, engine.slots, store.marks)
             todo = estimate.cheap_first(outcome.todo)
             engine.run(schedule(todo, store, described, settings, tried=outcome.tried))
     except KeyboardInterrupt:

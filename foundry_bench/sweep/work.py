@@ -43,18 +43,41 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 
+WORDS = {
+    "load": "loading teacher and data",
+    "compress": "making the student",
+    "distill": "training",
+    "fidelity": "comparing tokens with the teacher's",
+    "save": "saving",
+    "evaluate": "evaluating",
+    "cost": "measuring costs",
+}
+"""Stages as a reader is told of them."""
+
+
 class SkipCellError(Exception):
     """The method cannot be run here; the message is its reason."""
 
 
 @dataclass
 class Job:
-    """A spec at work. ``stage`` is where an error would have happened."""
+    """A spec at work; ``tell`` hears of its progress."""
 
     spec: Spec
     store: Store
     scratch: Path
-    stage: str = "start"
+    tell: Callable[[str, int, int], None] = lambda what, done, total: None
+    _stage: str = "start"
+
+    @property
+    def stage(self) -> str:
+        """Where an error would have happened."""
+        return self._stage
+
+    @stage.setter
+    def stage(self, stage: str) -> None:
+        self._stage = stage
+        self.tell(WORDS.get(stage, stage), 0, 0)
 
     @property
     def inputs(self) -> Inputs:
@@ -69,7 +92,7 @@ class Job:
         """A data set by name or folder."""
         from foundry_bench.datasets.catalog import load_dataset
 
-        return load_dataset(name, Path(self.spec["data_root"]))
+        return load_dataset(name, Path(self.spec["data_root"]), self.tell)
 
     def dataset(self) -> PointCloudDataset:
         """The data set of the cell's inputs."""
@@ -96,6 +119,7 @@ class Job:
             scratch=self.scratch,
             cache=Path(self.spec["cache"]),
             log=LOG,
+            progress=self.tell,
         )
 
     def student(self) -> Encoder:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from foundry_bench.context import Context, derive_seed
 from foundry_bench.encoder import Embedding, Encoder, EncoderConfig, TokenEncoder, Tokens
 from foundry_bench.errors import UserError
 from foundry_bench.points.patches import Patches
+from foundry_bench.progress import SHARED
 from foundry_bench.storage import reserve
 from foundry_bench.teachers.tensors import content_hash
 from foundry_bench.training.precision import autocast, precision
@@ -93,7 +96,7 @@ def token_cache(
     for part in (FIRST, WHOLE) if whole else (FIRST,):
         if (folder / part).exists():
             continue
-        with FileLock(f"{folder}.lock"):
+        with _alone(FileLock(f"{folder}.lock"), ctx):
             if not (folder / part).exists():
                 try:
                     _fill_cache(folder, part, teacher, data, views, ctx)
@@ -102,6 +105,20 @@ def token_cache(
                         f"cannot cache teacher tokens in {folder}: {error}; free some disk space"
                     ) from error
     return TokenCache(**_arrays(folder, "r"), held_out=held_out(data))
+
+
+@contextmanager
+def _alone(lock: FileLock, ctx: Context) -> Iterator[None]:
+    """Hold a lock, and say so while somebody else does."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        ctx.progress(f"{SHARED}: another cell makes them", 0, 0)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def held_out(data: PointCloudDataset) -> np.ndarray:
@@ -138,6 +155,8 @@ def _fill_cache(
     """Fill the ``part`` FIRST of the arrays in ``folder``, or what WHOLE has besides; all views are drawn either way."""
     generator = torch.Generator().manual_seed(derive_seed(0, "distillation views", data.sha256))
     total, first = len(data.points), part == FIRST
+    size = f"{SHARED}, {cache_bytes(teacher.config, total, views) / 1e6:,.0f} MB"
+    what = f"{size}: held-out objects" if first else size
     wanted = torch.from_numpy(held_out(data))[:, None] & (torch.arange(views) == 0)
     wanted = wanted if first else ~wanted
     # Where no category names its parts, there is no task whose expert could learn them.
@@ -152,7 +171,11 @@ def _fill_cache(
         **{name: torch.from_numpy(a) for name, a in arrays.items() if name not in ("tokens", "features")}
     )
     ViewBank.build(
-        data.points, teacher.config, views, generator, ctx.progress, into=bank, labels=parts, only=wanted
+        *(data.points, teacher.config, views, generator),
+        lambda _, done, total: ctx.progress(f"{what}, grouping", done, total),
+        into=bank,
+        labels=parts,
+        only=wanted,
     )
     teacher.eval().to(ctx.device)
     for start in range(0, total, 32):
@@ -171,7 +194,7 @@ def _fill_cache(
             for name, value in zip(ARRAYS, made, strict=True):
                 found = value.float().cpu().numpy()
                 arrays[name][rows[chosen].numpy(), view] = found if first else found[chosen.numpy()]
-        ctx.progress("teacher tokens", int(rows[-1]) + 1, total)
+        ctx.progress(what, int(rows[-1]) + 1, total)
     for array in arrays.values():
         array.flush()
     (folder / part).touch()

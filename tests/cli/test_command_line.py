@@ -39,6 +39,19 @@ assert not heavy, heavy
         assert f"  {name} " in done.stdout
 
 
+def test_no_commands_help_imports_torch() -> None:
+    program = """
+import sys
+from foundry_bench.cli import COMMANDS, cli
+for name in COMMANDS:
+    cli.get_command(None, name)
+heavy = {"torch", "pandas", "scipy", "matplotlib", "pydantic"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_help_is_there_in_well_under_a_second() -> None:
     command = [sys.executable, "-c", "from foundry_bench.cli import main; main()", "--help"]
     times = []
@@ -54,6 +67,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     code, out, _ = call([command, "--help"], capsys)
     assert code == 0
     assert f"Usage: foundry-bench {command}" in out
+    assert f"\n  foundry-bench {command}" in out, "an example"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.estimate import Estimate
+from foundry_bench.sweep.marks import Marks
 from foundry_bench.sweep.plan import Cell
 from foundry_bench.sweep.reporting import Outcome
 
@@ -44,7 +45,10 @@ class Notes:
     def warn(self, line: str) -> None:
         self.lines.append(line)
 
-    def begin(self, todo: list[Cell], estimate: Estimate, jobs: int) -> None:
+    def step(self, what: str, done: int, total: int) -> None:
+        pass
+
+    def begin(self, todo: list[Cell], estimate: Estimate, jobs: int, marks: Marks) -> None:
         self.lines.append(f"{len(todo)} to run")
 
     def started(self, cell: Cell) -> None:

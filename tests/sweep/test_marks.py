@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from foundry_bench.progress import SHARED
 from foundry_bench.sweep.marks import Marks, Notice
 
 HOLDER = """
@@ -45,6 +46,39 @@ def test_a_mark_tells_who_works_on_what_until_the_work_ends(marks: Marks) -> Non
         assert (notice.title, notice.attempt, notice.pid) == ("student foundry", 2, os.getpid())
         assert marks.left("cell") is None
     assert marks.names() == []
+
+
+def test_a_mark_tells_the_phase_and_how_far_it_is(marks: Marks, monkeypatch: pytest.MonkeyPatch) -> None:
+    def seen() -> tuple[str, int, int]:
+        notice = marks.alive("cell")
+        assert notice is not None
+        assert notice.title == "student foundry"
+        return notice.phase, notice.done, notice.total
+
+    with marks.held("cell", Notice("student", "student foundry")) as tell:
+        assert seen() == ("", 0, 0)
+        tell(f"{SHARED}, 340 MB", 10, 10_000)
+        assert seen() == (f"{SHARED}, 340 MB", 10, 10_000)
+        tell(f"{SHARED}, 340 MB", 11, 10_000)
+        assert seen() == (f"{SHARED}, 340 MB", 10, 10_000), "told a moment ago"
+        tell("x", 1, 2)
+        assert seen() == ("x", 1, 2), "shorter than what was there, and a new phase"
+        monkeypatch.setattr("foundry_bench.sweep.marks.TELL", 0.0)
+        tell("x", 2, 2)
+        assert seen() == ("x", 2, 2)
+    assert marks.names() == []
+
+
+def test_seconds_in_phases_for_all_are_counted_apart(marks: Marks, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("foundry_bench.sweep.marks.time.monotonic", lambda: clock[0])
+    with marks.held("cell", Notice("student", "x")) as tell:
+        for phase in ("load", f"{SHARED}: a", f"{SHARED}: b", "distill"):
+            tell(phase, 0, 0)
+            clock[0] += 10
+        notice = marks.alive("cell")
+    assert notice is not None
+    assert notice.shared == 20
 
 
 def test_an_error_releases_the_mark(marks: Marks) -> None:
