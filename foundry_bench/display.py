@@ -12,6 +12,7 @@ from types import TracebackType
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from foundry_bench.border import one_line, plain
 from foundry_bench.progress import console, counted
@@ -43,8 +44,8 @@ class _Count(TextColumn):
     def __init__(self) -> None:
         super().__init__("")
 
-    def render(self, task: Task) -> RenderableType:
-        return counted(int(task.completed), int(task.total or 0))
+    def render(self, task: Task) -> Text:
+        return Text(counted(int(task.completed), int(task.total or 0)))
 
 
 @dataclass
@@ -60,12 +61,13 @@ class _Row:
         """How far it is."""
         return AtWork.of(self.cell, time.monotonic() - self.start, self.notice)
 
-    def phase(self) -> str:
-        """What it does, and how long that will take."""
+    def phase(self, *, count: bool = False) -> str:
+        """What it does, and how long that will take; with ``count`` how far it is."""
         if self.notice is None or not self.notice.phase:
             return ""
-        left = self.at_work().left
-        return one_line(self.notice.phase) + (f", {human_time(left)} left" if left >= 1 else "")
+        left, far = self.at_work().left, counted(self.notice.done, self.notice.total) if count else ""
+        told = f"{one_line(self.notice.phase)} {far}".rstrip()
+        return told + (f", {human_time(left)} left" if left >= 1 else "")
 
 
 class SweepDisplay(AbstractContextManager["SweepDisplay"]):
@@ -209,12 +211,8 @@ class SweepDisplay(AbstractContextManager["SweepDisplay"]):
             if time.monotonic() - self._said < QUIET or not self._running:
                 continue
             self._look()
-            rows = [(row, row.notice) for row in list(self._running.values())]
-            told = [
-                f"{row.cell.title}{f': {row.phase()} {counted(n.done, n.total)}'.rstrip() if n else ''}"
-                for row, n in rows
-            ]
-            self.note(f"running {'; '.join(told)}; {self._left()}")
+            rows = [f"{row.cell.title}: {row.phase(count=True)}" for row in list(self._running.values())]
+            self._say(f"{escape(plain('running ' + '; '.join(rows)))}; {self._left()}")
 
 
 def key_result(record: Record) -> str:
