@@ -1,4 +1,5 @@
-"""Foundry-Gate without training again: score and multiply-adds over the threshold r, a table and a figure.
+"""Foundry-Gate without training again: score and multiply-adds over the threshold r. The figure of it is
+``inference-curve`` of ``foundry-bench report``.
 
 python benchmarks/gate_curve.py results/reference-gate
 """
@@ -7,11 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from foundry_bench.report.frame import load_results
 from foundry_bench.report.leaderboard import build
@@ -32,12 +30,8 @@ def curves(folder: str) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Print the table of every regulariser weight with its spread over r, and draw ``figures/gate-curve``."""
-    folder = Path(sys.argv[1])
-    rows = curves(str(folder))
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    """Print the table of every regulariser weight with its spread over r."""
+    rows = curves(sys.argv[1])
     for weight, part in rows.groupby("weight"):
         sys.stdout.write(
             f"\nRegulariser weight {weight:g}:\n\n| r | GMACs of teacher | mean score | R2 |\n|---|---|---|---|\n"
@@ -48,20 +42,6 @@ def main() -> None:
             )
         spread = 100 * (part["mean_score"].max() - part["mean_score"].min())
         sys.stdout.write(f"\nSpread of the score over r: {spread:.1f} points.\n")
-        axes.plot(part["gmacs_ratio"], 100 * part["mean_score"], "o-", label=f"weight {weight:g}")
-        for row in part.itertuples():
-            axes.annotate(
-                row.r, (row.gmacs_ratio, 100 * row.mean_score), (0, 5), textcoords="offset points", fontsize=7
-            )
-    axes.set_xlabel("GMACs of the teacher")
-    axes.set_ylabel("mean score over tasks [%]")
-    axes.legend(frameon=False)
-    for ending in ("png", "svg"):
-        figure.savefig(
-            folder / "figures" / f"gate-curve.{ending}",
-            dpi=150,
-            metadata={"Date": None} if ending == "svg" else None,
-        )
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def main() -> None:
     )
     asked = parser.parse_args()
     with TemporaryDirectory(prefix="ten-thousand-") as scratch:
-        _install(Path(scratch), asked.rows)
+        install(Path(scratch), asked.rows)
         results = asked.folder or Path(scratch) / "results"
         clock = time.perf_counter()
         count = make_results(results)
@@ -98,7 +98,7 @@ def main() -> None:
         Console().print(_timed(results, asked.repetitions, count))
 
 
-def _install(folder: Path, rows: int) -> None:
+def install(folder: Path, rows: int) -> None:
     """Make the method a distribution that this process and its children can import."""
     info = folder / "dial_bench-1.0.dist-info"
     info.mkdir()
@@ -109,9 +109,9 @@ def _install(folder: Path, rows: int) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
 
 
-def make_results(folder: Path) -> int:
-    """Plan the sweep, write a finished record for each of its cells and return their number."""
-    store, config = Store(folder), SweepConfig.from_sources(None, dict(OPTIONS))
+def make_results(folder: Path, methods: str = OPTIONS["methods"]) -> int:
+    """Plan a sweep of ``methods``, write a finished record for each of its cells and return their number."""
+    store, config = Store(folder), SweepConfig.from_sources(None, {**OPTIONS, "methods": methods})
     planned = plan(config)
     store.claim(planned.config)
     snapshot.save(store, config, planned)

@@ -174,7 +174,7 @@ def visualize(
 
     ``objects`` clouds are shown, by R2 from the best to the worst. Raises UserError.
     """
-    from foundry_bench.figures import visualize as draw
+    from foundry_bench.figures.student import visualize as draw
 
     _check_encoders(student=student, **({} if teacher is None else {"teacher": teacher}))
     place = check_path(folder, "folder")
@@ -219,6 +219,7 @@ def run_sweep(
     retry: bool = False,
     rehearse: bool = True,
     yes: bool = False,
+    figures: str | None = None,
     **options: Any,
 ) -> pd.DataFrame:
     """Run the missing cells of a sweep in the folder ``out``, write its reports and return the leaderboard.
@@ -226,12 +227,14 @@ def run_sweep(
     ``config`` is a YAML file or the name of one that comes with the package (``embedded``, ``paper``); ``options`` are the
     keys of a sweep and take precedence over it: ``methods="teacher,foundry[supertokens=4]"``, ``tasks="fewshot"``,
     ``budget="quick"``. ``retry`` runs failed cells again; ``rehearse`` first tries every method and task on a few small
-    clouds; ``yes`` plans more than 20,000 cells, for which a UserError is raised otherwise. Paths and devices may be given as
+    clouds; ``yes`` plans more than 20,000 cells, for which a UserError is raised otherwise; ``figures`` are rows whose
+    students are drawn for the page, such as ``"front"`` or ``"tome,foundry[supertokens=4]"``. Paths and devices may be given as
     such.
     """
     from foundry_bench.display import SweepDisplay
+    from foundry_bench.report.chosen import check_rows
     from foundry_bench.report.live import LiveBoard
-    from foundry_bench.report.writer import write_reports
+    from foundry_bench.report.writer import Drawn, write_reports
     from foundry_bench.sweep import runner
     from foundry_bench.sweep.config import SweepConfig
     from foundry_bench.sweep.count import MOST
@@ -241,6 +244,8 @@ def run_sweep(
     file = None if config is None else check_path(config, "config")
     plain = {k: str(v) if isinstance(v, Path | torch.device) else v for k, v in options.items()}
     settings = SweepConfig.from_sources(file, plain)
+    if figures is not None:
+        check_rows(figures)
     with SweepDisplay() as display, Trackers(select(settings.track), display.warn) as trackers:
         runner.run_sweep(
             settings,
@@ -251,7 +256,7 @@ def run_sweep(
             listeners=(LiveBoard(), trackers),
             most=None if yes else MOST,
         )
-        board = write_reports(folder)
+        board = write_reports(folder, Drawn(rows=figures), tell=display.note, warn=display.warn)
         trackers.close(board)
     return board
 

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -78,6 +79,14 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write ``content`` to ``path``, completely or not at all."""
     with atomic_path(path, durable=durable) as temporary:
         temporary.write_bytes(content)
+
+
+def file_name(text: str) -> str:
+    """``text`` as the name of a file on every system, as it is where it can be; two texts never share one."""
+    kept = re.sub(r"[^A-Za-z0-9 ._=,+-]+", "-", text).strip("-. ")[:80].rstrip()
+    if kept == text:
+        return kept
+    return f"{kept or 'x'}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def entries_in(folder: Path) -> list[os.DirEntry[str]]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from foundry_bench.context import Context
     from foundry_bench.encoder import Encoder
+    from foundry_bench.figures.files import Style
 
 SHIPPED = "small"
 """The teacher that comes with the package."""
@@ -124,6 +125,31 @@ def data_root_option(command: Command) -> Command:
     return click.option(
         "--data-root", default="data", show_default=True, help="Folder that holds the official data sets."
     )(command)
+
+
+def figures_option(command: Command) -> Command:
+    """``--figures``, the rows of a sweep whose students are drawn."""
+    return click.option(
+        "--figures",
+        metavar="ROWS",
+        help="Rows whose students are drawn for the page: selectors, front, or best, the best of each family.",
+    )(command)
+
+
+def style_options(command: Command) -> Command:
+    """``--size``, ``--font``, ``--font-size`` and ``--pdf`` of figures, for :func:`style_of`."""
+    command = click.option("--pdf", is_flag=True, help="Write figures as PDF, too.")(command)
+    command = click.option("--font-size", type=float, help="Points of text in figures. [9]")(command)
+    command = click.option("--font", help="Font of figures, such as 'DejaVu Serif'.")(command)
+    return click.option("--size", help="Inches of figures, such as 3.3x2.5. [each its own]")(command)
+
+
+def style_of(size: str | None, font: str | None, font_size: float | None, pdf: bool) -> Style:
+    """The style that the options ask for. Raises UserError."""
+    from foundry_bench.figures.files import Style, read_size
+
+    inches = None if size is None else read_size(size)
+    return Style(inches, font, Style.points if font_size is None else font_size, pdf)
 
 
 def check_output(output: Path | None) -> None:

@@ -11,7 +11,7 @@ import click
 
 from foundry_bench.cli import offers
 from foundry_bench.cli.folder_options import NAMES, folder_options, sweep_with_folder_options
-from foundry_bench.cli.options import cell_options, give, json_option, out_option, rows_of
+from foundry_bench.cli.options import cell_options, figures_option, give, json_option, out_option, rows_of
 from foundry_bench.cli.place import Place, wide_option
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def _print_schema(context: click.Context, option: click.Parameter, asked: bool) 
     callback=_print_schema,
     help="Print the JSON schema of --config, for editors.",
 )
+@figures_option
 @wide_option
 @click.option("--dry-run", is_flag=True, help="Print the cells, which are reused, and the estimated time.")
 @json_option
@@ -113,6 +114,7 @@ def run(
     retry: bool,
     no_rehearsal: bool,
     yes: bool,
+    figures: str | None,
     wide: bool,
     dry_run: bool,
     as_json: bool,
@@ -135,10 +137,15 @@ def run(
     from foundry_bench.sweep.config import SweepConfig
     from foundry_bench.sweep.count import MOST, LargePlanError
 
+    if figures is not None:
+        from foundry_bench.report.chosen import check_rows
+
+        check_rows(figures)
     asked = {name: options.pop(name) for name in NAMES}
     config = sweep_with_folder_options(SweepConfig.from_sources(config_file, options), **asked)
     folder = out or config.default_out
-    how = {"retry": retry, "rehearse": not no_rehearsal, "dry_run": dry_run, "wide": wide, "as_json": as_json}
+    how: dict[str, Any] = {"retry": retry, "rehearse": not no_rehearsal, "dry_run": dry_run}
+    how |= {"figures": figures, "wide": wide, "as_json": as_json}
     try:
         return _run(config, folder, None if yes else MOST, **how)
     except LargePlanError as large:
@@ -155,6 +162,7 @@ def _run(
     retry: bool,
     rehearse: bool,
     dry_run: bool,
+    figures: str | None,
     wide: bool,
     as_json: bool,
 ) -> int:
@@ -191,7 +199,7 @@ def _run(
             board.stop()
             return INTERRUPTED
         display.stop()
-        _report(outcome, folder, display, None if as_json else wide)
+        _report(outcome, folder, display, None if as_json else wide, figures)
         if config.track:
             trackers.close(_board(folder))
     if as_json:
@@ -225,17 +233,20 @@ def _dry_run(outcome: Outcome, folder: Path, display: SweepDisplay, as_json: boo
     display.note(about if todo else f"{line}; nothing is left to do")
 
 
-def _report(outcome: Outcome, folder: Path, display: SweepDisplay, wide: bool | None) -> None:
-    """Write what is missing or out of date, and show the leaderboard when something has changed; ``wide`` as for
-    :func:`~foundry_bench.report.tables.print_board`, None to show none."""
+def _report(
+    outcome: Outcome, folder: Path, display: SweepDisplay, wide: bool | None, figures: str | None
+) -> None:
+    """Write what is missing or out of date and the ``figures`` of rows, and show the leaderboard when something has changed;
+    ``wide`` as for :func:`~foundry_bench.report.tables.print_board`, None to show none."""
     from foundry_bench.report import writer
     from foundry_bench.sweep.store import ORPHAN, Store
 
     if not outcome.todo:
         how = "recorded" if outcome.failed else "finished"
         display.note(f"nothing is left to do: all {len(outcome.plan.cells)} cells are {how}")
-    if outcome.todo or writer.outdated(folder):
-        board = writer.write_reports(folder)
+    if outcome.todo or figures is not None or writer.outdated(folder):
+        drawn = writer.Drawn(rows=figures)
+        board = writer.write_reports(folder, drawn, tell=display.note, warn=display.warn)
         from foundry_bench.report.tables import print_board
 
         if wide is not None:

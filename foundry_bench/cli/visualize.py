@@ -17,6 +17,8 @@ from foundry_bench.cli.options import (
     out_option,
     student_argument,
     student_of,
+    style_of,
+    style_options,
     threads_option,
     use_threads,
 )
@@ -39,6 +41,7 @@ from foundry_bench.progress import working_context
 @data_root_option
 @device_option
 @threads_option
+@style_options
 @out_option("Folder for the figures", required=True)
 @json_option
 def visualize(
@@ -49,6 +52,10 @@ def visualize(
     data_root: str,
     device: str,
     threads: int | None,
+    size: str | None,
+    font: str | None,
+    font_size: float | None,
+    pdf: bool,
     out: Path,
     as_json: bool,
 ) -> int:
@@ -63,10 +70,11 @@ def visualize(
     foundry-bench visualize 'tome[r=8]' --dataset bricks --objects 5 -o figures/
     """
     from foundry_bench.datasets.catalog import load_dataset
-    from foundry_bench.figures import visualize as draw
+    from foundry_bench.figures.student import visualize as draw
     from foundry_bench.students.files import own_teacher
     from foundry_bench.teachers import load_teacher
 
+    style = style_of(size, font, font_size, pdf)
     check_folder(out, "--out")
     use_threads(threads)
     with working_context(data_root=data_root, device=device) as ctx:
@@ -74,7 +82,7 @@ def visualize(
         encoder = student_of(student, named or load_teacher(), ctx)
         reference = named or own_teacher(encoder)
         data = load_dataset(dataset, Path(data_root), ctx.progress)
-        files = [str(path) for path in draw(encoder, reference, data, out, ctx, objects=objects)]
+        files = [str(path) for path in draw(encoder, reference, data, out, ctx, objects=objects, style=style)]
     give({"student": student, "files": files}, None, as_json)
     if not as_json:
         click.echo("\n".join(files))

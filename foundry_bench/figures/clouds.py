@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
+from foundry_bench.figures.files import small
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -56,7 +58,7 @@ def draw(axes: Axes, points: np.ndarray, colours: np.ndarray, title: str = "") -
     )
     axes.axis("off")
     if title:
-        axes.set_title(title, fontsize=8, pad=2)
+        axes.set_title(title, fontsize=small(), pad=2)
 
 
 def colours_of_groups(groups: np.ndarray) -> np.ndarray:

@@ -20,11 +20,12 @@ from typing import Any
 import pandas as pd
 
 from foundry_bench.border import plain
+from foundry_bench.figures.kinds import KINDS as PICTURES
 from foundry_bench.report.frame import MISSING
-from foundry_bench.report.labels import FAMILY_COLOURS, UNKNOWN_COLOUR
 from foundry_bench.report.leaderboard import Board
 from foundry_bench.report.page_details import Details
 from foundry_bench.report.page_tables import key_of, table_data
+from foundry_bench.report.plots.colours import FAMILY_COLOURS, UNKNOWN_COLOUR
 from foundry_bench.report.tables import NOTES
 from foundry_bench.storage import write_atomic
 from foundry_bench.sweep.store import KINDS
@@ -48,7 +49,7 @@ SCRIPTS = (
 RELOAD = 10
 """Seconds after which an unfinished page looks for news while a sweep runs."""
 NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'"
-"""The policy of a page that loads nothing, to which its own style and script are added."""
+"""The policy of a page that loads nothing, to which its own style and script are added, and pictures beside it."""
 _IN_SCRIPT = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
@@ -80,7 +81,7 @@ def page(folder: Path, whole: Comparison, tables: Sequence[Comparison] = (), *, 
         style=style,
         script=script,
         data=in_script(data),
-        policy=f"{NOTHING}; style-src '{_hash(style)}'; script-src '{_hash(script)}'",
+        policy=f"{NOTHING}; img-src 'self' file:; style-src '{_hash(style)}'; script-src '{_hash(script)}'",
     )
 
 
@@ -110,6 +111,7 @@ def page_data(folder: Path, whole: Comparison, tables: Sequence[Comparison], *, 
         "places": [plain(place) for place in details.places],
         "edges": [details.edges.get(place) for place in details.places],
         "kinds": KINDS,
+        "pictures": PICTURES,
     }
 
 

@@ -16,9 +16,11 @@ import pandas as pd
 from foundry_bench.border import plain
 from foundry_bench.errors import UserError
 from foundry_bench.report.frame import MISSING
-from foundry_bench.report.leaderboard import Board, Row, cells_by_row
-from foundry_bench.report.page_tables import Key, key_of, rounded
+from foundry_bench.report.leaderboard import Board, Cells, Row
+from foundry_bench.report.page_tables import rounded
+from foundry_bench.report.pictures import pictures_of
 from foundry_bench.report.provenance import VOLATILE
+from foundry_bench.report.served import Served, from_json, parameters
 from foundry_bench.report.tables import selector
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.record import Record
@@ -30,7 +32,6 @@ ASKED = ("distill_on", "data_root", "device", "seeds")
 """Keys of a sweep, beside teacher and budget, that a row's own command repeats where they are not at their defaults."""
 OUT = "results/one-row"
 """Where a row's own command puts its results."""
-Cells = list[dict[str, Any]]
 
 
 class Shared:
@@ -44,7 +45,7 @@ class Shared:
 
     @property
     def values(self) -> list[Any]:
-        return [_from_json(text) for text in self._numbers]
+        return [from_json(text) for text in self._numbers]
 
 
 class Details:
@@ -57,37 +58,33 @@ class Details:
     def __init__(self, folder: Path, frame: pd.DataFrame, board: Board) -> None:
         self._store = Store(folder)
         self._sweep = _sweep(self._store)
-        cells: Cells = frame.to_dict("records")  # type: ignore[assignment]
-        self._cells: dict[Key, Cells] = dict(cells_by_row(cells))
-        self._training = {c["cell_id"]: parameters(c["parameters"]) for c in cells if c["kind"] == "student"}
+        self._served = Served(frame)
         self.settings, self.asked = Shared(), Shared()
-        self.places = sorted({_place(cell) for cell in cells if cell["kind"] == "evaluate"})
+        evaluated = frame[frame["kind"] == "evaluate"]
+        self.places = sorted(set(evaluated["task"] + ":" + evaluated["dataset"]))
         self.edges = _edges(board.rows)
 
     def of(self, row: Row) -> dict[str, Any]:
         """Everything about one row that no table holds."""
-        cells = self._cells.get(key_of(row.keys), [])
+        cells = self._served.cells(row)
         students = [cell for cell in cells if cell["kind"] == "student"]
         read = [(cell, self._store.read("student", cell["cell_id"])) for cell in students]
         records = [(cell, record) for cell, record in read if record is not None]
         return {
             "parameters": parameters(row.keys["parameters"]),
-            **self._inference(cells, students),
+            **self._inference(row),
             "curves": [_curve(cell, record) for cell, record in records],
             "histograms": [self._histogram(place, row) for place in self.places],
             "records": [self._link(cell) for cell in cells if cell["status"] != MISSING],
             "made": next((self._made(record) for _, record in records), None),
             "command": self._command(row, cells),
+            **pictures_of(self._store.folder, row, self._served),
         }
 
-    def _inference(self, cells: Cells, students: Cells) -> dict[str, Any]:
+    def _inference(self, row: Row) -> dict[str, Any]:
         """The parameters that need no new training, and the number of the student that serves all their values."""
-        trained = next((self._training[cell["cell_id"]] for cell in students), None)
-        whole = next((parameters(cell["parameters"]) for cell in cells if cell["kind"] != "student"), None)
-        if trained is None or whole is None:
-            return {}
-        free = {name: value for name, value in whole.items() if name not in trained}
-        return {"student": self.asked.number(students[0]["cell_id"]), "inference": free} if free else {}
+        found = self._served.of(row)
+        return {} if found is None else {"student": self.asked.number(found[0]), "inference": found[1]}
 
     def _histogram(self, place: str, row: Row) -> list[int] | None:
         if place not in row.outcomes or place not in self.edges:
@@ -138,20 +135,6 @@ def options(places: Iterable[str], teacher: str, sweep: SweepConfig | None, budg
             asked[name] = value
     texts = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in asked.items()]
     return " ".join([*texts, f"--out {OUT}"])
-
-
-def parameters(text: str) -> dict[str, Any]:
-    """A cell's parameters by name; nothing where a plugin that could not be imported has none."""
-    try:
-        found = _from_json(text)
-    except ValueError:
-        return {}
-    return {plain(name): value for name, value in found.items()} if isinstance(found, dict) else {}
-
-
-def _from_json(text: str) -> Any:
-    """What JSON says, with infinities, of which Python's JSON knows and a browser's does not, as texts."""
-    return json.loads(text, parse_constant=str)
 
 
 def _sweep(store: Store) -> SweepConfig | None:

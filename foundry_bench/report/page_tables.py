@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,8 +19,8 @@ from foundry_bench.border import plain
 from foundry_bench.descriptions.known import families
 from foundry_bench.report.frame import COST, MISSING
 from foundry_bench.report.leaderboard import KEYS, Board, Row
+from foundry_bench.report.shares import lower_places, shares_of, worst_retained
 from foundry_bench.report.tables import rank_texts, selector
-from foundry_bench.variants import BASELINE
 
 Key = tuple[str, ...]
 """The values by which rows are told apart."""
@@ -92,7 +92,8 @@ KNOWN = {
 def table_data(name: str, about: str, frame: pd.DataFrame, board: Board) -> dict[str, Any]:
     """One table of the page. ``frame``: the cells that ``board`` was made of."""
     table = board.table.assign(worst_retained=worst_retained(board), **_measured(frame, board))
-    columns = [column for column in _columns(table) if table[column.key].notna().any()]
+    lower = {c for row in board.rows for place, c in row.metrics.items() if place in lower_places(frame)}
+    columns = [column for column in _columns(table, lower) if table[column.key].notna().any()]
     values = {column.key: [_plain(value) for value in table[column.key]] for column in columns}
     halves = {c.key: [rounded(_plain(v)) for v in table[f"{c.key}_ci95"]] for c in columns if c.half}
     ids, ranks, shares, places = (
@@ -132,23 +133,6 @@ def key_of(about: Mapping[Any, Any]) -> Key:
     return tuple(str(about[name]) for name in KEYS)
 
 
-def shares_of(board: Board) -> list[dict[str, float]]:
-    """Place -> share of the same teacher's score that each row keeps, where both have one."""
-    teachers = {r.keys["teacher_sha256"]: r.scores for r in board.rows if r.keys["method"] == BASELINE}
-    found = []
-    for row in board.rows:
-        base = teachers.get(row.keys["teacher_sha256"], {})
-        shares = {place: score / base[place] for place, score in row.scores.items() if base.get(place)}
-        found.append({place: share for place, share in shares.items() if math.isfinite(share)})
-    return found
-
-
-def worst_retained(board: Board) -> np.ndarray:
-    """The least share of the teacher's score that each complete row keeps at any place, (rows,); nan where there is none."""
-    pairs = zip(board.rows, shares_of(board), strict=True)
-    return np.array([min(s.values(), default=math.nan) if row.complete else math.nan for row, s in pairs])
-
-
 def rounded(value: float | None, digits: int = 4) -> float | None:
     """A number that is only looked at, with so many digits; null where there is none or it is not finite."""
     return float(f"{value:.{digits}g}") if value is not None and math.isfinite(value) else None
@@ -166,15 +150,15 @@ def _measured(frame: pd.DataFrame, board: Board) -> dict[str, list[float]]:
     return {name: means[name].tolist() for name in names}
 
 
-def _columns(table: pd.DataFrame) -> Iterator[Column]:
-    """Scores first, then what is known by name, then whatever else the leaderboard holds."""
+def _columns(table: pd.DataFrame, lower: Collection[str]) -> Iterator[Column]:
+    """Scores first, of ``lower`` less is better, then what is known by name, then whatever else the leaderboard holds."""
     halves = {name.removesuffix("_ci95") for name in table.columns if name.endswith("_ci95")}
     scores = [name for name in table.columns if f"{name}_unit" in table.columns]
     for name in scores:
         place, _, metric = name.rpartition(":")
         label, unit = place.replace(":", " "), " or ".join(sorted(set(table[f"{name}_unit"].dropna())))
         about = f"{metric}, in percent; 95 % interval over {unit}"
-        yield Column(name, plain(label), plain(about), "percent", 1, "y", True, True)
+        yield Column(name, plain(label), plain(about), "percent", -1 if name in lower else 1, "y", True, True)
     rest = [n for n in table.columns if not n.endswith(("_ci95", "_unit")) and n not in (*scores, *UNSHOWN)]
     for name in sorted(rest, key=lambda name: list(KNOWN).index(name) if name in KNOWN else len(KNOWN)):
         column = KNOWN.get(name) or _guessed(name, table[name])

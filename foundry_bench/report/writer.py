@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foundry_bench.storage import write_atomic
+from foundry_bench.figures.files import PLAIN, Style
+from foundry_bench.storage import file_name, write_atomic
 from foundry_bench.sweep.store import write_json
 
 if TYPE_CHECKING:
@@ -18,6 +21,18 @@ FILES = ("leaderboard.csv", "leaderboard.md", "summary.json", PAGE)
 FIGURES = ("accuracy-vs-flops.png", "accuracy-vs-flops.svg")
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Which figures a report draws and how. ``every``: all there are, for a paper, not the mean over tasks over costs alone;
+    ``rows``: whose students, and ``labels``: which rows get a label first, both as
+    :func:`~foundry_bench.report.chosen.chosen_rows` reads them."""
+
+    every: bool = False
+    rows: str | None = None
+    labels: str | None = None
+    style: Style = PLAIN
+
+
 def outdated(folder: Path) -> bool:
     """Whether a report is missing or older than the plan or a record, as after an interruption."""
     reports = [folder / name for name in FILES] + [folder / "figures" / name for name in FIGURES]
@@ -27,46 +42,105 @@ def outdated(folder: Path) -> bool:
     return max(path.stat().st_mtime for path in sources) > min(path.stat().st_mtime for path in reports)
 
 
-def write_reports(folder: Path) -> pd.DataFrame:
+def write_reports(
+    folder: Path,
+    drawn: Drawn = Drawn(),
+    *,
+    tell: Callable[[str], object] = str,
+    warn: Callable[[str], object] = str,
+) -> pd.DataFrame:
     """Write leaderboard, summary, figures and the page of a results folder and return the leaderboard.
 
-    Raises UserError for a folder without results.
+    ``tell`` hears what is being drawn, ``warn`` what could not be. Raises UserError for a folder without results, and for rows
+    that there are none of, after all else is written.
     """
-    from foundry_bench.report import plots, tables
+    from foundry_bench.report import tables
 
-    whole, parts = write_board(folder)
+    whole, parts = gathered(folder)
+    _write_tables(folder, whole)
     write_json(
         folder / "summary.json",
         summary(whole.frame, whole.board.table, tables.failure_lines(whole.frame)),
     )
-    plots.write(whole.board.table, folder / "figures")
     for part in parts:
+        stem = folder / "tables" / file_name(part.name)
         text = tables.markdown(part.board.table, part.name, part.frame, part.about)
-        write_atomic(folder / "tables" / f"{part.name}.csv", part.board.table.to_csv(index=False).encode())
-        write_atomic(folder / "tables" / f"{part.name}.md", text.encode())
+        write_atomic(stem.with_name(f"{stem.name}.csv"), part.board.table.to_csv(index=False).encode())
+        write_atomic(stem.with_name(f"{stem.name}.md"), text.encode())
+    try:
+        _draw(folder, whole, parts, drawn, tell, warn)
+    finally:
+        _write_page(folder, whole, parts, live=False)
     return whole.board.table
 
 
+def _draw(
+    folder: Path,
+    whole: Comparison,
+    parts: list[Comparison],
+    drawn: Drawn,
+    tell: Callable[[str], object],
+    warn: Callable[[str], object],
+) -> None:
+    """The figures of a results folder: those of each table of a sweep that makes several in a folder of its own."""
+    from foundry_bench.report import pictures
+    from foundry_bench.report.chosen import chosen_rows
+    from foundry_bench.report.plots import every
+    from foundry_bench.report.served import Served
+
+    place = folder / "figures"
+    if not drawn.every:
+        every.means(whole.board.table, place, style=drawn.style)
+    else:
+        rows = chosen_rows(drawn.labels, whole.board) if drawn.labels is not None else []
+        asked = {(row.keys["method"], row.keys["variant"], row.keys["params"]) for row in rows}
+        every.write(whole.frame, whole.board, place, style=drawn.style, asked=asked)
+        for part in parts:
+            every.write(part.frame, part.board, place / file_name(part.name), style=drawn.style, asked=asked)
+    if drawn.rows is not None:
+        chosen = chosen_rows(drawn.rows, whole.board)
+        for line in pictures.draw_rows(folder, chosen, Served(whole.frame), style=drawn.style, tell=tell):
+            warn(line)
+
+
 def write_board(folder: Path, *, live: bool = False) -> tuple[Comparison, list[Comparison]]:
-    """Write ``leaderboard.csv`` and ``.md`` and the page of a results folder, and return what they show: all cells, and each
-    table of a sweep that makes several.
+    """Write ``leaderboard.csv`` and ``.md`` and the page of a results folder, and return what they show, as :func:`gathered`.
 
     Where planned cells have no record yet, both pages begin with how many; ``live``: a sweep is at work on them. Raises
     UserError for a folder without results.
     """
-    from foundry_bench.report import html, tables
-    from foundry_bench.report.frame import MISSING, load_results
+    whole, parts = gathered(folder)
+    _write_tables(folder, whole)
+    _write_page(folder, whole, parts, live=live)
+    return whole, parts
+
+
+def gathered(folder: Path) -> tuple[Comparison, list[Comparison]]:
+    """All cells of a results folder with their leaderboard, and each table of a sweep that makes several. Raises UserError for
+    a folder without results."""
+    from foundry_bench.report import html
+    from foundry_bench.report.frame import load_results
     from foundry_bench.report.leaderboard import board_of
 
     frame = load_results(folder)
-    board = board_of(frame)
+    return html.Comparison("all rows", "", frame, board_of(frame)), _tables(folder, frame)
+
+
+def _write_tables(folder: Path, whole: Comparison) -> None:
+    from foundry_bench.report import tables
+    from foundry_bench.report.frame import MISSING
+
+    frame, table = whole.frame, whole.board.table
     missing = int((frame["status"] == MISSING).sum())
     about = f"Not finished: {missing} of {len(frame)} cells have no record yet." if missing else ""
-    write_atomic(folder / "leaderboard.csv", board.table.to_csv(index=False).encode())
-    write_atomic(folder / "leaderboard.md", tables.markdown(board.table, folder.name, frame, about).encode())
-    whole, parts = html.Comparison("all rows", "", frame, board), _tables(folder, frame)
+    write_atomic(folder / "leaderboard.csv", table.to_csv(index=False).encode())
+    write_atomic(folder / "leaderboard.md", tables.markdown(table, folder.name, frame, about).encode())
+
+
+def _write_page(folder: Path, whole: Comparison, parts: list[Comparison], *, live: bool) -> None:
+    from foundry_bench.report import html
+
     html.write_page(folder, whole, parts, live=live)
-    return whole, parts
 
 
 def _tables(folder: Path, frame: pd.DataFrame) -> list[Comparison]:

@@ -15,8 +15,10 @@ from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.errors import UserError
 from foundry_bench.figures.clouds import GREY, colours_of_groups, mixed, of_nearest, seen
 from foundry_bench.figures.entropy import assignment_entropy, attention_entropy
+from foundry_bench.figures.kinds import KINDS
 from foundry_bench.figures.looked import Looked, chosen, look
-from foundry_bench.figures.student import groups_of
+from foundry_bench.figures.student import FIGURES
+from foundry_bench.figures.tokens import groups_of
 from foundry_bench.teachers import PointTransformer
 
 
@@ -126,3 +128,7 @@ def test_a_teacher_of_another_kind_is_refused(
         fb.visualize(student, tmp_path, fb.load_teacher("small"), clouds)
     with pytest.raises(UserError, match="teacher is not recorded"):
         fb.visualize(student, tmp_path, dataset=clouds)
+
+
+def test_every_figure_is_told_in_words() -> None:
+    assert list(KINDS) == list(FIGURES)

@@ -104,6 +104,14 @@ def test_columns_of_other_parts_of_the_program_are_shown(tmp_path: Path) -> None
     assert columns["remark"]["form"] == "text"
 
 
+def test_of_an_error_less_is_better(tmp_path: Path) -> None:
+    table = frame(cells("teacher", tmp_path, level=0.7), cells("a", tmp_path, level=0.6))
+    table.loc[table["dataset"] == "kicad", "higher_is_better"] = False
+    columns = {c["key"]: c for c in table_data("", "", table, board_of(table))["columns"]}
+    assert columns["fewshot:kicad:acc"]["better"] == -1
+    assert columns["fewshot:furniture:acc"]["better"] == 1
+
+
 def test_what_did_not_end_well_is_listed_with_its_reason(tmp_path: Path) -> None:
     table = frame(
         cells("teacher", tmp_path, level=0.7, seeds=1),

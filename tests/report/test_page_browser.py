@@ -12,12 +12,15 @@ import pandas as pd
 import pytest
 from board_helpers import cells, frame
 from conftest import Page, Visit
+from PIL import Image
 
-from foundry_bench.report import html
+from foundry_bench.report import html, pictures
 from foundry_bench.report.html import Comparison
 from foundry_bench.report.leaderboard import board_of
 from foundry_bench.report.page_tables import table_data
+from foundry_bench.report.served import Served
 from foundry_bench.report.statistics.ranks import pareto
+from foundry_bench.report.tables import selector
 
 Open = Callable[..., Visit]
 PIN = "foundry[supertokens=16]+fmd"
@@ -294,6 +297,23 @@ def test_a_view_is_in_its_address(visit: Open, forms: Page) -> None:
     assert second.tab.is_checked("#logx")
 
 
+def test_an_axis_may_be_named_by_how_it_begins(visit: Open, forms: Page) -> None:
+    page = visit(forms.file, "#x=latency&y=worst")
+    assert page.tab.input_value("#x") == "latency_ms"
+    assert page.tab.input_value("#y") == "worst_retained"
+
+
+def test_of_an_error_the_front_is_below(visit: Open, tmp_path: Path) -> None:
+    table = frame(
+        cells("teacher", tmp_path, level=0.7),
+        cells("kd", tmp_path, level=0.6, gmacs=0.4),
+        cells("fps", tmp_path, level=0.5, gmacs=0.1),
+    )
+    table.loc[table["dataset"] == "kicad", "higher_is_better"] = False
+    page = visit(written(tmp_path, table), "#y=fewshot:kicad:acc")
+    assert {name.partition(":")[0] for name in labels(page, ".best")} == {"fps+fmd"}
+
+
 def test_an_address_that_nobody_knows_does_no_harm(visit: Open, forms: Page) -> None:
     page = visit(
         forms.file, "#tab=<b>&x=nothing&y=%00&pin=nobody&sort=-none&columns=none&variant=none&theme=pink&%"
@@ -343,6 +363,38 @@ def test_hostile_texts_stay_texts(visit: Open, tmp_path: Path) -> None:
     assert evil in page.all("#row")[0]
     assert page.tab.locator("img").count() == 0
     assert page.tab.locator("script").count() == 2
+
+
+def pictured(folder: Path, table: pd.DataFrame, *names: str) -> dict[str, list[str]]:
+    """Files as they would be drawn for every row of a table: row -> the pictures' addresses."""
+    whole, made = board_of(table), {}
+    for row in whole.rows:
+        place = pictures.place_of(row, Served(table))
+        assert place is not None
+        (folder / place).mkdir(parents=True)
+        for name in names:
+            Image.new("RGB", (40, 20)).save(folder / place / f"{name}.png")
+        made[selector(row.keys)] = [(folder / place / f"{name}.png").as_uri() for name in names]
+    return made
+
+
+@pytest.mark.parametrize("evil", ["kd", "<img src=x onerror=alert(1)>/../%2e%2e/#?'\""])
+def test_pictures_of_a_row_are_shown_from_beside_the_page(visit: Open, tmp_path: Path, evil: str) -> None:
+    table = frame(cells("teacher", tmp_path, level=0.7), cells("kd", tmp_path, level=0.6))
+    table["method"] = table["method"].replace("kd", evil)
+    made = pictured(tmp_path, table, "errors", "pca")
+    page = visit(written(tmp_path, table))
+    page.tab.click("#table tbody button >> nth=1")
+    page.beside |= set(made[f"{evil}+fmd"])
+    for place in range(2):
+        page.tab.locator("#row img").nth(place).scroll_into_view_if_needed()
+    page.tab.wait_for_function("() => [...document.images].every((one) => one.complete)")
+    seen = page.tab.eval_on_selector_all("#row img", "all => all.map((one) => [one.src, one.naturalWidth])")
+    assert dict(seen) == dict.fromkeys(made[f"{evil}+fmd"], 40)
+    assert "principal components" in page.tab.locator("#row img").first.get_attribute("alt")
+    assert len(page.all("#row figcaption a")) == 4
+    page.tab.click("#table tbody button >> nth=0")
+    page.beside |= set(made["teacher+fmd"])
 
 
 FORMULA = "=HYPERLINK(1)"

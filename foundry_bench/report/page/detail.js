@@ -23,6 +23,7 @@ function drawDetail() {
     ...slidersOf(shown, row),
     ...section("Tasks", tasksOf(shown, row, about)),
     ...section("Cost", costOf(shown, row)),
+    ...section("Pictures", picturesOf(about.pictures)),
     ...section("Parameters", facts(asTexts(about.parameters || {}))),
     ...section("Distillation", curvesOf(about.curves || [])),
     ...section("This row alone", about.command ? commandOf(about.command) : null),
@@ -140,6 +141,23 @@ function costOf(shown, row) {
 
 const splitText = (split, total) =>
   `GMACs: ${split.map(([name, value]) => `${name} ${figure(value)} (${((100 * value) / total).toFixed(0)} %)`).join(", ")}`;
+
+/** The figures of the row's student, which lie beside the page; a click shows one as large as it is. */
+function picturesOf(found) {
+  if (!found) return null;
+  const [place, ...names] = found;
+  const folder = place.split("/").map(encodeURIComponent).join("/");
+  const shown = names.map((name) => {
+    const file = `${folder}/${encodeURIComponent(name)}`;
+    const alt = DATA.pictures[name] || name;
+    const picture = make("img", { src: `${file}.png`, alt, loading: "lazy" });
+    const data = make("a", { href: `${file}.csv` }, "numbers");
+    const vector = make("a", { href: `${file}.svg` }, "SVG");
+    const words = make("figcaption", { class: "small" }, `${alt} (`, vector, ", ", data, ")");
+    return make("figure", {}, make("a", { href: `${file}.png` }, picture), words);
+  });
+  return make("div", {}, ...shown);
+}
 
 function curvesOf(curves) {
   const known = curves.filter((curve) => curve.points.length > 1);

@@ -165,7 +165,8 @@ function namesOf(points, width, height) {
   if (!state.labels) return [];
   const front = new Set(points.front);
   const families = new Set();
-  const best = [...points.drawn].sort((a, b) => a.y - b.y);
+  const sign = axis("y").better < 0 ? -1 : 1;
+  const best = [...points.drawn].sort((a, b) => sign * (a.y - b.y));
   const wanted = (point) => {
     const fresh = !families.has(point.row.family);
     families.add(point.row.family);

@@ -65,10 +65,12 @@ function pinned() {
 /** Columns that can be drawn on an axis, of which a ranked row has a value. */
 const axes = (kind) => table().axes[kind];
 
-/** The column of an axis: the chosen one, else the first there is. */
+/** The column of an axis: the chosen one, also by how its name begins (x=latency), else the usual one. */
 function axis(kind) {
   const there = axes(kind);
-  return there.find((column) => column.key === state[kind]) || there.find((c) => c.key === DEFAULTS[kind]) || there[0];
+  const named = (key) => there.find((column) => column.key === key);
+  const begins = () => state[kind] && there.find((column) => column.key.startsWith(`${state[kind]}_`));
+  return named(state[kind]) || begins() || named(DEFAULTS[kind]) || there[0];
 }
 
 /** Row -> whether it passes the search and the chips. Ranks and tests know nothing of it. */

@@ -1,4 +1,4 @@
-"""Colours of families; labels at the points of a scatter plot that cover neither each other nor a marker nor an error bar."""
+"""Labels at the points of a scatter plot that cover neither each other nor a marker nor an error bar."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from matplotlib.transforms import Bbox
 
-from foundry_bench.variants import Family
+from foundry_bench.figures.files import small
+from foundry_bench.report.plots.colours import Colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,21 +19,6 @@ if TYPE_CHECKING:
 RINGS = (9, 15, 23, 33, 45, 60, 78, 100, 125)
 """Distances in points at which a label is tried; beyond the first a thin line leads to its point."""
 ANGLES = (20, -20, 160, -160, 90, -90, 45, -45, 135, -135, 0, 180, 70, -70, 110, -110)
-Colour = tuple[float, float, float]
-FAMILY_COLOURS: dict[Family, str] = {
-    "reference": "#262626",
-    "foundry": "#d55e00",
-    "merge": "#0072b2",
-    "drop": "#009e73",
-    "pool": "#56b4e9",
-    "distil": "#cc79a7",
-    "prune": "#e69f00",
-    "factor": "#f0e442",
-    "quantise": "#882255",
-}
-"""Okabe and Ito's colours, which colour-blind readers tell apart, their black a little lighter, and the wine of Paul Tol's."""
-UNKNOWN_COLOUR = "#b3b3b3"
-"""Of a method that does not say its family, or whose plugin is not installed."""
 MARKER = 5.0
 """Half the size of a marker in points."""
 
@@ -48,19 +34,6 @@ class Labelled(Protocol):
     def half(self) -> float: ...
     @property
     def label(self) -> str: ...
-
-
-def family_colour(family: Family | None) -> Colour:
-    """Red, green and blue in [0, 1]."""
-    text = UNKNOWN_COLOUR if family is None else FAMILY_COLOURS[family]
-    red, green, blue = (int(text[place : place + 2], 16) / 255 for place in (1, 3, 5))
-    return red, green, blue
-
-
-def darker(colour: Colour) -> Colour:
-    """The colour of text, which needs more contrast than a marker."""
-    red, green, blue = (0.6 * channel for channel in colour)
-    return red, green, blue
 
 
 def place_labels(
@@ -91,7 +64,13 @@ def _place(axes: Axes, point: Labelled, colour: Colour, taken: np.ndarray) -> Bb
     """Try the rings from the inside out, off the boxes ``taken`` (k, 4); a label outside the first gets a line to its point."""
     anchor, near = (point.cost, point.score), "offset points"
     text = axes.annotate(
-        point.label, anchor, (RINGS[0], 0), textcoords=near, fontsize=8, color=colour, zorder=4
+        point.label,
+        anchor,
+        (RINGS[0], 0),
+        textcoords=near,
+        fontsize=small(),
+        color=colour,
+        zorder=4,
     )
     frame = axes.get_window_extent()
     box = Bbox.null()

@@ -1,4 +1,4 @@
-"""Figures. Accuracy against a cost: every row a point, the Pareto front of that cost a line, the teacher a level.
+"""Accuracy against a cost: every row a point, the Pareto front of that cost a line, the teacher a level.
 
 Colours are families of methods, marker shapes the methods of a family, a marker's filling is the variant. At most
 :data:`LABELS` rows are named. What is drawn lies beside every figure as CSV.
@@ -7,6 +7,7 @@ Colours are families of methods, marker shapes the methods of a family, a marker
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from foundry_bench.border import plain
 from foundry_bench.descriptions.known import families
-from foundry_bench.figures.files import save, styled
-from foundry_bench.report.labels import Colour, darker, family_colour, place_labels
+from foundry_bench.figures.files import PLAIN, Style, blank, save_with, small, styled
 from foundry_bench.report.leaderboard import pareto
-from foundry_bench.storage import write_atomic
+from foundry_bench.report.plots.colours import Colour, darker, family_colour
+from foundry_bench.report.plots.labels import place_labels
 from foundry_bench.variants import BASELINE, EXPERT, FAMILIES, OFF_THE_SHELF, Family
 
 if TYPE_CHECKING:
@@ -52,6 +54,18 @@ class Cost:
     name: str
 
 
+@dataclass(frozen=True)
+class Score:
+    """What a figure has on its y axis: a ``column`` of the leaderboard, the axis ``label``, and where it is not the mean over
+    all tasks the end of the file's ``name``. ``lower``: whether less is better."""
+
+    column: str = "mean_score"
+    label: str = "mean score over tasks [%]"
+    name: str = ""
+    lower: bool = False
+
+
+MEAN = Score()
 FLOPS = Cost("gflops", "cost of one cloud [GFLOPs = 2 x GMACs]", "accuracy-vs-flops")
 LATENCY = Cost(
     "latency_ratio", "latency of one cloud on this machine [of the teacher's]", "accuracy-vs-latency"
@@ -68,6 +82,10 @@ class Look:
     shape: str
 
 
+RowKey = tuple[str, str, str]
+"""Method, variant and parameters of a row."""
+
+
 @dataclass(frozen=True)
 class Point:
     """One ranked row: its ``cost``, its ``score`` and the half width of its interval in percent; on the ``front`` or not."""
@@ -82,87 +100,109 @@ class Point:
 
     @property
     def label(self) -> str:
-        """The text at the point: ``foundry 16`` for one parameter, several with their names, none where they are long."""
-        values = self.params if "," in self.params else self.params.partition("=")[2]
-        text = f"{self.method} {values}".rstrip()
-        return text if len(text) <= LONG else self.method
+        """The text at the point."""
+        return label_of(self.method, self.params)
+
+    @property
+    def key(self) -> RowKey:
+        """By what a row is found that somebody names."""
+        return self.method, self.variant, self.params
 
 
-def points_of(board: pd.DataFrame, cost: Cost = FLOPS) -> list[Point]:
+def label_of(method: str, params: str) -> str:
+    """A row's short name: ``foundry 16`` for one parameter; several with their names, where that is long their values alone,
+    and where that is still long the method alone."""
+    values = params if "," in params else params.partition("=")[2]
+    short = " ".join(map(_short, params.split(",")))
+    texts = [plain(f"{method} {end}".rstrip()) for end in (values, short)]
+    return next((text for text in texts if len(text) <= LONG), plain(method))
+
+
+def _short(parameter: str) -> str:
+    """``16`` of ``supertokens=16``, ``early`` of ``early=True``, ``no early`` of ``early=False``."""
+    name, _, value = parameter.partition("=")
+    return {"True": name, "False": f"no {name}"}.get(value, value)
+
+
+def points_of(board: pd.DataFrame, cost: Cost = FLOPS, score: Score = MEAN) -> list[Point]:
     """The leaderboard's ranked rows whose ``cost`` is known, cheapest first."""
-    spread = board["mean_score_ci95"].astype(float).fillna(0.0)
-    rows = board.assign(half=spread)[board["rank"].notna() & board[cost.column].notna()]
-    front = pareto(rows[cost.column].tolist(), rows["mean_score"].tolist())
+    spread = board[f"{score.column}_ci95"].astype(float).fillna(0.0)
+    known = board["rank"].notna() & board[cost.column].notna() & board[score.column].notna()
+    rows = board.assign(half=spread)[known]
+    sign = -1 if score.lower else 1
+    front = pareto(rows[cost.column].tolist(), (sign * rows[score.column]).tolist())
     points = [
         Point(
             *(row["method"], row["variant"], row["params"], row[cost.column]),
-            *(100 * row["mean_score"], 100 * row["half"], best),
+            *(100 * row[score.column], 100 * row["half"], best),
         )
         for row, best in zip(rows.to_dict("records"), front, strict=True)
     ]
     return sorted(points, key=lambda point: (point.cost, point.score))
 
 
-def named_points(points: list[Point]) -> list[Point]:
-    """The rows that get a label and an error bar, at most :data:`LABELS`: the teacher, :data:`FRONT` along the front at even
-    steps, the best of each family, then the best of each method as far as there is room."""
+def named_points(points: list[Point], asked: Collection[RowKey] = (), *, lower: bool = False) -> list[Point]:
+    """The rows that get a label and an error bar, at most :data:`LABELS`: those ``asked`` for, the teacher, :data:`FRONT` along
+    the front at even steps, the best of each family, then the best of each method as far as there is room."""
     known = families({point.method for point in points})
     front = [point for point in points if point.front]
-    chosen = dict.fromkeys(point for point in points if point.method == BASELINE)
+    chosen = dict.fromkeys(point for point in points if point.key in asked)
+    chosen |= dict.fromkeys(point for point in points if point.method == BASELINE)
     chosen |= dict.fromkeys(front[:: max(math.ceil(len(front) / FRONT), 1)])
-    ranked = sorted(points, key=lambda point: (-point.score, point.cost))
+    sign = 1 if lower else -1
+    ranked = sorted(points, key=lambda point: (sign * point.score, point.cost))
     for kind in (known, {method: method for method in known}):
         best = {kind[point.method]: point for point in reversed(ranked)}
-        chosen |= dict.fromkeys(sorted(best.values(), key=lambda point: -point.score))
+        chosen |= dict.fromkeys(sorted(best.values(), key=lambda point: sign * point.score))
     first = set(list(chosen)[:LABELS])
     return [point for point in points if point in first]
 
 
-def write(board: pd.DataFrame, folder: Path) -> list[Path]:
-    """All figures of a leaderboard; one of a cost that no row has is left out, but for that of multiply-adds."""
-    known = [cost for cost in COSTS if cost is FLOPS or points_of(board, cost)]
-    return [path for cost in known for path in accuracy_vs(cost, board, folder)]
-
-
-def accuracy_vs(cost: Cost, board: pd.DataFrame, folder: Path) -> list[Path]:
-    """Draw mean score over ``cost`` of the ranked rows as PNG and SVG, with the rows as CSV; the same board gives the same
-    SVG, whose text is text."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    points = points_of(board, cost)
-    with styled():
+def accuracy_vs(
+    cost: Cost,
+    board: pd.DataFrame,
+    folder: Path,
+    score: Score = MEAN,
+    *,
+    style: Style = PLAIN,
+    asked: Collection[RowKey] = (),
+) -> list[Path]:
+    """Draw ``score`` over ``cost`` of the ranked rows, with the rows as CSV; the same board gives the same files."""
+    points = points_of(board, cost, score)
+    named = named_points(points, asked, lower=score.lower)
+    chosen = set(named)
+    others = [point for point in points if point not in chosen]
+    with styled(style):
         looks = looks_of(points)
-        figure = Figure(figsize=(11, 6.2), layout="constrained")
-        FigureCanvasAgg(figure)  # by name: a figure must not need a display
+        figure = blank(style.inches(11, 6.2))
         axes = figure.add_subplot()
-        _draw(axes, points, looks)
-        axes.set_xlabel(cost.label)
+        _draw(axes, points, named, others, looks, narrow=style.narrow)
+        axes.set(xlabel=cost.label, ylabel=f"{score.label}, 95 % interval")
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # labels are placed in pixels, so nothing may move from here on
-        named, others = _split(points)
         dark = [darker(looks[point.method].colour) for point in named]
         bare = [replace(point, half=0.0) for point in others]
         levels = [point.score for point in points if point.method == BASELINE]
         place_labels(axes, named, dark, [point for point in points if point.front], bare, levels[:1])
         table = pd.DataFrame([vars(point) for point in points], columns=[f.name for f in fields(Point)])
-        write_atomic(folder / f"{cost.name}.csv", table.to_csv(index=False).encode())
-        return save(figure, folder / cost.name)
+        ending = f"-{score.name}" if score.name else ""
+        return save_with(table, figure, folder / f"{cost.name}{ending}", pdf=style.pdf)
 
 
-def _split(points: list[Point]) -> tuple[list[Point], list[Point]]:
-    """Rows with and without a label."""
-    named = named_points(points)
-    chosen = set(named)
-    return named, [point for point in points if point not in chosen]
-
-
-def _draw(axes: Axes, points: list[Point], looks: dict[str, Look]) -> None:
+def _draw(
+    axes: Axes,
+    points: list[Point],
+    named: list[Point],
+    others: list[Point],
+    looks: dict[str, Look],
+    *,
+    narrow: bool,
+) -> None:
     """Points, front, teacher level and frame; everything but the labels."""
     from seaborn import despine
 
-    named, others = _split(points)
-    _draw_unnamed(axes, others, looks)
+    _draw_unnamed(axes, others, looks, faint=len(points) > SWARM)
+    size = 4.5 if narrow else 7.0
     for point in named:
         look = looks[point.method]
         axes.errorbar(
@@ -170,27 +210,25 @@ def _draw(axes: Axes, points: list[Point], looks: dict[str, Look]) -> None:
             point.score,
             yerr=point.half,
             fmt=look.shape,
-            markersize=10 if point.method == BASELINE else 7,
+            markersize=size * (1.4 if point.method == BASELINE else 1.0),
             color=look.colour,
             ecolor=(*look.colour, 0.45),
-            markeredgewidth=1.6,
+            markeredgewidth=0.9 if narrow else 1.6,
             elinewidth=0.9,
             capsize=2,
             zorder=3,
             **FILLS.get(point.variant, {}),
         )
     _lines(axes, points)
-    _legend(axes, sorted({point.variant for point in points}))
-    _methods_legend(axes, looks)
-    axes.set_ylabel("mean score over tasks [%], 95 % interval over objects and starts")
+    _legend(axes, sorted({point.variant for point in points}), narrow=narrow)
+    _methods_legend(axes, looks, narrow=narrow)
     axes.grid(color="0.93", zorder=0)
     axes.margins(x=0.12, y=0.12)
     despine(ax=axes)
 
 
-def _draw_unnamed(axes: Axes, points: list[Point], looks: dict[str, Look]) -> None:
+def _draw_unnamed(axes: Axes, points: list[Point], looks: dict[str, Look], *, faint: bool) -> None:
     """Rows without a label and an error bar, one artist for each method and variant: thousands would take minutes."""
-    faint = len(points) > SWARM
     ordered = sorted(points, key=lambda point: (point.method, point.variant))
     for (method, variant), group in groupby(ordered, key=lambda point: (point.method, point.variant)):
         alike = list(group)
@@ -233,16 +271,24 @@ def _lines(axes: Axes, points: list[Point]) -> None:
         axes.axhline(point.score, color="0.5", linestyle="--", linewidth=0.9, zorder=1, label=text)
 
 
-def _legend(axes: Axes, variants: list[str]) -> None:
+def _legend(axes: Axes, variants: list[str], *, narrow: bool) -> None:
     """What lines and fillings mean."""
     for variant in variants:
         fill = FILLS.get(variant, {})
-        axes.plot([], [], "o", color="0.3", markeredgewidth=1.6, label=variant, **fill)
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.09), ncols=5)
+        axes.plot([], [], "o", color="0.3", markeredgewidth=1.6, label=plain(variant), **fill)
+    axes.legend(
+        frameon=False,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=2 if narrow else 5,
+        fontsize=small(),
+        borderaxespad=0.1,
+    )
 
 
-def _methods_legend(axes: Axes, looks: dict[str, Look]) -> None:
-    """Colours and shapes beside the axes: methods under their family, or families alone where there are too many."""
+def _methods_legend(axes: Axes, looks: dict[str, Look], *, narrow: bool) -> None:
+    """Colours and shapes beside the axes, below them where it is ``narrow``: methods under their family, or families alone
+    where there are too many."""
     from matplotlib.lines import Line2D
 
     rows: list[Line2D] = []
@@ -251,15 +297,23 @@ def _methods_legend(axes: Axes, looks: dict[str, Look]) -> None:
         members = list(alike)
         colour, title = members[0][1].colour, family or "other"
         titles[title] = darker(colour)
-        alone = len(looks) > ROWS
+        alone = narrow or len(looks) > ROWS
         rows.append(Line2D([], [], color=colour, marker="s" if alone else "", linestyle="", label=title))
         for method, look in [] if alone else members:
-            rows.append(Line2D([], [], color=colour, marker=look.shape, linestyle="", label=f" {method}"))
+            rows.append(
+                Line2D([], [], color=colour, marker=look.shape, linestyle="", label=f" {plain(method)}")
+            )
     figure = axes.get_figure(root=True)
     if figure is None or not rows:
         return
     legend = figure.legend(
-        handles=rows, loc="outside right upper", frameon=False, fontsize=8, labelspacing=0.3, markerscale=0.8
+        handles=rows,
+        loc="outside lower center" if narrow else "outside right upper",
+        ncols=3 if narrow else 1,
+        frameon=False,
+        fontsize=small(),
+        labelspacing=0.3,
+        markerscale=0.8,
     )
     for text in legend.get_texts():
         if text.get_text() in titles:
