@@ -16,7 +16,19 @@ from foundry_bench.descriptions.known import described
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BOARD = ROOT / "results" / "reference-forms" / "leaderboard.csv"
-COLUMNS = ("retained", "mean_score", "mean_score_ci95", "gmacs_ratio", "latency_ratio")
+SHOWN = {
+    "one patch KiCad": ("onepatch:kicad:acc", "onepatch:kicad:acc_ci95"),
+    "one patch bricks": ("onepatch:bricks:acc", "onepatch:bricks:acc_ci95"),
+    "parts KiCad": ("densefewshot:kicad:acc_3", "densefewshot:kicad:acc_3_ci95"),
+    "mean of four": ("mean_score", "mean_score_ci95"),
+    "kept": ("retained",),
+    "kept %": ("retained",),
+    "R2": ("r2",),
+    "GMACs of teacher": ("gmacs_ratio",),
+    "latency of teacher": ("latency_ratio",),
+}
+"""Headings of tables in the documentation, and the columns of the leaderboard that they show."""
+RATIOS = ("R2", "GMACs of teacher", "latency of teacher")
 
 
 def built_in(kind: str) -> list[str]:
@@ -57,17 +69,23 @@ def test_it_says_how_many_methods_there_are() -> None:
     assert f"[{len(built_in('methods'))} methods](docs/methods.md)" in README
 
 
-def test_every_figure_of_its_board_is_the_leaderboards() -> None:
+@pytest.mark.parametrize(("page", "count"), [("README.md", 6), ("docs/findings.md", 21)])
+def test_every_figure_of_a_board_is_the_leaderboards(page: str, count: int) -> None:
     with BOARD.open() as file:
         rows = {(row["method"], row["params"]): row for row in csv.DictReader(file)}
-    shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in table(README, "row")[2:]]
-    assert len(shown) == 6
-    for label, *figures in shown:
+    head, _, *shown = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table((ROOT / page).read_text(), "row")
+    ]
+    assert len(shown) == count
+    for label, *cells in shown:
         name, _, params = label.strip("`]").partition("[")
-        row = {key: float(rows[name, params][key]) for key in COLUMNS}
-        mean, half = (f"{100 * row[key]:.1f}" for key in ("mean_score", "mean_score_ci95"))
-        ratios = [f"{row[key]:.2f}" for key in ("gmacs_ratio", "latency_ratio")]
-        assert figures == [f"{100 * row['retained']:.1f}", f"{mean} ± {half}", *ratios], label
+        row = rows[name, params]
+        for heading, cell in zip(head[1:], cells, strict=True):
+            if heading != "rank":
+                scale, digits = (1, 3 if heading == "R2" else 2) if heading in RATIOS else (100, 1)
+                figures = (f"{scale * float(row[column]):.{digits}f}" for column in SHOWN[heading])
+                assert cell == " ± ".join(figures), (label, heading)
 
 
 def test_the_citation_is_valid_and_of_this_version() -> None:
