@@ -11,6 +11,10 @@ class UserError(Exception):
     """A mistake that the user can correct. The message is one line and names the fix; the command line exits with code 2."""
 
 
+class InterruptedWorkError(KeyboardInterrupt):
+    """Ctrl-C in work that can be taken up again. The message says how."""
+
+
 _LONG = 200
 """Characters of a text of the user's that a message repeats."""
 

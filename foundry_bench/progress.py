@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 SHARED = "teacher's tokens"
 """What the names of phases begin with whose work is done once and serves all cells of a folder."""
+EVERY = 10.0
+"""Seconds between two lines about progress where there is no terminal."""
 WIDE = 160
 """Columns assumed where no terminal says how many there are, so that tables in files are not folded."""
 
@@ -46,9 +49,28 @@ def counted(done: int, total: int) -> str:
     return f"{done:,}/{total:,}" if total else ""
 
 
+class _Lines:
+    """Progress without a terminal: a line now and then, with the time left."""
+
+    def __init__(self, screen: Console) -> None:
+        self._screen, self._what = screen, ""
+        self._start = self._said = time.monotonic()
+
+    def tell(self, what: str, done: int, total: int) -> None:
+        """Print a line if the last one was printed :data:`EVERY` seconds ago."""
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._start = what, now
+        if now - self._said >= EVERY:
+            self._said = now
+            left = f", {(now - self._start) * (total - done) / done:.0f} s left" if done and total else ""
+            line = f"{what} {counted(done, total)}{left}"
+            self._screen.print(line, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def long_work() -> Iterator[tuple[ProgressSink, logging.Logger]]:
-    """A receiver of progress and a logger for work outside a sweep: a bar on a terminal, log lines elsewhere."""
+    """A receiver of progress and a logger for work outside a sweep: a bar with the time left on a terminal, lines elsewhere."""
     screen = console(stderr=True)
     log = logging.getLogger("foundry_bench")
     handler = RichHandler(console=screen, show_path=False)
@@ -56,12 +78,16 @@ def long_work() -> Iterator[tuple[ProgressSink, logging.Logger]]:
     log.setLevel(logging.INFO)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
+    lines = _Lines(screen)
     with Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
 
         def progress(what: str, done: int, total: int) -> None:
+            if bar.disable:
+                lines.tell(what, done, total)
+                return
             if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
+                tasks[what] = bar.add_task(what, total=total or None)
+            bar.update(tasks[what], completed=done, total=total or None)
 
         try:
             yield progress, log

@@ -19,7 +19,7 @@ from foundry_bench import __version__
 from foundry_bench.beforehand.watchdog import process_of_ours
 from foundry_bench.border import interruptions
 from foundry_bench.cli.last_resort import last_resort, no_interrupt, told, write_nowhere
-from foundry_bench.errors import UserError
+from foundry_bench.errors import InterruptedWorkError, UserError
 
 COMPLETING = "_FOUNDRY_BENCH_COMPLETE"
 """Set by the script of a shell that completes a command."""
@@ -132,8 +132,10 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 0
     except click.ClickException as error:
         return told(error.format_message(), MISTAKE)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+    except (KeyboardInterrupt, click.Abort) as interruption:
+        cause = interruption.__cause__ if isinstance(interruption, click.Abort) else interruption
+        how = f"; {cause}" if isinstance(cause, InterruptedWorkError) else ""
+        click.echo(f"interrupted{how}", err=True)
         return INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has gone
         write_nowhere(sys.stdout, sys.stderr)

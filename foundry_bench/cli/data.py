@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foundry_bench.cli.options import out_option
+from foundry_bench import registry
+from foundry_bench.cli.options import give, json_option, out_option
 from foundry_bench.cli.place import Place
 
 if TYPE_CHECKING:
@@ -44,34 +45,81 @@ def data() -> None:
     type=Place(),
     help="Folder below which the official data sets lie.  [default: data]",
 )
-def list_datasets(root: Path | None) -> None:
+@json_option
+def list_datasets(root: Path | None, as_json: bool) -> None:
     """Show the data sets that ship with foundry-bench or are made as asked for, and which official ones are there.
 
     \b
-    foundry-bench data list --root ~/data
+    foundry-bench data list
+    foundry-bench data list --root ~/data --json
+    """
+    from foundry_bench.datasets import catalog
+    from foundry_bench.datasets.embedded_reader import EMBEDDED
+
+    root = root or catalog.ROOT
+    names = [*EMBEDDED, *(name for name, _ in _generated()), *(official.name for official in _officials())]
+    found = {name: overview(name, root) for name in names}
+    give({"datasets": [{"name": name, **about} for name, about in found.items()]}, None, as_json)
+    for name, about in {} if as_json else found.items():
+        click.echo(f"{name:<17} {overview_text(about)}")
+
+
+def overview(name: str, root: Path) -> dict[str, Any]:
+    """What a registered data set holds and under which licence, as far as it tells without its points being read.
+
+    ``objects``, ``points`` of each, ``classes`` (0 where unlabelled), ``parted`` categories, ``licence``, ``sha256``; of an
+    official one its ``terms`` and ``url``, and where it was ``found`` below ``root``, None where it is missing. ``rule``: the
+    name with all parameters of one that is made. Empty for what a plugin reads in its own way.
     """
     from foundry_bench.datasets import catalog
     from foundry_bench.datasets.embedded_reader import EMBEDDED, embedded_folder, read_description
 
-    for name in EMBEDDED:
+    if name in EMBEDDED:
         about = read_description(embedded_folder(name), "reinstall foundry-bench")
-        kind = f"{len(about['classes'])} classes" if about["classes"] else "unlabelled"
-        parts = f", parts in {len(about['part_names'])} categories" if about["part_names"] else ""
-        click.echo(
-            f"{name:<17} {about['objects']:>5} objects x {about['points']} points, {kind}{parts}; "
-            f"{about['licence']}; sha256 {about['sha256'][:12]}"
-        )
-    for name, made in _generated():
-        count, points = made.points.shape[:2]
-        click.echo(
-            f"{name:<17} {count} objects x {points} points, unlabelled, made as asked for; {made.licence}; "
-            f"sha256 {made.sha256[:12]}; all of {made.name}"
-        )
-    root = root or catalog.ROOT
-    for official in _officials():
-        there = f"found in {official.place(root)}"
-        how = f"missing below {root}: `foundry-bench data verify {official.name}` says how to get it"
-        click.echo(f"{official.name:<17} {there if official.present(root) else how}; {official.licence}")
+        sizes = {"objects": about["objects"], "points": about["points"], "classes": len(about["classes"])}
+        return {
+            **sizes,
+            "parted": len(about["part_names"]),
+            "licence": about["licence"],
+            "sha256": about["sha256"],
+        }
+    if (rule := catalog.generated(name)) is not None:
+        made = rule.load()
+        return {**_sizes(made), "rule": made.name}
+    source = catalog.registered(name)
+    if catalog.is_official(source):
+        official: OfficialDataset = source()
+        place = str(official.place(root)) if official.present(root) else None
+        known = {
+            "name": official.name,
+            "licence": official.licence,
+            "terms": official.terms,
+            "url": official.url,
+        }
+        return {**known, "counts": dict(official.counts), "found": place, "root": str(root)}
+    return _sizes(source()) if registry.built_in("datasets", name) else {}
+
+
+def _sizes(found: PointCloudDataset) -> dict[str, Any]:
+    count, points = found.points.shape[:2]
+    sizes = {"objects": int(count), "points": int(points), "classes": len(found.classes)}
+    return {**sizes, "parted": len(found.part_names), "licence": found.licence, "sha256": found.sha256}
+
+
+def overview_text(about: dict[str, Any]) -> str:
+    """An overview in a line."""
+    if "found" in about:
+        there = f"found in {about['found']}"
+        how = f"missing below {about['root']}: `foundry-bench data verify {about['name']}` says how to get it"
+        return f"{there if about['found'] else how}; {about['licence']}"
+    kind = f"{about['classes']} classes" if about["classes"] else "unlabelled"
+    parts = f", parts in {about['parted']} categories" if about["parted"] else ""
+    made = ", made as asked for" if "rule" in about else ""
+    rule = f"; all of {about['rule']}" if "rule" in about else ""
+    return (
+        f"{about['objects']:>6} objects x {about['points']} points, {kind}{parts}{made}; "
+        f"{about['licence']}; sha256 {about['sha256'][:12]}{rule}"
+    )
 
 
 @data.command()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import click
@@ -15,7 +16,9 @@ import click
 from foundry_bench import registry
 from foundry_bench.border import plain
 from foundry_bench.cli import offers
+from foundry_bench.cli.data import overview, overview_text
 from foundry_bench.cli.folder_options import folder_options, with_folder_options
+from foundry_bench.cli.options import give, json_option
 from foundry_bench.descriptions.facts import READ, Facts, facts_of
 from foundry_bench.descriptions.reading import UnreadableError, read_facts
 from foundry_bench.errors import UserError, no_folder, unknown
@@ -36,7 +39,10 @@ ENCODER = ("config.json", "model.safetensors")
     help="Measure the context index of a teacher or of a student's folder; takes a while.",
 )
 @folder_options
-def info(name: str, context: bool, up: str | None, scale: float | None, points: int | None) -> int:
+@json_option
+def info(
+    name: str, context: bool, up: str | None, scale: float | None, points: int | None, as_json: bool
+) -> int:
     """Explain a method, task, teacher, data set or engine, the folder or file of a teacher, or a folder of clouds: what it was
     understood as, and which tasks it serves.
 
@@ -51,8 +57,10 @@ def info(name: str, context: bool, up: str | None, scale: float | None, points: 
     if not found and not context and _is_data(name):
         from foundry_bench.cli.folder_info import describe_folder
 
-        for line in describe_folder(with_folder_options([name], **options)[0]):
-            click.echo(line)
+        lines = list(describe_folder(with_folder_options([name], **options)[0]))
+        give({"name": name, "folder": lines}, None, as_json)
+        if not as_json:
+            click.echo("\n".join(lines))
         return 0
     with_folder_options([], **options)
     if not found and not exists(Path(split_name(name)[0])):
@@ -60,18 +68,67 @@ def info(name: str, context: bool, up: str | None, scale: float | None, points: 
         raise error or unknown("name", name, [n for kind in registry.KINDS for n in registry.entries(kind)])
     if context and found and "teachers" not in found:
         raise UserError(f"{name} is none of teachers; --context measures a teacher, a file or a folder")
-    for kind in found:
+    known = {kind: facts(kind, name, registry.entries(kind)[name]) for kind in found}
+    weights = not found or "teachers" in found
+    if as_json:
+        told = {kind: _as_plain(kind, name, about) for kind, about in known.items()}
+        card = {"weights": str(teacher_folder(name)), **_card(name)} if weights else None
+        if card is not None and context:
+            card["context"] = _measure(name, teacher_folder(name), card)
+        give({"name": name, **told, "encoder": card}, None, as_json)
+        return 0
+    for kind, about in known.items():
         entry = registry.entries(kind)[name]
-        known = facts(kind, name, entry)
         with registry.guard(kind, name, "cannot be described"):
-            lines = list(describe(known))
+            lines = list(describe(about))
         origin = f"{name} ({kind.rstrip('s')}) from {registry.distribution(entry)}, {entry.value}"
-        for line in [origin, "", *lines]:
+        contents = describe_dataset(name) if kind == "datasets" else ()
+        for line in [origin, "", *lines, *contents]:
             click.echo("\n".join(map(plain, line.splitlines())))
-    if not found or "teachers" in found:
+    if weights:
         for line in describe_weights(name, context):
             click.echo(line)
     return 0
+
+
+def _as_plain(kind: str, name: str, known: Facts) -> dict[str, Any]:
+    """A plugin as plain data."""
+    with registry.guard(kind, name, "cannot be described"):
+        about: dict[str, Any] = {"from": registry.distribution(registry.entries(kind)[name])}
+        about |= {"documented": known.documented}
+        about |= {"parameters": {key: _json(one.default) for key, one in known.parameters.items()}}
+        about |= {key: _json(known.attributes[key]) for key in READ if key in known.attributes}
+    if kind == "datasets":
+        about["contents"] = overview(name, catalog_root())
+    return about
+
+
+def _json(value: Any) -> Any:
+    """A value that JSON can hold; what it cannot is text."""
+    if isinstance(value, dict):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    if isinstance(value, str | int | float | NoneType):
+        return value
+    return _json(vars(value)) if hasattr(value, "__dict__") and not callable(value) else str(value)
+
+
+def describe_dataset(name: str) -> Iterator[str]:
+    """Counts and licence of a registered data set."""
+    about = overview(name, catalog_root())
+    if about:
+        yield f"  contents: {overview_text(about).strip()}"
+    for label in ("terms", "url"):
+        if about.get(label):
+            yield f"  {label}: {about[label]}"
+
+
+def catalog_root() -> Path:
+    """Where official data sets are looked for when no other folder is named."""
+    from foundry_bench.datasets import catalog
+
+    return catalog.ROOT
 
 
 def _is_data(name: str) -> bool:
@@ -80,10 +137,15 @@ def _is_data(name: str) -> bool:
     return os.path.isdir(path) and not any((Path(path) / file).exists() for file in ENCODER)
 
 
+def _card(name: str) -> dict[str, Any]:
+    """What lies beside an encoder's weights; nothing of a single file."""
+    path = teacher_folder(name)
+    return read_card(path, FIX) if path.is_dir() else {}
+
+
 def describe_weights(name: str, context: bool) -> Iterator[str]:
     """What the card beside an encoder's weights says of it, with its context index measured now where ``context`` is set."""
-    path = teacher_folder(name)
-    card = read_card(path, FIX) if path.is_dir() else {}
+    path, card = teacher_folder(name), _card(name)
     made = {"command": card.get("command"), "method": card.get("method"), "variant": card.get("variant")}
     yield f"  weights: {path}"
     for label, value in {**made, "sizes": card.get("encoder")}.items():

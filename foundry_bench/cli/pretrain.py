@@ -22,7 +22,7 @@ from foundry_bench.cli.options import (
 )
 from foundry_bench.cli.place import Place
 from foundry_bench.cli.saving import saved
-from foundry_bench.errors import UserError
+from foundry_bench.errors import InterruptedWorkError, UserError
 
 
 @click.command()
@@ -87,6 +87,8 @@ def pretrain(
         weights = mixed_weights(sets, list(shares.values())) if all(shares.values()) else None
         try:
             model, history = train(joined(sets), settings, out, ctx, _probe() if probe else None, weights)
+        except KeyboardInterrupt:
+            raise InterruptedWorkError("the same command goes on from the last checkpoint") from None
         except FloatingPointError as error:
             raise UserError(str(error)) from error
         context = _context(model, out, progress)
