@@ -179,7 +179,7 @@ def verify(context: click.Context, name: str, root: Path | None) -> None:
     """Check a data set: an embedded or prepared one byte by byte, an official one against its layout.
 
     For an official data set that is not whole, say what is missing, where to get it and how it must lie. NAME may also
-    be a folder of clouds.
+    be a folder of clouds; `foundry-bench info FOLDER` says more of it.
 
     \b
     Examples:
@@ -191,14 +191,13 @@ def verify(context: click.Context, name: str, root: Path | None) -> None:
 
     if name in EMBEDDED:
         _verify_embedded(name, root)
-    elif catalog.is_folder(name) and (Path(name) / "dataset.json").exists():
+    elif catalog.is_folder(name) and (Path(name) / catalog.PREPARED).exists():
         _verify_embedded(str(read_description(Path(name), "prepare it again").get("name")), Path(name))
     elif catalog.is_folder(name):
-        from foundry_bench.datasets.folder import load_folder
         from foundry_bench.progress import long_work
 
         with long_work() as (progress, _):
-            found = load_folder(Path(name), progress=progress)
+            found = catalog.load_dataset(name, progress=progress)
         _show_counts(found)
     elif not _verify_official(name, root or catalog.ROOT):
         context.exit(2)

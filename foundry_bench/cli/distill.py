@@ -10,7 +10,7 @@ import click
 
 from foundry_bench.beforehand.checks import check_device, check_folder, check_seed
 from foundry_bench.cli import offers
-from foundry_bench.cli.folder_options import folder_options, with_folder_options
+from foundry_bench.cli.folder_options import folder_options, told_fewer_points, with_folder_options
 from foundry_bench.cli.options import (
     budget_option,
     data_root_option,
@@ -95,6 +95,7 @@ def distill(
     encoder = load_teacher(teacher)
     with working_context(seed, budget, data_root, variant, device) as ctx:
         clouds = load_dataset(data, Path(data_root), ctx.progress)
+        told_fewer_points(data, clouds, encoder, ctx.log)
         student, report = finished_student(method, encoder, clouds, ctx, spent)
     assert report is not None, "every other variant trains"
     saved(partial(save_student, student), out, "the trained student")

@@ -10,7 +10,7 @@ import click
 
 from foundry_bench.beforehand.checks import check_device
 from foundry_bench.cli import offers
-from foundry_bench.cli.folder_options import folder_options, with_folder_options
+from foundry_bench.cli.folder_options import folder_options, told_fewer_points, with_folder_options
 from foundry_bench.cli.options import (
     budget_option,
     check_output,
@@ -98,6 +98,7 @@ def evaluate(
             label = selectors.selector_text(protocol.name, selectors.shown_fields(protocol), None)
             for name in (resolved(chosen[name]) for name in names):
                 data = load_dataset(name, Path(data_root), ctx.progress)
+                told_fewer_points(name, data, encoder, ctx.log)
                 check_data(protocol, name, data)
                 scores = scores_of(protocol.name, protocol.evaluate(encoder, data, ctx))
                 found += [{"task": label, "dataset": name, **asdict(value)} for value in scores.values]

@@ -11,6 +11,10 @@ import click
 from foundry_bench.errors import UserError
 
 if TYPE_CHECKING:
+    from logging import Logger
+
+    from foundry_bench.datasets import PointCloudDataset
+    from foundry_bench.encoder import Encoder
     from foundry_bench.sweep.config import SweepConfig
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -46,6 +50,21 @@ def with_folder_options(names: Sequence[str], **asked: Any) -> list[str]:
         first = next(key for key, value in asked.items() if value is not None)
         raise UserError(f"--{first} is for folders of clouds, and none is named: name one, or leave it out")
     return [with_options(name, **asked) if is_folder(name) else name for name in names]
+
+
+def told_fewer_points(name: str, data: PointCloudDataset, encoder: Encoder, log: Logger) -> None:
+    """A line of the log where a folder's clouds are brought to fewer points than an encoder reads."""
+    from foundry_bench.datasets.catalog import is_folder
+
+    reads, points = encoder.config.points, data.points.shape[1]
+    if reads is not None and points < reads and is_folder(name):
+        log.info(
+            "%s: the teacher reads %s points of a cloud and gets %s; --points %s gives it all",
+            name,
+            reads,
+            points,
+            reads,
+        )
 
 
 def sweep_with_folder_options(config: SweepConfig, **asked: Any) -> SweepConfig:

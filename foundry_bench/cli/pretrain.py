@@ -108,9 +108,9 @@ def _settings(values: dict[str, Any], steps: int | None) -> Any:
 
 def _shares(data: Any) -> dict[str, float]:
     """Data set -> its share of a batch, 0 throughout where none is given. Raises UserError."""
-    from foundry_bench.parameters.text import split
+    from foundry_bench.parameters.text import split, unquoted
 
-    names = split(data, ",") if isinstance(data, str) else data
+    names = list(map(unquoted, split(data, ","))) if isinstance(data, str) else data
     if isinstance(names, dict):
         if names and all(
             isinstance(n, str) and type(v) in (int, float) and 0 < v < float("inf") for n, v in names.items()

@@ -47,7 +47,7 @@ def places_of(config: SweepConfig) -> Places:
         first, second = Half(name, form, "search"), Half(name, form, "confirm")
         _check_apart(task, load_dataset(name, Path(config.data_root)), first, second)
         for half in (first, second):
-            halved[half.name].append(f"{text}:{half.selector}")
+            halved[half.name].append(selectors.join_task(text, half.selector))
     return Places(tuple(halved["search"]), tuple(halved["confirm"]))
 
 

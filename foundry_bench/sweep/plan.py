@@ -129,7 +129,7 @@ def plan(config: SweepConfig, most: int | None = None) -> Plan:
         raise UserError("nothing to run: no method is selected; see 'foundry-bench list methods'")
     cells = sorted(planner.cells.values(), key=lambda cell: (STUDENT, EVALUATE, PROFILE).index(cell.kind))
     tables.pop("", None)
-    notes = [folder.line() for folder in planner.folders.values() if folder is not None]
+    notes = [folder.line(planner.reads) for folder in planner.folders.values() if folder is not None]
     return Plan(planner.config, cells, tables, planner.warnings, sorted(planner.sources), notes)
 
 
@@ -155,7 +155,8 @@ class _Planner:
         from foundry_bench.teachers import load_teacher, teacher_sha256
 
         name = self.config.teacher
-        load_teacher(name)  # so that one that cannot be read is told before anything is planned
+        # So that one that cannot be read is told before anything is planned.
+        self.reads = load_teacher(name).config.points
         self.teacher: Content = {"name": name, "sha256": teacher_sha256(name)}
         self.unlabelled = self._dataset(self.config.distill_on)
 

@@ -34,8 +34,8 @@ class Understood:
     data: PointCloudDataset
     contents: Sequence[str]
 
-    def line(self) -> str:
-        """All that matters, in one line."""
+    def line(self, reads: int | None = None) -> str:
+        """All that matters, in one line; ``reads`` is how many points of a cloud an encoder takes, where it is known."""
         notes = [
             *self._left_out(),
             *self._split(),
@@ -45,6 +45,14 @@ class Understood:
             *self._parts(),
         ]
         notes += self.warnings()[:_NOTES_IN_LINE]
+        if (
+            reads is not None
+            and any(each.rows >= reads for each in self.facts)
+            and self.options.points < reads
+        ):
+            notes.append(
+                f"the teacher reads {reads:,} points, of which it gets {self.options.points:,}: ask for points={reads}"
+            )
         return "; ".join([f"{shown(self.root)}: {self._counts()}", *notes])
 
     def lines(self) -> Iterator[tuple[str, str]]:
