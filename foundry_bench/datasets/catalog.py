@@ -32,12 +32,13 @@ UNREADABLE = "cannot be read"
 """What is said of a plugin's data set that raises."""
 
 
-def load_dataset(name: str, root: Path = ROOT, progress: Progress = silent) -> PointCloudDataset:
+def load_dataset(name: str | Path, root: Path = ROOT, progress: Progress = silent) -> PointCloudDataset:
     """A registered data set, official ones from below ``root``, or a folder: prepared by ``data prepare``, or of cloud files.
 
     ``progress`` hears of files that are read once and kept. Raises UserError for an unknown name or parameter and for data
     that is missing or damaged.
     """
+    name = os.fspath(name)
     if (half := read_half(name)) is not None:
         return half.of(load_dataset(half.base, root, progress))
     if is_folder(name):
@@ -131,7 +132,8 @@ def is_official(source: Any) -> bool:
 def is_folder(name: str) -> bool:
     """Whether ``name``, without options after a ``?``, is meant as a folder: registered names win over folders that are called
     the same."""
-    return bare_name(name) not in registry.entries("datasets") and os.path.isdir(folder_of(name))
+    folder = folder_of(name)
+    return bare_name(folder) not in registry.entries("datasets") and os.path.isdir(folder)
 
 
 def folder_of(name: str) -> str:

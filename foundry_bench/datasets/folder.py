@@ -74,7 +74,8 @@ class CloudFiles:
 class PartFiles(LazyArray):
     """Parts (N, P) int8 of the points that :class:`CloudFiles` draws, -1 for none; read as asked for.
 
-    ``columns`` and ``beside`` say for each cloud which column of it, or which other file, has them; neither: it has none.
+    ``columns`` and ``beside`` say for each cloud which column of it, or which other file, has them; neither: it has none. What
+    was read is kept, a byte a point: tasks ask again and again which objects have parts.
     """
 
     dtype = np.dtype(np.int8)
@@ -83,6 +84,7 @@ class PartFiles(LazyArray):
         self.clouds = clouds
         self.columns = columns
         self.beside = beside
+        self._kept: dict[int, np.ndarray] = {}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -91,10 +93,14 @@ class PartFiles(LazyArray):
 
     def _made(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         wanted, place = np.unique(rows, return_inverse=True)
-        made = np.stack([self._one(int(row))[columns] for row in wanted]) if len(wanted) else None
-        return np.empty((0, len(columns)), np.int8) if made is None else made[place]
+        made = np.empty((len(wanted), *columns.shape), np.int8)
+        for number, row in enumerate(wanted.tolist()):
+            if row not in self._kept:
+                self._kept[row] = self._read(row)
+            made[number] = self._kept[row][columns]
+        return made[place]
 
-    def _one(self, row: int) -> np.ndarray:
+    def _read(self, row: int) -> np.ndarray:
         path, root = self.clouds.paths[row], self.clouds.root
         source = self.beside[row] or self.columns[row]
         if not source:
@@ -154,7 +160,8 @@ def understand_folder(
         described = _one_class(path, described, listing.clouds)
     number = {name: label for label, name in enumerate(described.classes)}
     labels = np.array([number.get(name, -1) for name in described.names], np.int64)
-    splits = _splits(path, listing, described, labels)
+    contents = file_hashes(path, [path / file for file in listing.clouds])
+    splits = _splits(listing, described, labels, contents)
     files = CloudFiles(path, listing.clouds, chosen.points)
     part_names = _part_names(path, listing, described, facts)
     beside = [listing.labels.get(file, "") for file in listing.clouds]
@@ -174,8 +181,7 @@ def understand_folder(
         licence="LicenseRef-own",
         advice=_advice(path, described),
     )
-    copies = file_hashes(path, [path / file for file in listing.clouds])
-    return data, Understood(path, listing, described, facts, chosen, data, copies)
+    return data, Understood(path, listing, described, facts, chosen, data, contents)
 
 
 def _one_class(root: Path, described: Described, files: Sequence[str]) -> Described:
@@ -186,12 +192,13 @@ def _one_class(root: Path, described: Described, files: Sequence[str]) -> Descri
     return Described(UNLABELLED, (name,), (name,) * len(files), described.sides, described.series, notes)
 
 
-def _splits(root: Path, listing: Listing, described: Described, labels: np.ndarray) -> dict[str, np.ndarray]:
+def _splits(
+    listing: Listing, described: Described, labels: np.ndarray, contents: Sequence[str]
+) -> dict[str, np.ndarray]:
     """The split that is given, or else one that is drawn; none where there is nothing to test."""
     sides = np.array(described.sides, dtype="<U5")
     if (sides[labels >= 0] == TEST).any() and (sides[labels >= 0] != TEST).any():
         return {GIVEN: sides}
-    contents = file_hashes(root, [root / file for file in listing.clouds])
     drawn = draw_split(listing.clouds, labels, groups_of_copies(described.series, contents))
     return {} if drawn is None else {DRAWN: drawn}
 

@@ -140,6 +140,17 @@ def test_a_table_may_be_written_otherwise(head: str, tmp_path: Path) -> None:
     assert named(load_folder(tmp_path)) == {"a.npy": "bolt", "b.npy": "nut"}
 
 
+def test_a_table_without_sides_leaves_those_of_the_folders(tmp_path: Path) -> None:
+    clouds(tmp_path, "train/a.npy", "train/b.npy", "test/c.npy", "test/d.npy")
+    rows = ("train/a.npy,x", "train/b.npy,y", "test/c.npy,x", "test/d.npy,y")
+    table(tmp_path, *rows, head="path,class")
+    data = load_folder(tmp_path)
+    assert list(data.splits) == ["given"]
+    assert all(path.startswith(side) for path, side in sides(data).items())
+    table(tmp_path, *(f"{row},train" for row in rows), head="path,class,split")
+    assert list(load_folder(tmp_path).splits) == ["drawn"]
+
+
 def test_a_table_counts_more_than_sub_folders(tmp_path: Path) -> None:
     clouds(tmp_path, "bolt/a.npy", "nut/b.npy")
     table(tmp_path, "bolt/a.npy,long", "nut/b.npy,short", head="path,class")

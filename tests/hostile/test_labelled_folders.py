@@ -103,6 +103,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     ),
     "UTF-16": (_labelled("path,class\na.npy,x\n".encode("utf-16")), ["UTF-16", "save it as UTF-8"]),
     "bytes": (_labelled(bytes(range(256)) * 8), ["labels.csv"]),
+    "a path of many letters": (_rows(f"{'x' * 5000},x,,"), ["line 2", "remove the row"]),
     "no line ends": (_labelled(b"path,class" + b"x" * 300_000), ["labels.csv"]),
     "two tables": (_two_tables, ["Labels.csv and labels.csv: keep one"]),
     "two files of names": (_two_names, ["parts.yaml and parts.yml: keep one"]),

@@ -59,9 +59,17 @@ def _by_table(root: Path, files: Sequence[str], table: str) -> Described:
     rows = read_table_of(root, table, files, SIDES)
     empty = Row("", "", "")
     entries = [rows.get(file, empty) for file in files]
+    if not any(row.side for row in entries):
+        entries = [replace(row, side=_side_of(file)) for file, row in zip(files, entries, strict=True)]
     missing = sum(file not in rows for file in files)
     notes = [f"{missing:,} clouds have no row in {table}: unlabelled"] if missing else []
     return _described(BY_TABLE, ((row.name, row.side, row.series) for row in entries), notes)
+
+
+def _side_of(file: str) -> str:
+    """The side that the folder of the first level says, for a table that says none."""
+    top, *inner = file.split("/")
+    return SIDES.get(top.lower(), "") if inner else ""
 
 
 def _by_folders(root: Path, files: Sequence[str]) -> Described:

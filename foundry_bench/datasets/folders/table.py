@@ -13,12 +13,16 @@ from pathlib import Path
 from foundry_bench.datasets.one_file import FileError, reading, shown
 from foundry_bench.datasets.readers.bounds import bounded_bytes
 from foundry_bench.errors import UserError
+from foundry_bench.parameters.query import exists
 
 NAME = "labels.csv"
 PATH, CLASS, SPLIT, SERIES = "path", "class", "split", "series"
 KNOWN = (PATH, CLASS, SPLIT, SERIES)
 _EXAMPLE = "begin it with the line path,class,split,series (the last two may be left out)"
 _SEPARATORS = ",;\t"
+_OFFERED = 5000
+"""Clouds that are compared with a path that is not there, which is no longer than ``_COMPARED`` characters."""
+_COMPARED = 200
 
 
 @dataclass(frozen=True)
@@ -146,10 +150,11 @@ def _absent(root: Path, table: str, absent: list[tuple[int, str]], files: Sequen
     folded = {file.casefold(): file for file in files}
     stems = {posixpath.splitext(file)[0]: file for file in files}
     near = folded.get(path.casefold()) or stems.get(path)
-    near = near or next(iter(difflib.get_close_matches(path, list(files)[:5000], n=1, cutoff=0.8)), None)
+    if near is None and len(path) <= _COMPARED:
+        near = next(iter(difflib.get_close_matches(path, list(files)[:_OFFERED], n=1, cutoff=0.8)), None)
     if near is not None:
         what = f"is of {shown(path[:200])!r}, which is not there; did you mean {shown(near)!r}?"
-    elif (root / path).exists() and not Path(path).is_absolute() and path:
+    elif path and not Path(path).is_absolute() and exists(root / path):
         what = f"is of {shown(path[:200])!r}, which is read as no cloud: remove the row, or save the file in another format"
     else:
         what = (
