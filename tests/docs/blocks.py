@@ -19,6 +19,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
@@ -62,7 +63,8 @@ NOT_HERE = {
 """Programs that no test starts, and why."""
 JOINS = ("&&", ";")
 FILE = re.compile(r"# (?P<name>[\w./-]+\.(?:py|toml|yaml))\b.*")
-INLINE = re.compile(r"(?<!`)`(foundry-bench [^`\n]+)`(?!`)")
+INLINE = re.compile(r"(?<!`)`(?P<code>[^`\n]+)`(?!`)")
+SELECTOR = re.compile(r"[a-z0-9-]+\[[a-z_]+=[^`]*\](?:\+[a-z0-9-]+(?:\[[^`]*\])?)*")
 CHOOSING = ("methods", "method", "tasks", "task")
 """Options that hold selectors."""
 
@@ -137,20 +139,19 @@ def lines(source: str) -> list[list[str]]:
 
 
 def commands(words: list[str]) -> list[list[str]]:
-    """The single commands of a line."""
+    """The single commands of a line, without variables of the environment before them."""
     found: list[list[str]] = [[]]
     for word in words:
         if set(word) <= set("&|;<>"):
             found.append([])
         else:
             found[-1].append(word)
+    found = [list(dropwhile(re.compile("[A-Z_]+=").match, command)) for command in found]
     return [command for command in found if command]
 
 
 def ours(command: list[str]) -> list[str] | None:
     """The arguments of ``foundry-bench``, or None for another program."""
-    while command and re.match(r"[A-Z_]+=", command[0]):  # variables of the environment
-        command = command[1:]
     if command[:1] == ["foundry-bench"]:
         return command[1:]
     if command[1:3] == ["-m", "foundry_bench"]:
@@ -159,21 +160,36 @@ def ours(command: list[str]) -> list[str] | None:
 
 
 def typed(page: str) -> Iterator[tuple[int, list[str]]]:
-    """Every call of ``foundry-bench`` that a page shows, in blocks and in the text, with the line of its block, or 0."""
+    """Every command that a page shows, in blocks and in the text, with the line of its block, or 0."""
     document = read(page)
     for example in document.examples():
         language, source = example.parsed if isinstance(example.parsed, tuple) else ("skip", "")
         if language in SHELL and isinstance(source, str):
             for words in lines(source):
                 for command in commands(words):
-                    if (arguments := ours(command)) is not None:
-                        yield example.line, arguments
-    text = re.sub(r"^( *)```.*?^\1```", "", document.text, flags=re.MULTILINE | re.DOTALL)
-    for found in INLINE.finditer(text):
-        with contextlib.suppress(ValueError):  # half a command, with an open quote
-            for command in commands(lines(found[1])[0]):
-                if (arguments := ours(command)) is not None:
-                    yield 0, arguments
+                    yield example.line, command
+    for code in inline(document.text):
+        if code.startswith(("foundry-bench ", "python ")) or re.match("[A-Z_]+=", code):
+            with contextlib.suppress(ValueError):  # half a command, with an open quote
+                for command in commands(lines(code)[0]):
+                    yield 0, command
+
+
+def inline(text: str) -> list[str]:
+    """What stands as code within the text of a page, blocks left out."""
+    prose = re.sub(r"^( *)```.*?^\1```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [found["code"] for found in INLINE.finditer(prose)]
+
+
+def check_script(command: list[str]) -> None:
+    """Hold ``python benchmarks/NAME.py ...`` to the script: it exists, and its text has the options. Raises LookupError."""
+    if command[0] != "python" or not command[1:2] or not command[1].startswith("benchmarks/"):
+        return
+    if not (ROOT / command[1]).is_file():
+        raise LookupError(f"there is no {command[1]}")
+    source = (ROOT / command[1]).read_text()
+    if missing := [o for o in command[2:] if o.startswith("--") and f'"{o}"' not in source]:
+        raise LookupError(f"{command[1]} takes no {', '.join(missing)}")
 
 
 def check(arguments: list[str], *, whole: bool = True) -> None:
@@ -181,7 +197,8 @@ def check(arguments: list[str], *, whole: bool = True) -> None:
 
     One that is not ``whole``, as a text mentions it, may leave out what the command needs.
     """
-    bearable = (click.exceptions.Exit,) if whole else (click.exceptions.Exit, click.MissingParameter)
+    partial = (click.MissingParameter, click.exceptions.NoArgsIsHelpError)
+    bearable = (click.exceptions.Exit, *(() if whole else partial))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(*bearable):
         context = cli.make_context("foundry-bench", list(arguments))
         while isinstance(context.command, click.Group):

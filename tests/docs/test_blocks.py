@@ -6,8 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-from blocks import PAGES, ROOT, check, commands, lines, run, typed
+from blocks import PAGES, ROOT, SELECTOR, check, check_script, commands, inline, lines, ours, run, typed
 
+import foundry_bench as fb
+from foundry_bench import registry, selectors
+
+METHODS = registry.entries("methods")
 WITHOUT_REASON = re.compile(
     r"<!--+ *;? *skip: (?!end)(?!(?:next|start) (?:\"[^\"]+\"|if\(quick, reason=\"[^\"]+\"\)) -->)"
 )
@@ -16,11 +20,13 @@ WITHOUT_REASON = re.compile(
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_is_one_that_the_parser_takes(page: str) -> None:
     wrong = []
-    for line, arguments in typed(page):
+    for line, command in typed(page):
         try:
-            check(arguments, whole=line > 0)
+            check_script(command)
+            if (arguments := ours(command)) is not None:
+                check(arguments, whole=line > 0)
         except Exception as error:
-            wrong.append(f"{page}:{line}: foundry-bench {' '.join(arguments)}: {error}")
+            wrong.append(f"{page}:{line}: {' '.join(command)}: {error}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -39,6 +45,22 @@ def test_every_command_is_one_that_the_parser_takes(page: str) -> None:
 def test_a_command_that_nobody_takes_is_found(command: str, message: str) -> None:
     with pytest.raises(Exception, match=message):
         check(lines(command)[0])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_selector_and_name_of_the_library_is_one(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for code in inline(text):
+        if SELECTOR.fullmatch(code) and (parsed := selectors.parse_selector(code)).parts[0].name in METHODS:
+            selectors.expand(parsed)
+    assert set(re.findall(r"(?<![\w.])fb\.(\w+)", text)) <= set(dir(fb))
+
+
+def test_a_script_that_nobody_has_is_found() -> None:
+    check_script(["python", "benchmarks/runtimes.py", "--seconds", "4"])
+    for command in (["benchmarks/no_such.py"], ["benchmarks/runtimes.py", "--second", "4"]):
+        with pytest.raises(LookupError):
+            check_script(["python", *command])
 
 
 def test_a_command_that_a_text_mentions_may_leave_out_what_it_needs() -> None:
