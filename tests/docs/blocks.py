@@ -202,7 +202,7 @@ def check(arguments: list[str], *, whole: bool = True) -> None:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(*bearable):
         context = cli.make_context("foundry-bench", list(arguments))
         while isinstance(context.command, click.Group):
-            rest = [*context._protected_args, *context.args]
+            rest = [*getattr(context, "_protected_args", ()), *context.args]
             if not rest:
                 return
             name, command, rest = context.command.resolve_command(context, rest)
