@@ -168,7 +168,7 @@ def _columns(table: pd.DataFrame, lower: Collection[str]) -> Iterator[Column]:
 def _guessed(name: str, values: pd.Series) -> Column:
     """A column that another part of the program has added."""
     label = plain(name.replace("_", " ").replace("gmacs", "GMACs"))
-    if values.dtype == bool:
+    if pd.api.types.is_bool_dtype(values):
         return Column(name, label, form="flag", shown=bool(values.any()))
     if not pd.api.types.is_numeric_dtype(values):
         return Column(name, label, form="text")

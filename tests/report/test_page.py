@@ -96,7 +96,8 @@ def test_only_the_pages_own_style_and_script_may_run(forms: Page) -> None:
 def test_columns_of_other_parts_of_the_program_are_shown(tmp_path: Path) -> None:
     table = frame(cells("teacher", tmp_path, level=0.7), cells("a", tmp_path, level=0.6))
     board = board_of(table)
-    wider = board.table.assign(latency_ms_onnxruntime=[2.0, 1.0], noisy=[False, True], remark=["x", None])
+    wider = board.table.assign(latency_ms_onnxruntime=[2.0, 1.0], remark=["x", None])
+    wider["noisy"] = pd.array([True, None], "boolean")
     columns = {c["key"]: c for c in table_data("", "", table, replace(board, table=wider))["columns"]}
     assert columns["latency_ms_onnxruntime"]["axis"] == "x"
     assert columns["noisy"]["form"] == "flag"

@@ -120,6 +120,7 @@ def test_a_filter_changes_no_rank_and_no_front(visit: Open, forms: Page) -> None
     assert "1 of 21 rows in view. Ranks are over all 21 ranked rows" in page.all("#view")[0]
     page.tab.click("#clear")
     assert len(page.all("#table tbody tr")) == 21
+    assert not page.tab.locator("#clear").is_visible(), "nothing is left out"
 
 
 def test_chips_leave_rows_in_view(visit: Open, forms: Page) -> None:
@@ -267,6 +268,13 @@ def test_axes_can_be_logarithmic_and_zoomed(visit: Open, forms: Page) -> None:
     assert styles == []
 
 
+def test_rows_that_would_share_a_name_have_their_parameters_named(visit: Open, forms: Page) -> None:
+    page = visit(forms.file, "#zoom=1", width=1440)
+    names = page.tab.locator("#plot .name").all_text_contents()
+    assert len(set(names)) == len(names)
+    assert "foundry supertokens=16,encoder=random" in names
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_names_beside_points_do_not_collide(visit: Open, forms: Page, width: int) -> None:
     page = visit(forms.file, width=width)
@@ -336,6 +344,21 @@ def test_tables_of_a_sweep_are_tabs(visit: Open, tmp_path: Path) -> None:
     page.press("ArrowLeft")
     assert [name.strip() for name in page.all("#table tbody th")] == ["teacher+off-the-shelf", "tome+fmd"]
     assert "tab=table+1" in page.tab.evaluate("location.hash")
+
+
+def test_a_page_with_noisy_rows_and_rows_that_nobody_timed_opens(visit: Open, tmp_path: Path) -> None:
+    table = frame(
+        cells("teacher", tmp_path, level=0.7),
+        cells("kd", tmp_path, level=0.6),
+        cells("fps", tmp_path, level=0.5),
+    )
+    for method, noisy in (("teacher", False), ("kd", True)):
+        table.loc[(table["method"] == method) & (table["kind"] == "profile"), "noisy"] = noisy
+    page = visit(written(tmp_path, table), "#pin=kd%2Bfmd")
+    assert page.all("#row h3")[0] == "kd+fmd"
+    heads = page.tab.eval_on_selector_all("#table [data-sort]", "all => all.map((o) => o.dataset.sort)")
+    column = heads.index("noisy") + 2
+    assert page.all(f"#table td:nth-child({column})") == ["", "yes", ""]
 
 
 def test_what_failed_is_told(visit: Open, tmp_path: Path) -> None:
@@ -465,7 +488,7 @@ WHERE = """() => {
 
 
 def test_every_control_is_reached_with_the_keyboard(visit: Open, forms: Page) -> None:
-    page = visit(forms.file)
+    page = visit(forms.file, "#q=o")
     seen = set()
     for _ in range(80):
         page.press("Tab")

@@ -33,6 +33,7 @@ function refill(element, ...children) {
 
 /** A number with so many digits that neighbours differ, without needless zeros. */
 function figure(value) {
+  if (typeof value !== "number") return String(value);
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 1e5 || size < 1e-4) return value.toExponential(2);

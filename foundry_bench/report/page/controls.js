@@ -19,7 +19,10 @@ function connect() {
   }
   for (const key of ["x", "y"]) byId(key).addEventListener("change", (event) => change({ [key]: event.target.value }));
   byId("search").addEventListener("input", (event) => change({ q: event.target.value }));
-  byId("clear").addEventListener("click", () => change({ q: "", variant: "", family: "", method: "" }));
+  byId("clear").addEventListener("click", () => {
+    change({ q: "", variant: "", family: "", method: "" });
+    byId("search").focus();
+  });
   byId("theme").addEventListener("click", () => change({ theme: isDark() ? "light" : "dark" }));
   byId("copy").addEventListener("click", copyView);
   byId("csv").addEventListener("click", saveCsv);
@@ -144,6 +147,7 @@ function drawControls() {
   for (const key of ["logx", "logy", "zoom", "whiskers", "labels", "shading"]) byId(key).checked = state[key];
   if (byId("search").value !== state.q) byId("search").value = state.q;
   const chosen = ["variant", "family", "method"].flatMap(listed);
+  byId("clear").hidden = !chosen.length && !state.q;
   byId("filtered").textContent = chosen.length ? `Filter: ${chosen.join(", ")}` : "Filter";
   const held = heldFocus(byId("filters"));
   refill(byId("filters"), ...["variant", "family", "method"].map((key) => chipsOf(shown, key)));

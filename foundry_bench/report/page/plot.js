@@ -178,7 +178,7 @@ function namesOf(points, width, height) {
   chosen.sort((a, b) => rank(a) - rank(b));
   const frame = [MARGIN.left + 2, MARGIN.top, width, height - MARGIN.bottom];
   const obstacles = [...points.drawn, ...along(points.front.map(points.place))];
-  return placeNames(chosen.slice(0, NAMED), obstacles, frame).flatMap((named) => {
+  return placeNames(chosen.slice(0, NAMED), obstacles, frame, namesAmong(points.all)).flatMap((named) => {
     const edge = Math.min(Math.max(named.x, named.box[0]), named.box[2]);
     const leader = { class: "leader", x1: named.x, y1: named.y, x2: edge, y2: named.at[1] };
     return [
