@@ -12,14 +12,14 @@ import argparse
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
 import torch
 
 import foundry_bench as fb
-from foundry_bench.cost import measure_latency
+from foundry_bench.cost import bytes_on_disk, measure_latency
 from foundry_bench.cost.report import evaluation_clouds
 from foundry_bench.datasets import load_kicad
 from foundry_bench.encoder import Encoder
@@ -33,16 +33,20 @@ from foundry_bench.selectors import split_selectors
 METHODS = (
     "teacher,foundry[supertokens=16],tome[r=8],fps[tokens=9],kd,lowrank[keep=0.36],prune-structured,int8"
 )
-COLUMNS = ("CPU", "wall (IQR)", "with grouping: CPU", "wall (IQR)", "control: CPU", "wall", "CPU ms")
+COLUMNS = (
+    *("CPU", "wall (IQR)", "with grouping: CPU", "wall (IQR)", "control: CPU", "wall", "CPU ms"),
+    *("largest difference", "MB"),
+)
 
 
 @dataclass
 class Kept(Runtime):
-    """A runtime that prepares the teacher once for all students."""
+    """A runtime that prepares the teacher once for all students, and knows the bytes of what it has prepared."""
 
     runtime: Runtime
     teacher: Encoder
     folder: Path
+    bytes: list[int] = field(default_factory=list)
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -56,12 +60,15 @@ class Kept(Runtime):
 
     def prepare(self, encoder: Encoder, example: Patches, folder: Path, threads: int) -> Forward:
         if encoder is not self.teacher:
-            return self.runtime.prepare(encoder, example, folder, threads)
-        if not self.folder.exists():
-            self.folder.mkdir()
-            self.runtime.prepare(encoder, example, self.folder, threads)
-        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-        return self.runtime.again(encoder, example, folder, threads)
+            forward = self.runtime.prepare(encoder, example, folder, threads)
+        else:
+            if not self.folder.exists():
+                self.folder.mkdir()
+                self.runtime.prepare(encoder, example, self.folder, threads)
+            shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+            forward = self.runtime.again(encoder, example, folder, threads)
+        self.bytes += [file.stat().st_size for file in folder.glob("model.*")]
+        return forward
 
     def again(self, encoder: Encoder, example: Patches, folder: Path, threads: int) -> Forward:
         return self.runtime.again(encoder, example, folder, threads)
@@ -111,13 +118,16 @@ def main() -> None:
             sys.stdout.write(f"|{'---|' * (len(COLUMNS) + 1)}\n")
             for text, student in students.items():
                 try:
+                    made = len(runtime.bytes) if isinstance(runtime, Kept) else 0
                     found = measure_latency(student, teacher, clouds, runtime=runtime, seconds=given.seconds)
                 except UserError as reason:
                     sys.stdout.write(f"| `{text}` | {reason} |\n")
                     continue
                 told = figures(found.encode, found.total)
                 cpu.setdefault(name, {})[text] = told.latency_cpu_ratio or float("nan")
-                sys.stdout.write(f"| `{text}` | {line(told)} |\n")
+                size = runtime.bytes[made] if isinstance(runtime, Kept) else bytes_on_disk(student)
+                close = f"{found.difference:.1e} | {size / 1e6:.1f}"
+                sys.stdout.write(f"| `{text}` | {line(told)} | {close} |\n")
                 sys.stdout.flush()
     for name, ratios in cpu.items():
         if name != "eager":

@@ -56,6 +56,11 @@ Linear layers:
 - ``SparseLinear``: one whose zeros stay zero in training.
 - ``FoldedPointNet``: the tokenizer with its batch norms folded into the layers before them.
 
+Other runtimes:
+
+- ``quantized``: an encoder in eight bits, as ONNX Runtime quantises and runs it.
+- ``onnx_missing``: why graphs cannot be made and run here, or None: what a method says it ``lacks``.
+
 Calibration and losses:
 
 - ``calibration_patches``: patches of objects that students train on, never of held-out ones.
@@ -71,6 +76,7 @@ from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import Embedding, Encoder, EncoderConfig, Tokens
 from foundry_bench.errors import UserError
+from foundry_bench.exports import onnx_missing, quantized
 from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF, Method
 from foundry_bench.parameters.types import Bounds
 from foundry_bench.points import farthest_point_sample
@@ -145,6 +151,8 @@ __all__ = [
     "linears",
     "merge",
     "nearest",
+    "onnx_missing",
+    "quantized",
     "replace",
     "require_transformer",
     "second_moments",

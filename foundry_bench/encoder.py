@@ -160,6 +160,8 @@ class Encoder(nn.Module, ABC):
     config: EncoderConfig
     origin: Origin | None = None
     """Where a student comes from; None for encoders that no method made."""
+    runtime: str = "eager"
+    """Name of the runtime that runs it: ``eager`` is PyTorch as it is written."""
     report: DistillReport | None = None
     """The result of training, for a student that :func:`foundry_bench.distill` trained."""
 
@@ -179,6 +181,12 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, patches: Patches, levels: bool = False) -> Tokens:
         """Encode; ``levels`` asks for the three tensors that dense heads read."""
+
+    @property
+    def in_torch(self) -> Encoder:
+        """What PyTorch knows of it, where costs are counted and exports start: itself, or, for one that another runtime runs,
+        the encoder that it was made from."""
+        return self
 
     @property
     def cost_parts(self) -> dict[str, nn.Module]:

@@ -54,6 +54,8 @@ class Method(ABC):
     stacked_on: ClassVar[tuple[str, ...]] = ()
     """Methods whose trained students ``--methods all`` also puts this one on, as ``foundry+int8``; or a whole selector, such as
     ``kd[depth=2]+lowrank[keep=0.38]+fmd``."""
+    last: ClassVar[bool] = False
+    """Whether its student cannot be changed any more, as a graph that another runtime runs: no method stands behind it."""
 
     def __post_init__(self) -> None:
         """Hold the values to the annotations of their fields. Raises WrongValueError."""
@@ -87,6 +89,11 @@ class Method(ABC):
 
         ``teacher`` is the teacher itself, never a student, in a rehearsal as in an evaluation.
         """
+        return None
+
+    def lacks(self) -> str | None:
+        """Why its students cannot be made and run on this machine, such as a package that is not installed, with the fix; or
+        None. Its rows are skipped with that reason."""
         return None
 
     def params(self) -> dict[str, Any]:

@@ -29,12 +29,20 @@ class MisplacedError(UserError):
 class Stack(Method):
     """``parts``: two or more methods. Parameters of all but the first carry their method's name: ``int8.bits``.
 
-    Raises MisplacedError for one behind the first that has nothing to give without training.
+    Raises MisplacedError for one behind the first that has nothing to give without training, and for one behind another whose
+    student cannot be changed.
     """
 
     parts: tuple[Method, ...]
 
     def __post_init__(self) -> None:
+        for part in self.parts[:-1]:
+            if part.last:
+                others = [other.name for other in self.parts if other is not part]
+                raise MisplacedError(
+                    f"{self.name}: nothing can change what {part.name} makes; put it last, as in "
+                    f"{'+'.join([*others, part.name])}"
+                )
         for part in self.parts[1:]:
             if OFF_THE_SHELF not in part.variants:
                 raise MisplacedError(
@@ -45,6 +53,17 @@ class Stack(Method):
     def tuned(self, variant: str) -> bool:
         """Whether the stack is trained once more after its last method: distilled, and one of the others can be trained."""
         return variant == FMD and any(FMD in part.variants for part in self.parts[1:])
+
+    @property
+    def last(self) -> bool:  # type: ignore[override]
+        """Whether nothing can stand behind it, because of its last method."""
+        return self.parts[-1].last
+
+    @property
+    def body(self) -> Method:
+        """What of it can be trained: all but a last method whose student cannot be changed."""
+        kept = self.parts[:-1] if self.last else self.parts
+        return kept[0] if len(kept) == 1 else Stack(kept)
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -68,7 +87,10 @@ class Stack(Method):
 
     @property
     def inference(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The inference-time parameters of all methods, under the names that :meth:`params` gives them."""
+        """The inference-time parameters of all methods, under the names that :meth:`params` gives them; none where the last
+        method's student cannot be changed."""
+        if self.last:
+            return ()
         return tuple(name for part in self.parts for name in self._named(part, dict.fromkeys(part.inference)))
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
@@ -94,11 +116,14 @@ class Stack(Method):
         reasons = [part.skip(teacher, task) for part in self.parts]
         return next((reason for reason in reasons if reason is not None), None)
 
+    def lacks(self) -> str | None:
+        return next((reason for part in self.parts if (reason := part.lacks()) is not None), None)
+
     def params(self) -> dict[str, Any]:
         return {k: v for part in self.parts for k, v in self._named(part, part.params()).items()}
 
     def trained(self) -> Method:
-        return Stack(tuple(part.trained() for part in self.parts))
+        return self if self.last else Stack(tuple(part.trained() for part in self.parts))
 
     def shown(self, values: dict[str, Any]) -> dict[str, Any]:
         shown: dict[str, Any] = {}

@@ -368,26 +368,23 @@ def test_a_record_gives_its_selector_from_its_parameters() -> None:
         "r": 8,
         "proportional": False,
         "trained_r": [4, 8],
-        "int8.samples": 3,
-        "int8.activations": "dynamic",
+        "wanda.samples": 3,
+        "wanda.sparsity": 0.5,
     }
-    shown = "r=8,trained_r=(4,8),int8.samples=3"
-    inputs = {"method": {"name": "tome+int8"}, "params": params, "shown": shown, "variant": "fmd"}
-    assert record_selector(inputs) == "tome[r=8,trained_r=(4,8)]+int8[samples=3]+fmd"
+    shown = "r=8,trained_r=(4,8),wanda.samples=3"
+    inputs = {"method": {"name": "tome+wanda"}, "params": params, "shown": shown, "variant": "fmd"}
+    assert record_selector(inputs) == "tome[r=8,trained_r=(4,8)]+wanda[samples=3]+fmd"
     broken = {"method": {"name": "gone"}, "params": None, "shown": "", "variant": None}
     assert record_selector(broken) == "gone"
 
 
 def test_the_name_of_a_cell_can_be_selected() -> None:
     (cell, *_) = plan(
-        SweepConfig(methods=("tome[trained_r=(4,8),r=2]+int8[samples=3]+fmd",), tasks=())
+        SweepConfig(methods=("tome[trained_r=(4,8),r=2]+wanda[samples=3]+fmd",), tasks=())
     ).cells[::-1]
-    assert (
-        cell.inputs["shown"]
-        == "r=2,proportional=False,trained_r=(4,8),int8.activations=dynamic,int8.samples=3"
-    )
+    assert cell.inputs["shown"] == "r=2,proportional=False,trained_r=(4,8),wanda.sparsity=0.5,wanda.samples=3"
     text = record_selector(cell.inputs)
-    assert text == "tome[r=2,proportional=False,trained_r=(4,8)]+int8[activations=dynamic,samples=3]+fmd"
+    assert text == "tome[r=2,proportional=False,trained_r=(4,8)]+wanda[sparsity=0.5,samples=3]+fmd"
     again = plan(SweepConfig(methods=(text,), tasks=())).cells[::-1][0]
     assert again.id == cell.id == identity(cell.kind, cell.inputs)
 

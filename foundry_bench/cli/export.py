@@ -67,7 +67,6 @@ def export(
     from foundry_bench.exports.card import FORMS
     from foundry_bench.exports.folder import check_export
     from foundry_bench.exports.folder import export as write
-    from foundry_bench.exports.integers import has_integers
     from foundry_bench.runtimes.bench import write_beside
     from foundry_bench.teachers import load_teacher
 
@@ -95,7 +94,7 @@ def export(
         f"R2 {found.r2:.4f} of the float student" if int8 else f"largest difference {found.difference:.1e}"
     )
     click.echo(f"{out}: {graph.model}, {size / 1e6:.1f} MB, {clouds}, {FORMS[graph.form]}")
-    if has_integers(encoder) and not int8:
-        click.echo("its integers are exported as the floats that they stand for; --int8 quantises these")
+    if encoder.in_torch is not encoder and not int8:
+        click.echo("its float parent is exported; --int8 quantises it")
     click.echo(f"verified on {found.clouds} clouds in {graph.runtime}: {close}")
     return 0

@@ -130,7 +130,8 @@ def _print(found: dict[str, Any]) -> None:
     for name in (name for name in own if name not in timed):
         table.add_row(name, _text(own[name]))
     console().print(table)
-    table = _table("latency: one cloud, student and teacher in turns; total with grouping", EAGER, *elsewhere)
+    ours = EAGER if found["runtime"] == EAGER else f"{found['runtime']} beside {EAGER}"
+    table = _table("latency: one cloud, student and teacher in turns; total with grouping", ours, *elsewhere)
     for name in timed:
         table.add_row(name, _text(own[name]), *(_text(block.get(name)) for block in elsewhere.values()))
     console().print(table)

@@ -99,9 +99,11 @@ def count_macs(encoder: Encoder, patches: Patches) -> MacCount:
     """Count one cloud, ``patches`` of batch 1, split by ``encoder.cost_parts`` (the rest is
     ``encoder``).
 
-    Raises ValueError for another batch size, and :class:`~foundry_bench.errors.UserError` for an operator
-    without a known cost or when the two counters differ by more than 1 %.
+    One that another runtime runs counts as what it was made from. Raises ValueError for another batch size, and
+    :class:`~foundry_bench.errors.UserError` for an operator without a known cost or when the two counters differ by more
+    than 1 %.
     """
+    encoder = encoder.in_torch
     if len(patches) != 1:
         raise ValueError(f"costs are counted at batch 1, got {len(patches)} clouds")
     with countable(encoder):

@@ -16,6 +16,7 @@ from safetensors.torch import save
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
+from foundry_bench.exports import QuantizedEncoder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,12 +46,18 @@ def count_nonzero(encoder: Encoder) -> int:
 
 def _weights(encoder: Encoder) -> Iterator[Tensor]:
     """Parameters, and int8 buffers: quantised weights, which cannot be parameters because those must be able to have a
-    gradient."""
+    gradient. Those of what it was made from where another runtime runs the encoder."""
+    encoder = encoder.in_torch
     yield from encoder.parameters()
     yield from (buffer for buffer in encoder.buffers() if buffer.dtype == torch.int8)
 
 
 def bytes_on_disk(encoder: Encoder) -> int:
+    """Size of what a device needs: of the graph of an encoder in eight bits, of :func:`bytes_of_state` of others."""
+    return encoder.graph.numel() if isinstance(encoder, QuantizedEncoder) else bytes_of_state(encoder)
+
+
+def bytes_of_state(encoder: Encoder) -> int:
     """Size of the encoder's state as a safetensors file; tensors that share memory are stored once."""
     unique: dict[tuple[int, tuple[int, ...]], tuple[str, Tensor]] = {}
     for name, tensor in encoder.state_dict().items():
@@ -67,7 +74,8 @@ def measure_peak_memory(encoder: Encoder, clouds: Tensor) -> PeakMemory:
     """
     with tempfile.TemporaryDirectory() as folder:
         parcel = Path(folder) / "encoder.pt"
-        torch.save({"encoder": encoder, "clouds": clouds.cpu()}, parcel)
+        needed = encoder.alone() if isinstance(encoder, QuantizedEncoder) else encoder
+        torch.save({"encoder": needed, "clouds": clouds.cpu()}, parcel)
         command = [sys.executable, "-m", "foundry_bench.cost.memory", str(parcel)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)

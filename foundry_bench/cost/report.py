@@ -52,7 +52,8 @@ class CostReport(LatencyFigures):
     None with ``joules_reason`` where it has none. ``affinity``, ``governor`` and ``clock_mhz`` are of
     :class:`~foundry_bench.runtimes.turns.Machine`. ``runtimes`` holds by name what was measured in other runtimes than
     PyTorch as it is written: ``version``, ``reason`` where it could not be, else the latency figures, ``r2`` and
-    ``difference`` of :class:`~foundry_bench.cost.latency.Latency`.
+    ``difference`` of :class:`~foundry_bench.cost.latency.Latency`. ``runtime``: the one that the student itself is run by, so
+    that of the figures beside them: ``eager``, or ``onnxruntime`` for one in eight bits.
     """
 
     gmacs: float
@@ -78,6 +79,7 @@ class CostReport(LatencyFigures):
     joules_per_cloud: float | None
     joules_reason: str | None
     clouds: int
+    runtime: str
     runtimes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
@@ -217,5 +219,6 @@ def _report(
         joules_per_cloud=energy[0],
         joules_reason=energy[1],
         clouds=macs.clouds,
+        runtime=student.runtime,
         runtimes=elsewhere,
     )

@@ -28,6 +28,8 @@ class RuntimeEncoder(Encoder):
     graph is for another runtime.
     """
 
+    runtime = "onnxruntime"
+
     def __init__(self, folder: Path | str, threads: int = 1) -> None:
         super().__init__()
         self.folder, self.threads = Path(folder), threads

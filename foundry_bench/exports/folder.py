@@ -13,11 +13,12 @@ from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
 from foundry_bench.exports.card import Graph, card_of, write_card, write_into_model
+from foundry_bench.exports.eight_bits import check_r2
 from foundry_bench.exports.golden import Golden, golden_of
 from foundry_bench.exports.grouping import with_grouping
 from foundry_bench.exports.needs import require
 from foundry_bench.exports.onnx_file import OPSET, called, to_onnx
-from foundry_bench.exports.parity import LEAST_R2, Parity, parity
+from foundry_bench.exports.parity import parity
 from foundry_bench.exports.program import write_program
 from foundry_bench.exports.quantize import quantize
 from foundry_bench.exports.session import Session
@@ -25,6 +26,8 @@ from foundry_bench.storage import atomic_folder
 
 MODELS = {"onnx": "model.onnx", "torch": "model.pt2", "executorch": "model.pte"}
 """Format -> the file of the encoder's graph."""
+FLOATS = "export it without --int8"
+"""What to do about a graph that eight bits cost too much."""
 RUNNERS = {"runner.py": "run.py", "run.cpp": "run.cpp"}
 """Files beside this one -> what they are called in an exported folder."""
 
@@ -92,17 +95,8 @@ def _onnx(encoder: Encoder, place: Path, golden: Golden, int8: bool, progress: P
         whole.unlink()
         found = parity(Session(model).run(**golden.inputs), golden.outputs)
         progress("quantising", 1, 1)
-        check_r2(called(encoder), found)
+        check_r2(called(encoder), found, FLOATS)
     return Graph(model.name, "onnxruntime", made.form.name, made.form.batch, OPSET, found, int8)
-
-
-def check_r2(name: str, found: Parity) -> None:
-    """Raise UserError where an eight-bit graph has lost too much of its float parent."""
-    if not found.r2 >= LEAST_R2:
-        raise UserError(
-            f"{name} in eight bits has an R2 of {found.r2:.3f} against its float parent's tokens, below {LEAST_R2}; "
-            "export it without --int8"
-        )
 
 
 def _points(encoder: Encoder, place: Path, golden: Golden, graph: Graph) -> None:
@@ -114,7 +108,7 @@ def _points(encoder: Encoder, place: Path, golden: Golden, graph: Graph) -> None
     with_grouping(place / graph.model, target, config.groups, config.group_size, graph.batch)
     found = parity(Session(target).run(points=golden.points), golden.outputs)
     if graph.int8:
-        check_r2(called(encoder), found)
+        check_r2(called(encoder), found, FLOATS)
     elif not found.holds:
         raise UserError(
             f"ONNX Runtime groups {found.wrong} of {found.clouds} golden clouds otherwise than PyTorch; "

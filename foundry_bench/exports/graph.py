@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from foundry_bench.encoder import Encoder, pool
-from foundry_bench.exports.integers import with_float_layers
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.tokens import set_fused_attention
 from foundry_bench.teachers.layout import lay_out
@@ -67,8 +66,8 @@ class EncoderGraph(nn.Module):
 
 
 def frozen(encoder: Encoder) -> Encoder:
-    """A copy on the CPU in evaluation mode, whatever mode ``encoder`` was left in; of one in integers, its float parent."""
-    return with_float_layers(copy.deepcopy(encoder).cpu().eval()).requires_grad_(False)
+    """A copy on the CPU in evaluation mode, whatever mode ``encoder`` was left in; of one in eight bits its float parent."""
+    return copy.deepcopy(encoder.in_torch).cpu().eval().requires_grad_(False)
 
 
 def graph_of(encoder: Encoder, form: Form, levels: bool = False) -> EncoderGraph:
@@ -84,7 +83,7 @@ def graph_of(encoder: Encoder, form: Form, levels: bool = False) -> EncoderGraph
 
 @torch.no_grad()
 def outputs_of(encoder: Encoder, patches: Patches, levels: bool = False) -> tuple[Tensor, ...]:
-    """What the unmodified ``encoder``, of one in integers its float parent, makes of the patches of each cloud by itself,
+    """What the unmodified ``encoder``, of one in eight bits its float parent, makes of the patches of each cloud by itself,
     stacked."""
     graph = EncoderGraph(frozen(encoder), levels).eval()
     each = [graph(patches.centers[i : i + 1], patches.neighborhoods[i : i + 1]) for i in range(len(patches))]

@@ -22,6 +22,7 @@ class Session:
         require("onnx")
         import onnxruntime
 
+        self.threads = threads
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3

@@ -32,9 +32,14 @@ class ExecuTorch(Runtime):
     def prepare(self, encoder: Encoder, example: Patches, folder: Path, threads: int) -> Forward:
         from foundry_bench import registry
         from foundry_bench.context import no_progress
+        from foundry_bench.errors import UserError
         from foundry_bench.exports.golden import golden_of
         from foundry_bench.exports.program import write_program
 
+        if encoder.in_torch is not encoder:
+            raise UserError(
+                "an encoder in eight bits is a graph of ONNX Runtime, which ExecuTorch does not run"
+            )
         golden = golden_of(encoder, registry.load("datasets", "kicad")())
         write_program(encoder, folder / PROGRAM, "executorch", golden, no_progress)
         return self.again(encoder, example, folder, threads)

@@ -16,8 +16,7 @@ MODEL = "model.onnx"
 
 
 class OnnxRuntime(Runtime):
-    """The graph is verified against the encoder before it is timed. That of an encoder in integers is its float parent's,
-    quantised by the runtime, and verified where it is timed."""
+    """The graph is verified against the encoder before it is timed. An encoder in eight bits is one already."""
 
     name = "onnxruntime"
     abstract = "the exported graph in ONNX Runtime on the CPU; pip install 'foundry-bench[onnx]'"
@@ -31,14 +30,12 @@ class OnnxRuntime(Runtime):
         return version("onnxruntime")
 
     def prepare(self, encoder: Encoder, example: Patches, folder: Path, threads: int) -> Forward:
-        from foundry_bench.exports import quantize, to_onnx
-        from foundry_bench.exports.integers import has_integers
+        from foundry_bench.exports import QuantizedEncoder, to_onnx
 
-        integers = has_integers(encoder)
-        whole = folder / ("float.onnx" if integers else MODEL)
-        to_onnx(encoder, whole, batch=1 if len(example) == 1 else None)
-        if integers:
-            quantize(whole, folder / MODEL)
+        if isinstance(encoder, QuantizedEncoder):
+            (folder / MODEL).write_bytes(encoder.content)
+        else:
+            to_onnx(encoder, folder / MODEL, batch=1 if len(example) == 1 else None)
         return self.again(encoder, example, folder, threads)
 
     def again(self, encoder: Encoder, example: Patches, folder: Path, threads: int) -> Forward:

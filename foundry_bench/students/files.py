@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 FORMAT = "foundry-bench student 2"
 FIX = "make it again"
 """What to do about a student's folder that is damaged."""
+PARENT = "parent."
+"""How the tensors begin that a student holds of the encoder that it was made from, beside its own."""
 STAND_INS = 16
 """Random clouds that a student is rebuilt on."""
 COMPRESSION = 1000
@@ -65,6 +67,8 @@ def make_student(
         method = selectors.one_method(method)[0]
         named = named or (ctx.variant if ctx else default_variant(method))
         ctx = replace(ctx or Context(), variant=named)
+    if reason := method.lacks():
+        raise UserError(f"{method.name} cannot be made here: {reason}")
     if data is None:
         data = registry.load("datasets", "pretrain")()
     ctx = ctx or Context(variant=default_variant(method))
@@ -152,6 +156,8 @@ def load_student(folder: Path | str) -> Encoder:
             )
     except UserError as error:
         raise UserError(f"{folder}/config.json: {error}") from error
+    if reason := method.lacks():
+        raise UserError(f"{folder} is a student of {method.name}, which cannot run here: {reason}")
     state = read_tensors(weights, FIX)
     try:
         with Allotment(allowed_numbers(numbers(state))):
@@ -179,8 +185,10 @@ def own_teacher(student: Encoder) -> PointTransformer:
 
 
 def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """What ``Context.shapes`` says of a student's ``state``."""
-    return {name: tuple(value.shape) for name, value in state.items()}
+    """What ``Context.shapes`` says of a student's ``state``; what it holds of the encoder that it was made from has that one's
+    names, too."""
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    return {name.removeprefix(PARENT): shape for name, shape in found.items()} | found
 
 
 def allowed_numbers(held: int) -> int:

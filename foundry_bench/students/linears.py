@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from foundry_bench.encoder import Encoder
+from foundry_bench.errors import UserError
 from foundry_bench.points.patches import Patches
 from foundry_bench.teachers.tokenizer import PointNetTokenizer, ReducedTokenizer
 
@@ -117,7 +118,10 @@ def _folded(layer: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 def trainable_copy(teacher: Encoder, tokenizer: bool) -> Encoder:
     """A copy of ``teacher`` with gradients on. ``tokenizer``: whether its tokenizer may change; a PointNet is then folded,
-    else it is frozen, and distillation may start from the teacher's cached tokens."""
+    else it is frozen, and distillation may start from the teacher's cached tokens. Raises UserError for one that another
+    runtime runs, whose weights PyTorch cannot change."""
+    if teacher.in_torch is not teacher:
+        raise UserError("nothing can change an encoder that another runtime runs; compress its float parent")
     student = copy.deepcopy(teacher).requires_grad_(True)
     part = getattr(student, "tokenizer", None)
     if tokenizer and isinstance(part, PointNetTokenizer):

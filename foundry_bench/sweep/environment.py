@@ -22,6 +22,7 @@ PACKAGES = (
     "fvcore",
     "pandas",
     "safetensors",
+    "onnxruntime",
 )
 
 

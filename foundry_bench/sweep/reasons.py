@@ -7,7 +7,7 @@ from collections import Counter
 from foundry_bench.sweep.index import Entries
 from foundry_bench.sweep.plan import STUDENT, Cell
 from foundry_bench.sweep.record import Content, Entry, Inputs
-from foundry_bench.sweep.store import FINISHED, Store
+from foundry_bench.sweep.store import FINISHED, SKIPPED, Store
 
 MOST = 6
 """Reasons told one by one; further ones are counted together."""
@@ -41,6 +41,8 @@ def explain(cells: list[Cell], todo: list[Cell], recorded: Entries, store: Store
 def _kept(cell: Cell, entry: Entry) -> str:
     """Why a cell is run again whose record is there."""
     status = entry["identity"]["status"]
+    if status == SKIPPED:
+        return "skipped before"
     if status in FINISHED:
         return "weights that another cell needs are gone" if cell.kind == STUDENT else "asked for"
     return f"{status} before"

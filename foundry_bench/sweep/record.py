@@ -159,10 +159,11 @@ class Identity(TypedDict):
     ``kind``: ``student``, ``evaluate``, ``profile``, or ``rehearse`` outside the sweep itself.
     ``status``: ``ok``, ``skipped``, ``failed``, ``oom``, ``timeout`` or ``killed``.
     ``attempt``: from 1, counted over all runs of the sweep.
-    ``error_type``: class of the error, or the status where the process could not tell; null for ``ok`` and ``skipped``.
+    ``error_type``: class of the error, or the status where the process could not tell; null for ``ok``, and for ``skipped`` but
+    where its student was.
     ``message``: of the error, or why it was skipped; null for ``ok``.
     ``traceback_file``: file beside the record with the traceback or the process's output; null where there is none.
-    ``stage``: what was being done when it failed; null for ``ok`` and ``skipped``.
+    ``stage``: what was being done when it failed; null for ``ok``, and for ``skipped`` but where its student was.
     """
 
     cell_id: str
@@ -192,6 +193,7 @@ class Band(TypedDict):
 
 class _MoreFidelity(TypedDict, total=False):
     seeded: bool
+    r2_parent: float | None
     curve: list[dict[str, float]]
     steps: int
     samples: int
@@ -206,6 +208,8 @@ class Fidelity(_MoreFidelity):
 
     ``r2``: share of the variance of the teacher's tokens on held-out clouds that it explains; null where not finite.
     ``seeded``: whether another seed makes another student; in student cells, absent in older records.
+    ``r2_parent``: share of the variance of the float parent's tokens that an eight-bit graph explains on the clouds it was
+    verified on; in student cells of methods that quantise, else absent.
     ``curve``: points with ``step``, ``loss`` and ``r2``; in student cells, empty where nothing was trained.
     ``steps``: optimisation steps; in student cells.
     ``samples``: clouds seen; in student cells.
@@ -335,8 +339,8 @@ class RuntimeCost(LatencyCost, total=False):
 class Cost(LatencyCost, total=False):
     """What a student takes, the fields of :class:`~foundry_bench.cost.report.CostReport`.
 
-    It is a :class:`LatencyCost` in PyTorch. Its own keys are in the record of every profile cell where no sentence says
-    otherwise.
+    It is a :class:`LatencyCost` in the student's own ``runtime``, beside a teacher in PyTorch. Its own keys are in the
+    record of every profile cell where no sentence says otherwise.
 
     ``gmacs``: multiply-adds of one cloud / 1e9, mean over the clouds.
     ``gmacs_p95``: their 95th percentile over the clouds.
@@ -352,6 +356,7 @@ class Cost(LatencyCost, total=False):
     the system does not say, absent in older records.
     ``joules_per_cloud``: energy of the machine's processors while the student ran, for one cloud; null without a counter, and
     then ``joules_reason`` says why. Absent in older records.
+    ``runtime``: the one that runs the student itself, ``eager`` or, in eight bits, ``onnxruntime``; absent in older records.
     ``runtimes``: latency in other runtimes by name, each a :class:`RuntimeCost`; absent in older records.
     ``student_bytes``: of the student's weights; in rehearsals.
     ``cache_bytes``: of the teacher's cached tokens of the whole data set; in rehearsals.
@@ -380,6 +385,7 @@ class Cost(LatencyCost, total=False):
     joules_per_cloud: float | None
     joules_reason: str | None
     clouds: int
+    runtime: str
     runtimes: dict[str, RuntimeCost]
     student_bytes: int
     cache_bytes: int

@@ -31,6 +31,7 @@ def run_rehearsal(job: Job) -> Measured:
     from foundry_bench.training.token_cache import cache_bytes
 
     inputs, budget = job.inputs, get_budget(REHEARSAL)
+    job.refuse_lacking()
     job.stage = "load"
     teacher, whole = job.teacher(), job.data(given(inputs["dataset"])["name"])
     data = _few(whole, budget.clouds)
@@ -49,7 +50,7 @@ def run_rehearsal(job: Job) -> Measured:
     views = get_budget(given(harness_protocol(inputs)["budget"])).views
     return {
         "cost": {
-            "student_bytes": cost.bytes_on_disk(student),
+            "student_bytes": cost.memory.bytes_of_state(student),
             "cache_bytes": cache_bytes(teacher.config, len(whole.points), views),
         }
     }

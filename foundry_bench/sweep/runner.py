@@ -22,10 +22,10 @@ from foundry_bench.sweep.count import MOST
 from foundry_bench.sweep.estimate import Estimate
 from foundry_bench.sweep.interrupts import termination_interrupts
 from foundry_bench.sweep.marks import SWEEP, Notice
-from foundry_bench.sweep.plan import Cell, plan
-from foundry_bench.sweep.record import Record
+from foundry_bench.sweep.plan import STUDENT, Cell, plan
+from foundry_bench.sweep.record import Record, given
 from foundry_bench.sweep.reporting import InterruptedSweepError, Listener, Outcome, Reporter
-from foundry_bench.sweep.store import FINISHED, ORPHAN, Store
+from foundry_bench.sweep.store import FINISHED, ORPHAN, SKIPPED, Store
 
 if TYPE_CHECKING:
     from foundry_bench.sweep.engines.base import Engine
@@ -91,16 +91,17 @@ def unfinished(
 ) -> list[Cell]:
     """Cells without a record, and students whose weights a missing child needs; with ``retry`` those that failed, too.
 
-    A cell that failed only because its student did is missing as soon as the student is there or will be made.
+    A student that was skipped for what this machine lacked is missing once it is there. A cell that failed or was skipped only
+    because its student was is missing as soon as the student is there or will be made.
     """
     status = {id: entry["identity"]["status"] for id, entry in recorded.items()}
     todo: set[str] = set()
     for cell in cells:  # parents come before their children
         known = status.get(cell.id)
         failed = known is not None and known not in FINISHED
-        orphan = failed and recorded[cell.id]["identity"]["stage"] == ORPHAN
+        orphan = known is not None and recorded[cell.id]["identity"]["stage"] == ORPHAN
         adopted = orphan and (cell.parent in todo or status.get(cell.parent or "") == "ok")
-        if known is None or adopted or (failed and retry):
+        if known is None or adopted or (failed and retry) or (known == SKIPPED and _has_come(cell)):
             todo.add(cell.id)
     wanted = {c.parent for c in cells if c.id in todo}
     for cell in reversed(cells):  # so that one pass reaches a parent's parent
@@ -109,6 +110,14 @@ def unfinished(
             todo.add(cell.id)
             wanted.add(cell.parent)
     return [cell for cell in cells if cell.id in todo]
+
+
+def _has_come(cell: Cell) -> bool:
+    """Whether a student was skipped for what this machine has now."""
+    if cell.kind != STUDENT:
+        return False
+    method = selectors.build_method(cell.inputs["method"]["name"], given(cell.inputs["params"]))
+    return method.lacks() is None
 
 
 def run_sweep(

@@ -13,8 +13,8 @@ from pathlib import Path
 from foundry_bench.sweep.environment import utc_now
 from foundry_bench.sweep.marks import SWEEP
 from foundry_bench.sweep.plan import EVALUATE, PROFILE, REHEARSE, STUDENT, Cell
-from foundry_bench.sweep.record import SCHEMA_VERSION, Environment, Record, Spec, blank_record
-from foundry_bench.sweep.store import FINISHED, ORPHAN, Store, status_of, write_json
+from foundry_bench.sweep.record import SCHEMA_VERSION, Environment, Record, Spec, blank_record, given
+from foundry_bench.sweep.store import FINISHED, ORPHAN, SKIPPED, Store, status_of, write_json
 from foundry_bench.training.budget import REHEARSAL
 
 Told = Callable[[Cell, Record], None]
@@ -94,6 +94,8 @@ class Schedule:
                 self.finish(cell)  # by another sweep since this one was planned
             elif cell.broken is not None:
                 self._refuse(cell, str(cell.broken), "import")
+            elif cell.parent is not None and (reason := self._skipped(cell.parent)) is not None:
+                self._refuse(cell, reason, ORPHAN, SKIPPED)
             elif cell.parent is not None and not self.store.finished(STUDENT, cell.parent):
                 self._refuse(cell, _orphaned(cell), ORPHAN)
             else:
@@ -176,7 +178,8 @@ class Schedule:
         return self.recorded(cell) is not None
 
     def finish(self, cell: Cell) -> None:
-        """Take note of a cell's record; children of a student that is not there leave failed records of their own."""
+        """Take note of a cell's record; children of a student that is not there leave records of their own, failed or skipped
+        as it is."""
         record = self.store.read(cell.kind, cell.id)
         if record is None:
             self.lost(cell, "failed", "the process ended without leaving a readable record")
@@ -196,8 +199,15 @@ class Schedule:
             return
         if cell.kind == STUDENT:
             shutil.rmtree(self.store.student_folder(cell.id), ignore_errors=True)
+        skipped = status_of(record) == SKIPPED
         for child in children:
-            self._refuse(child, _orphaned(child), ORPHAN)
+            reason = str(record["identity"]["message"]) if skipped else _orphaned(child)
+            self._refuse(child, reason, ORPHAN, SKIPPED if skipped else "failed")
+
+    def _skipped(self, student: str) -> str | None:
+        """Why a student was not made, None where it was not skipped."""
+        record = self.store.read(STUDENT, student)
+        return str(given(record)["identity"]["message"]) if status_of(record) == SKIPPED else None
 
     def lost(self, cell: Cell, status: str, message: str, stage: str = "process") -> None:
         """Write the record of a cell whose process could not."""
@@ -226,13 +236,13 @@ class Schedule:
         self.store.write(record)
         self._settle(cell, record)
 
-    def _refuse(self, cell: Cell, message: str, stage: str) -> None:
+    def _refuse(self, cell: Cell, message: str, stage: str, status: str = "failed") -> None:
         """The record of a cell that cannot even start, unless another sweep has written it."""
         if self.recorded(cell) is not None:
             self.finish(cell)
             return
         self._write_spec(cell, self.attempts(cell) + 1, threads=1)
-        self.lost(cell, "failed", message, stage)
+        self.lost(cell, status, message, stage)
 
 
 def _orphaned(cell: Cell) -> str:

@@ -68,6 +68,10 @@ def space(asked: Sequence[str] = ()) -> list[Choice]:
                 raise
             continue
         kept = [c for c in choices if c.variant != EXPERT and c.method.family != REFERENCE]
+        lacking = next((reason for c in kept if (reason := c.method.lacks()) is not None), None)
+        if lacking is not None and asked:
+            raise UserError(f"{text!r} cannot be used here: {lacking}")
+        kept = [] if lacking is not None else kept
         if asked and not kept:
             raise UserError(f"{text!r} is nothing to search: it compresses nothing, or for one task only")
         found |= {choice.selector: choice for choice in kept}

@@ -17,8 +17,9 @@ from foundry_bench.sweep.shapes import shape
 
 KINDS = ("student", "evaluate", "profile")
 ORPHAN = "parent"
-"""Stage of a record whose cell could not start because its student failed."""
-FINISHED = ("ok", "skipped")
+"""Stage of a record whose cell could not start because its student failed or was skipped."""
+SKIPPED = "skipped"
+FINISHED = ("ok", SKIPPED)
 """Statuses of cells that came to their end. The others leave a record too, which ``run --retry`` makes anew."""
 STATUSES = (*FINISHED, "failed", "oom", "timeout", "killed")
 SET_ASIDE = "set-aside"

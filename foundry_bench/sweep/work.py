@@ -15,6 +15,7 @@ import numpy as np
 
 from foundry_bench import selectors
 from foundry_bench.datasets.halves import read_half
+from foundry_bench.exports import QuantizedEncoder
 from foundry_bench.runtimes.registered import check_runtimes
 from foundry_bench.storage import write_atomic
 from foundry_bench.students.files import load_student, make_student, mark, save_student
@@ -88,6 +89,11 @@ class Job:
         """The cell's method with its parameters."""
         return selectors.build_method(self.inputs["method"]["name"], given(self.inputs["params"]))
 
+    def refuse_lacking(self) -> None:
+        """Skip the cell of a method that cannot be used on this machine. Raises SkipCellError."""
+        if reason := self.method().lacks():
+            raise SkipCellError(reason)
+
     def data(self, name: str) -> PointCloudDataset:
         """A data set by name or folder."""
         from foundry_bench.datasets.catalog import load_dataset
@@ -139,6 +145,7 @@ def run_student(job: Job) -> Measured:
     from foundry_bench.training.finished import finished_student, train
 
     inputs = job.inputs
+    job.refuse_lacking()
     job.stage = "load"
     teacher, data, method = job.teacher(), job.dataset(), job.method()
     job.stage = "compress"
@@ -172,7 +179,10 @@ def run_student(job: Job) -> Measured:
     job.stage = "save"
     _save(student, job)
     job.stage = "compress"
-    return {"fidelity": {**fidelity, "seeded": _seeded(student, lambda: make(start ^ 1), job)}}
+    fidelity["seeded"] = _seeded(student, lambda: make(start ^ 1), job)
+    if isinstance(student, QuantizedEncoder):
+        fidelity["r2_parent"] = float(student.r2)
+    return {"fidelity": fidelity}
 
 
 def _seeded(student: Encoder, remake: Callable[[], Encoder], job: Job) -> bool:
@@ -229,6 +239,7 @@ def _save(student: Encoder, job: Job) -> None:
 def run_evaluate(job: Job) -> Measured:
     """Score a student on one task and data set; the record's ``scores`` block."""
     inputs = job.inputs
+    job.refuse_lacking()
     job.stage = "load"
     teacher = job.teacher()
     name = given(inputs["task"])["name"]
@@ -271,6 +282,7 @@ def run_profile(job: Job) -> Measured:
     from foundry_bench.training import distillation
 
     inputs = job.inputs
+    job.refuse_lacking()
     job.stage = "load"
     teacher = job.teacher()
     student = job.student()

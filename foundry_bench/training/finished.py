@@ -16,7 +16,7 @@ from foundry_bench.students.files import make_student, mark
 from foundry_bench.teachers.layout import lay_out
 from foundry_bench.training import expert
 from foundry_bench.training.budget import Budget, halved, resolve
-from foundry_bench.training.distillation import distill
+from foundry_bench.training.distillation import distill, heldout_fidelity
 from foundry_bench.variants import FMD, OFF_THE_SHELF
 
 if TYPE_CHECKING:
@@ -110,9 +110,15 @@ def _tuned_stack(
     """The student of a stack, trained as its first method's and again as a whole; the report is of both trainings."""
     student = make_student(stack.parts[0], teacher, data, making)
     before = distill(student, teacher, data, method=stack.parts[0], ctx=ctx, budget=half)
-    student = _finished(stack, student.eval(), teacher, data, making)
+    body = stack.body
+    assert isinstance(body, Stack)  # it has a method behind the first that can be trained
+    student = _finished(body, student.eval(), teacher, data, making)
     again = replace(ctx, seed=derive_seed(ctx.seed, "stack"))
-    after = distill(student, teacher, data, method=stack, ctx=again, budget=half)
+    after = distill(student, teacher, data, method=body, ctx=again, budget=half)
+    if stack.last:
+        lay_out(student, columns=False)
+        student = mark(stack.parts[-1].compress(student.eval(), data, making), stack, ctx.variant, teacher)
+        after = replace(after, **vars(heldout_fidelity(student, teacher, data, ctx, half)))
     later = [{**point, "step": before.steps + point["step"]} for point in after.curve]
     both = replace(
         after,

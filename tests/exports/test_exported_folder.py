@@ -22,9 +22,8 @@ from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
 from foundry_bench.exports import RuntimeEncoder, Session, needs, runner
 from foundry_bench.exports.folder import export
-from foundry_bench.exports.golden import Golden, golden_of
+from foundry_bench.exports.golden import Golden
 from foundry_bench.exports.grouping import grouping
-from foundry_bench.exports.parity import parity
 from foundry_bench.points import group, normalize
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.files import make_student
@@ -180,26 +179,26 @@ def test_eight_bits_are_held_to_the_float_parent(
     types = {node.op_type for node in onnx.load(tmp_path / "small" / "model.onnx").graph.node}
     assert "MatMulInteger" in types
     assert run_py(tmp_path / "small", "--check").returncode == 0
-    monkeypatch.setattr("foundry_bench.exports.folder.LEAST_R2", 1.0)
+    monkeypatch.setattr("foundry_bench.exports.eight_bits.LEAST_R2", 1.0)
     with pytest.raises(UserError, match=r"below 1\.0; export it without --int8"):
         export(teacher, tmp_path / "refused", clouds, int8=True)
     assert not (tmp_path / "refused").exists()
 
 
-@pytest.mark.parametrize("activations", ["dynamic", "static"])
-def test_a_student_in_integers_is_exported_as_its_float_parent(
-    activations: str, teacher: PointTransformer, clouds: PointCloudDataset
+def test_a_student_in_eight_bits_is_exported_from_its_float_parent(
+    teacher: PointTransformer, clouds: PointCloudDataset, golden: Golden, tmp_path: Path
 ) -> None:
-    student = make_student(f"int8[activations={activations},samples=8]", teacher, clouds)
-    golden = golden_of(student, clouds)
-    with torch.no_grad():
-        own = student(golden.patches).features.numpy()
-        dense = teacher(golden.patches).features.numpy()
-    found = parity({"tokens": own}, {"tokens": golden.outputs["tokens"]})
-    assert not found.holds
-    assert found.r2 > 0.99
-    assert parity({"tokens": golden.outputs["tokens"]}, {"tokens": dense}).r2 > 0.99
-    assert any(buffer.dtype == torch.int8 for buffer in student.buffers()), "the student is left alone"
+    student = make_student("int8", teacher, clouds)
+    made = export(student, tmp_path / "float", clouds)
+    assert made.parity.holds
+    assert (golden_in(tmp_path / "float")["tokens"] == golden.outputs["tokens"]).all()
+    small = export(student, tmp_path / "int8", clouds, int8=True)
+    assert 0.98 < small.parity.r2 < 1
+    own = student(golden.patches).features.numpy()
+    arrays = [golden.inputs[name] for name in ("centers", "neighborhoods")]
+    session = Session(tmp_path / "int8")
+    found = np.concatenate([session(*(a[i : i + 1] for a in arrays))[0] for i in range(len(own))])
+    assert np.abs(found - own).max() < 1e-5, "the same eight bits"
 
 
 def test_tasks_score_the_graph_itself(

@@ -1,46 +1,41 @@
-"""Integers stay exact, tokens stay apart, and what is stored, counted and left float is what the method says."""
+"""What is scored, saved and counted is the quantised graph, and what cannot be is refused or skipped with its reason."""
 
 from __future__ import annotations
 
 import copy
-import io
-from collections.abc import Callable
-from dataclasses import replace as changed
+import pickle
+from dataclasses import replace
+from pathlib import Path
 
 import closed_form as form
+import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from foundry_bench.context import Context
 from foundry_bench.cost import bytes_on_disk, count_macs, count_parameters
+from foundry_bench.cost.memory import bytes_of_state
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import Encoder, EncoderConfig
+from foundry_bench.errors import UserError
+from foundry_bench.exports import QuantizedEncoder, Session
+from foundry_bench.exports.eight_bits import check_r2
+from foundry_bench.exports.golden import golden_of
+from foundry_bench.exports.parity import Parity, parity
 from foundry_bench.method import OFF_THE_SHELF
-from foundry_bench.methods.foundry import Foundry
-from foundry_bench.methods.int8 import (
-    ACTIVATIONS,
-    WEIGHT_LEVELS,
-    Int8,
-    Int8Linear,
-    affine,
-    float_product,
-    integer_product,
-    quantize_calibrated,
-    quantize_tokens,
-    quantize_weight,
-)
+from foundry_bench.methods.foundry_gate import FoundryGate as Gate
+from foundry_bench.methods.int8 import Int8
 from foundry_bench.points.patches import Patches
-from foundry_bench.students.files import make_student
-from foundry_bench.students.linears import SparseLinear, linears, trainable_copy
-from foundry_bench.teachers import load_teacher
+from foundry_bench.stack import MisplacedError, Stack
+from foundry_bench.students.files import load_student, make_student, save_student
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.testing import check_encoder, check_state
-from foundry_bench.training.token_cache import held_out
+from foundry_bench.training.budget import Budget
+from foundry_bench.training.distillation import heldout_r2
+from foundry_bench.training.finished import finished_student
 
 OFF = Context(variant=OFF_THE_SHELF)
-both = pytest.mark.parametrize("activations", ACTIVATIONS)
-
 ZERO = None
 """There is no setting without rounding."""
 
@@ -50,22 +45,23 @@ def closed_form(method: Int8, config: EncoderConfig, trains: bool) -> int:
     return form.teacher(config)
 
 
-@pytest.fixture
-def layer() -> nn.Linear:
+@pytest.fixture(scope="module")
+def teacher() -> PointTransformer:
     torch.manual_seed(0)
-    return nn.Linear(24, 40)
+    config = EncoderConfig(
+        dim=32, depth=3, heads=4, groups=16, group_size=8, points=256, tokenizer_widths=(16, 32, 32)
+    )
+    return PointTransformer(config).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def student(teacher: PointTransformer, clouds: PointCloudDataset) -> QuantizedEncoder:
+    return make_student(Int8(), teacher, clouds, OFF)
 
 
 @pytest.fixture
-def patches(tiny_teacher: PointTransformer, clouds: PointCloudDataset) -> Patches:
-    return tiny_teacher.tokenize(torch.from_numpy(clouds.points[:6, :256]))
-
-
-@pytest.fixture
-def student_of(
-    tiny_teacher: PointTransformer, clouds: PointCloudDataset
-) -> Callable[[str], PointTransformer]:
-    return lambda activations: make_student(Int8(activations), tiny_teacher, clouds, OFF)
+def patches(teacher: PointTransformer, clouds: PointCloudDataset) -> Patches:
+    return teacher.tokenize(torch.from_numpy(clouds.points[:6, :256]))
 
 
 def features(encoder: Encoder, patches: Patches) -> Tensor:
@@ -73,212 +69,181 @@ def features(encoder: Encoder, patches: Patches) -> Tensor:
         return encoder(patches).features
 
 
-def explained(ours: Tensor, theirs: Tensor) -> float:
-    return float(1 - (ours - theirs).square().sum() / (theirs - theirs.mean(dim=(0, 1))).square().sum())
-
-
-def test_weights_have_a_scale_for_every_output_channel(layer: nn.Linear) -> None:
-    weight = layer.weight.detach()
-    q, scale = quantize_weight(weight)
-    assert q.dtype == torch.int8
-    assert (q.abs().amax(dim=1) == WEIGHT_LEVELS).all()
-    assert ((q * scale[:, None] - weight).abs() <= scale[:, None] / 2 * 1.0001).all()
-    weight[3] *= 1000
-    assert torch.equal(quantize_weight(weight)[0], q)
-
-
-def test_tokens_have_a_scale_each(layer: nn.Linear) -> None:
-    x = torch.randn(7, 24)
-    q, step = quantize_tokens(x)
-    assert ((q * step - x).abs() <= step / 2 * 1.0001).all()
-    x[2] *= 1000
-    assert torch.equal(quantize_tokens(x)[0], q)
-
-
-def test_zeros_stay_zero() -> None:
-    assert not quantize_weight(torch.zeros(3, 8))[0].any()
-    assert not quantize_tokens(torch.zeros(3, 8))[0].any()
-    for span in ((1.0, 3.0), (-3.0, -1.0), (-0.17, 2.5), (0.0, 0.0)):
-        step, zero = (torch.tensor(float(v)) for v in affine(span))
-        assert torch.equal(quantize_calibrated(torch.zeros(1, 1), step, zero).float(), zero.view(1, 1))
-
-
-def test_a_calibrated_range_uses_all_integers_and_clips_what_is_outside() -> None:
-    step, zero = (torch.tensor(float(v)) for v in affine((-0.17, 2.5)))
-    x = torch.tensor([[-9.0, -0.17, 2.5, 9.0]])
-    assert quantize_calibrated(x, step, zero).tolist() == [[-128, -128, 127, 127]]
-
-
-@pytest.mark.parametrize("rows", [1, 64, 300])
-def test_the_largest_products_do_not_overflow(rows: int) -> None:
-    """Processors without VNNI add pairs of products in 16 bits."""
-    q = torch.randint(-128, 128, (rows, 192), dtype=torch.int8)
-    weight = torch.randint(-WEIGHT_LEVELS, WEIGHT_LEVELS + 1, (96, 192)).to(torch.int8)
-    q[::3], q[1::5], weight[::4], weight[1::3] = 127, -128, WEIGHT_LEVELS, -WEIGHT_LEVELS
-    expected = (q.long() @ weight.long().T).float()
-    assert torch.equal(integer_product(q, weight), expected)
-    assert torch.equal(float_product(q, weight), expected)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(float_product(q, weight), expected)
-
-
-@both
-@pytest.mark.parametrize("bias", [True, False])
-def test_a_layer_is_the_float_layer_to_rounding(activations: str, bias: bool) -> None:
-    torch.manual_seed(0)
-    layer = nn.Linear(96, 40, bias=bias)
-    x = torch.randn(2, 50, 96) + 1
-    ours = Int8Linear(layer, (float(x.min()), float(x.max())) if activations == "static" else None)
-    with torch.no_grad():
-        assert ours(x).shape == (2, 50, 40)
-        assert explained(ours(x), layer(x)) > 0.999
-        assert ours(x.bfloat16()).dtype == torch.bfloat16
-        assert ours(x[:, :0]).shape == (2, 0, 40)
-
-
-@both
-def test_every_linear_layer_but_those_that_read_coordinates(
-    activations: str, student_of: Callable[[str], PointTransformer]
+def test_tokens_and_levels_are_those_of_the_quantised_graph(
+    student: QuantizedEncoder, teacher: PointTransformer, patches: Patches
 ) -> None:
-    """Layer norms, GELU and attention's own products are no linear layers: they are the teacher's modules, in float."""
-    student = student_of(activations)
-    quantised = {name for name, module in student.named_modules() if isinstance(module, Int8Linear)}
-    left = {name for name, module in student.named_modules() if isinstance(module, nn.Linear)}
-    blocks = [
-        f"blocks.{i}.{name}" for i in range(3) for name in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
-    ]
-    tokenizer = [f"tokenizer.{name}" for name in ("local", "from_group", "from_point", "project")]
-    assert quantised == {*blocks, *tokenizer, "positional_encoding.2"}
-    assert left == {"tokenizer.lift", "positional_encoding.0"}
-    rest = {
-        name: t.dtype for name, t in student.state_dict().items() if name.rpartition(".")[0] not in quantised
-    }
-    assert set(rest.values()) == {torch.float32}
-    assert not any(p.requires_grad for p in student.parameters())
+    import onnx
+
+    operators = {node.op_type for node in onnx.load_from_string(student.content).graph.node}
+    assert {"MatMulInteger", "DynamicQuantizeLinear"} <= operators
+    tokens, theirs = student(patches, levels=True), teacher(patches, levels=True)
+    session = Session(student.content)
+    for i in range(len(patches)):
+        one = patches[i : i + 1]
+        found = session.run(centers=one.centers.numpy(), neighborhoods=one.neighborhoods.numpy())
+        assert np.array_equal(found["tokens"][0], tokens.features[i].numpy())
+        for k, level in enumerate(tokens.levels):
+            assert np.array_equal(found[f"level_{k}"][0], level[i].numpy())
+    for ours, right in zip((tokens.features, *tokens.levels), (theirs.features, *theirs.levels), strict=True):
+        close = parity({"tokens": ours.numpy()}, {"tokens": right.numpy()})
+        assert 0.98 < close.r2 < 1
 
 
-@both
+def test_its_r2_is_that_of_the_graph_against_the_float_parent(
+    student: QuantizedEncoder, teacher: PointTransformer, clouds: PointCloudDataset
+) -> None:
+    golden = golden_of(teacher, clouds)
+    own = features(student, golden.patches).numpy()
+    assert float(student.r2) == pytest.approx(
+        parity({"tokens": own}, {"tokens": golden.outputs["tokens"]}).r2, abs=1e-6
+    )
+
+
 def test_a_clouds_tokens_do_not_depend_on_an_outlier_beside_it(
-    activations: str, patches: Patches, student_of: Callable[[str], PointTransformer]
+    student: QuantizedEncoder, patches: Patches
 ) -> None:
-    student = student_of(activations)
-    alone = features(student, patches[:1])
     loud = Patches(
         torch.cat([patches.neighborhoods[:1], 50 * patches.neighborhoods[1:2]]), patches.centers[:2]
     )
-    assert torch.allclose(features(student, loud)[:1], alone, atol=1e-5)
+    assert torch.equal(features(student, loud)[:1], features(student, patches[:1]))
 
 
-@pytest.mark.parametrize(("activations", "least"), [("dynamic", 0.9995), ("static", 0.999)])
-def test_tokens_are_nearly_the_shipped_teachers(
-    activations: str, least: float, clouds: PointCloudDataset
+def test_costs_are_the_float_parents_and_bytes_the_graphs(
+    student: QuantizedEncoder, teacher: PointTransformer, patches: Patches
 ) -> None:
-    teacher = load_teacher("small")
-    student = make_student(Int8(activations, samples=16), teacher, clouds, OFF)
-    patches = teacher.tokenize(torch.from_numpy(clouds.points[held_out(clouds), : teacher.config.points]))
-    theirs = features(teacher, patches)
-    assert least < explained(features(student, patches), theirs) < 1
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert explained(features(student, patches), theirs) > 0.999
+    assert count_macs(student, patches[:1]) == count_macs(teacher, patches[:1])
+    assert count_parameters(student) == count_parameters(teacher)
+    assert bytes_on_disk(student) == len(student.content)
+    assert bytes_of_state(student) > bytes_on_disk(student) + bytes_on_disk(teacher)
+    assert student.runtime == "onnxruntime"
 
 
-def test_bytes_fall_fourfold_and_weights_are_still_counted(clouds: PointCloudDataset) -> None:
-    teacher = load_teacher("small")
-    student = make_student(Int8(), teacher, clouds, OFF)
-    assert bytes_on_disk(student) < 0.27 * bytes_on_disk(teacher)
-    assert count_parameters(student) == count_parameters(trainable_copy(teacher, tokenizer=True))
-
-
-@both
-def test_both_counters_see_the_integer_products(
-    activations: str,
-    tiny_teacher: PointTransformer,
-    patches: Patches,
-    student_of: Callable[[str], PointTransformer],
+def test_it_is_saved_and_loaded_copied_and_pickled(
+    student: QuantizedEncoder, patches: Patches, tmp_path: Path
 ) -> None:
-    count = count_macs(student_of(activations), patches[:1])
-    assert count == count_macs(tiny_teacher, patches[:1])
-    assert count.flop_counter == count.total == form.teacher(tiny_teacher.config)
-
-
-def test_ranges_come_from_training_objects_only(
-    tiny_teacher: PointTransformer, clouds: PointCloudDataset
-) -> None:
-    out = held_out(clouds)
-    assert 0 < out.sum() < len(out)
-
-    def ranges(spoiled: Tensor) -> dict[str, Tensor]:
-        points = clouds.points.copy()
-        points[spoiled.numpy()] *= 3
-        student = make_student(Int8("static"), tiny_teacher, changed(clouds, points=points), OFF)
-        return {name: t for name, t in student.state_dict().items() if name.endswith((".step", ".zero"))}
-
-    held = torch.from_numpy(out)
-    plain = ranges(torch.zeros_like(held))
-    assert len(plain) == 2 * 17
-    assert all(torch.equal(plain[name], t) for name, t in ranges(held).items())
-    assert not all(torch.equal(plain[name], t) for name, t in ranges(~held).items())
-
-
-@both
-def test_survives_copying_and_pickling(
-    activations: str, patches: Patches, student_of: Callable[[str], PointTransformer]
-) -> None:
-    student = student_of(activations)
-    stored = io.BytesIO()
-    torch.save(student, stored)
-    stored.seek(0)
-    for twin in (copy.deepcopy(student), torch.load(stored, weights_only=False)):
+    save_student(student, tmp_path)
+    alone = pickle.loads(pickle.dumps(student.alone()))
+    assert not list(alone.parameters())
+    for twin in (
+        load_student(tmp_path),
+        copy.deepcopy(student),
+        pickle.loads(pickle.dumps(student)),
+        alone,
+    ):
         assert torch.equal(features(twin, patches), features(student, patches))
+    assert float(load_student(tmp_path).r2) == float(student.r2)
 
 
-@both
-def test_a_distilled_student_is_quantised_with_its_upsampling(
-    activations: str, tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
+@pytest.mark.parametrize("damage", ["noise", "short", "another", "none"])
+def test_a_forged_graph_is_told_in_one_line(
+    damage: str, student: QuantizedEncoder, folder_of_grouping: bytes, tmp_path: Path
 ) -> None:
-    foundry = make_student(Foundry(supertokens=4), tiny_teacher, clouds, Context())
-    method = Int8(activations)
-    stacked, again = (method.compress(foundry, clouds, OFF) for _ in range(2))
-    assert isinstance(stacked.cau.fc1, Int8Linear)
-    assert isinstance(stacked.dso.k, Int8Linear)
-    points = torch.from_numpy(clouds.points[:4, :256])
-    check_encoder(stacked, tiny_teacher, points)
-    check_state(stacked, again, points)
-    assert count_macs(stacked, patches[:1]) == count_macs(foundry, patches[:1])
+    save_student(student, tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    graph = state["graph"]
+    state["graph"] = {
+        "noise": torch.randint(0, 255, graph.shape, dtype=torch.uint8),
+        "short": graph[:100].clone(),
+        "another": torch.from_numpy(np.frombuffer(folder_of_grouping, np.uint8).copy()),
+        "none": torch.zeros(0, dtype=torch.uint8),
+    }[damage]
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"model\.safetensors does not fit .*graph.*; make it again") as error:
+        load_student(tmp_path)
+    assert "\n" not in str(error.value)
 
 
-@both
-def test_a_layer_that_never_runs_is_quantised_all_the_same(
-    activations: str, tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
+@pytest.fixture
+def folder_of_grouping() -> bytes:
+    """A graph of ONNX that is not one of an encoder."""
+    from foundry_bench.exports.grouping import grouping
+
+    return bytes(grouping(16, 8, None).SerializeToString())
+
+
+def test_parameters_of_inference_are_part_of_the_graph(
+    teacher: PointTransformer, clouds: PointCloudDataset
 ) -> None:
-    foundry = make_student(Foundry(supertokens=4, assignment="random"), tiny_teacher, clouds, Context())
-    stacked = Int8(activations).compress(foundry, clouds, OFF)
-    assert isinstance(stacked.dso.q, Int8Linear)
-    assert torch.isfinite(features(stacked, patches)).all()
+    """A stack that ends in a graph has one student for every value: none can be set afterwards."""
+    stack = Stack((Gate(supertokens=2, r=0.7), Int8()))
+    assert Gate.inference == ("r",)
+    assert stack.inference == ()
+    assert stack.trained() == stack
+    assert stack.training_params()["r"] == 0.7
+    made = make_student(stack, teacher, clouds, OFF)
+    assert made.parent.r == 0.7
+    assert made.data_dependent
 
 
-def test_pruned_weights_stay_zero(tiny_teacher: PointTransformer, clouds: PointCloudDataset) -> None:
-    pruned = trainable_copy(tiny_teacher, tokenizer=True)
-    sparse = SparseLinear.of(pruned.blocks[0].mlp.fc1)
-    with torch.no_grad():
-        sparse.weight[:, ::2] = 0
-    pruned.blocks[0].mlp.fc1 = sparse
-    weight = Int8().compress(pruned, clouds, OFF).blocks[0].mlp.fc1.weight
-    assert weight.dtype == torch.int8
-    assert not weight[:, ::2].any()
-    assert weight[:, 1::2].any()
-
-
-def test_nothing_is_left_to_train_or_to_compress(
-    tiny_teacher: PointTransformer, clouds: PointCloudDataset, patches: Patches
+def test_nothing_stands_behind_it_and_nothing_compresses_it(
+    student: QuantizedEncoder, clouds: PointCloudDataset
 ) -> None:
+    from foundry_bench.methods.lowrank import LowRank
+
+    with pytest.raises(MisplacedError, match=r"int8\+lowrank: .*put it last, as in lowrank\+int8"):
+        Stack((Int8(), LowRank()))
+    for selector in ("lowrank+off-the-shelf", "tome+off-the-shelf", "wanda+off-the-shelf"):
+        with pytest.raises(UserError) as error:
+            make_student(selector, student, clouds)
+        assert "\n" not in str(error.value)
+
+
+def test_a_stack_that_is_trained_as_a_whole_is_quantised_afterwards(
+    teacher: PointTransformer, clouds: PointCloudDataset, tmp_path: Path
+) -> None:
+    from foundry_bench.selectors import one_method
+
+    method, variant = one_method("kd[depth=2]+lowrank+int8+fmd")
+    ctx = Context(cache=tmp_path / "cache", variant=variant)
+    budget = Budget("tiny", steps=4, batch_size=8, views=1, curve=1)
+    made, report = finished_student(method, teacher, clouds, ctx, budget)
+    assert isinstance(made, QuantizedEncoder)
+    assert made.origin is not None
+    assert made.origin.method == method
+    assert report is not None
+    assert report.steps == 4
+    assert report.r2 == pytest.approx(heldout_r2(made, teacher, clouds, ctx, budget)), "of the graph itself"
+    save_student(made, tmp_path / "student")
+    clouds_ = torch.from_numpy(clouds.points[:2, :256])
+    twin = load_student(tmp_path / "student")
+    assert torch.equal(features(twin, twin.tokenize(clouds_)), features(made, made.tokenize(clouds_)))
+
+
+def test_what_eight_bits_cost_too_much_is_refused() -> None:
+    found = Parity(clouds=8, difference=1.0, share=1.0, wrong=8, r2=0.89)
+    with pytest.raises(
+        UserError, match=r"tome in eight bits has an R2 of 0\.890 .* below 0\.9; leave int8 out"
+    ):
+        check_r2("tome", found, "leave int8 out")
+    check_r2("tome", replace(found, r2=0.91), "leave int8 out")
+
+
+def test_other_patches_than_it_was_made_for_are_refused(
+    student: QuantizedEncoder, teacher: PointTransformer, clouds: PointCloudDataset
+) -> None:
+    other = PointTransformer(replace(teacher.config, groups=20))
+    with pytest.raises(UserError, match="made for 16 patches of 8 points and was given 20 of 8"):
+        student(other.tokenize(torch.from_numpy(clouds.points[:1, :256])))
+
+
+def test_without_the_runtime_it_says_what_to_install(
+    student: QuantizedEncoder,
+    teacher: PointTransformer,
+    clouds: PointCloudDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save_student(student, tmp_path)
+    monkeypatch.setattr("foundry_bench.exports.needs.find_spec", lambda name: None)
+    fix = r"pip install 'foundry-bench\[onnx\]'"
+    assert Stack((Int8(),)).lacks() == Int8().lacks() is not None
+    with pytest.raises(UserError, match=f"int8 cannot be made here: .*{fix}"):
+        make_student(Int8(), teacher, clouds, OFF)
+    with pytest.raises(UserError, match=f"a student of int8, which cannot run here: .*{fix}"):
+        load_student(tmp_path)
+
+
+def test_it_gives_no_gradient(student: QuantizedEncoder, patches: Patches) -> None:
     assert Int8.variants == (OFF_THE_SHELF,)
-    student = make_student(Int8(), tiny_teacher, clouds, OFF)
-    assert set(linears(student)) == set()
-    assert torch.equal(features(Int8().compress(student, clouds, OFF), patches), features(student, patches))
-
-
-@pytest.mark.parametrize("values", [{"activations": "guessed"}, {"samples": 0}])
-def test_impossible_parameters(values: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=next(iter(values))):
-        Int8(**values)
+    assert not student(patches).features.requires_grad
+    assert not any(p.requires_grad for p in student.parameters())
