@@ -9,7 +9,6 @@ python benchmarks/runtimes.py --runtime onnxruntime
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -40,12 +39,10 @@ COLUMNS = (
 
 
 @dataclass
-class Kept(Runtime):
-    """A runtime that prepares the teacher once for all students, and knows the bytes of what it has prepared."""
+class Weighed(Runtime):
+    """A runtime that knows the bytes of what it has prepared."""
 
     runtime: Runtime
-    teacher: Encoder
-    folder: Path
     bytes: list[int] = field(default_factory=list)
 
     @property
@@ -59,15 +56,8 @@ class Kept(Runtime):
         return self.runtime.version()
 
     def prepare(self, encoder: Encoder, example: Patches, folder: Path, threads: int) -> Forward:
-        if encoder is not self.teacher:
-            forward = self.runtime.prepare(encoder, example, folder, threads)
-        else:
-            if not self.folder.exists():
-                self.folder.mkdir()
-                self.runtime.prepare(encoder, example, self.folder, threads)
-            shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-            forward = self.runtime.again(encoder, example, folder, threads)
-        self.bytes += [file.stat().st_size for file in folder.glob("model.*")]
+        forward = self.runtime.prepare(encoder, example, folder, threads)
+        self.bytes.append(max(file.stat().st_size for file in folder.glob("model.*")))
         return forward
 
     def again(self, encoder: Encoder, example: Patches, folder: Path, threads: int) -> Forward:
@@ -113,19 +103,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("eager", *split_selectors(given.runtime)):
             plain = runtime_of(name)
-            runtime = plain if name == "eager" else Kept(plain, teacher, Path(scratch) / name)
+            runtime = plain if name == "eager" else Weighed(plain)
             sys.stdout.write(f"\n{name} {runtime.version()}\n\n| method | {' | '.join(COLUMNS)} |\n")
             sys.stdout.write(f"|{'---|' * (len(COLUMNS) + 1)}\n")
             for text, student in students.items():
                 try:
-                    made = len(runtime.bytes) if isinstance(runtime, Kept) else 0
-                    found = measure_latency(student, teacher, clouds, runtime=runtime, seconds=given.seconds)
+                    made = len(runtime.bytes) if isinstance(runtime, Weighed) else 0
+                    found = measure_latency(
+                        *(student, teacher, clouds),
+                        runtime=runtime,
+                        seconds=given.seconds,
+                        cache=Path(scratch),
+                    )
                 except UserError as reason:
                     sys.stdout.write(f"| `{text}` | {reason} |\n")
                     continue
                 told = figures(found.encode, found.total)
                 cpu.setdefault(name, {})[text] = told.latency_cpu_ratio or float("nan")
-                size = runtime.bytes[made] if isinstance(runtime, Kept) else bytes_on_disk(student)
+                size = runtime.bytes[made] if isinstance(runtime, Weighed) else bytes_on_disk(student)
                 close = f"{found.difference:.1e} | {size / 1e6:.1f}"
                 sys.stdout.write(f"| `{text}` | {line(told)} | {close} |\n")
                 sys.stdout.flush()

@@ -183,9 +183,9 @@ class Encoder(nn.Module, ABC):
         """Encode; ``levels`` asks for the three tensors that dense heads read."""
 
     @property
-    def in_torch(self) -> Encoder:
+    def in_torch(self) -> Encoder | None:
         """What PyTorch knows of it, where costs are counted and exports start: itself, or, for one that another runtime runs,
-        the encoder that it was made from."""
+        the encoder that it was made from; None where that is not here."""
         return self
 
     @property

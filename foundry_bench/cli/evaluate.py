@@ -19,7 +19,7 @@ from foundry_bench.cli.options import (
     give,
     output_options,
     student_argument,
-    student_of,
+    student_or_export_of,
     teacher_option,
     threads_option,
     use_threads,
@@ -28,7 +28,6 @@ from foundry_bench.parameters.text import unquoted
 from foundry_bench.progress import working_context
 
 if TYPE_CHECKING:
-    from foundry_bench.encoder import Encoder
     from foundry_bench.task import Scores, Task
 
 
@@ -78,7 +77,6 @@ def evaluate(
     check_device(device)
     from foundry_bench import selectors
     from foundry_bench.datasets.catalog import load_dataset, resolved
-    from foundry_bench.exports.encoder import RuntimeEncoder, is_exported
     from foundry_bench.task import check_data, scores_of
     from foundry_bench.training.budget import get_budget
 
@@ -89,11 +87,7 @@ def evaluate(
     use_threads(threads)
     found: list[dict[str, Any]] = []
     with working_context(budget=budget, data_root=data_root, device=device) as ctx:
-        encoder: Encoder = (
-            RuntimeEncoder(student, threads or 1)
-            if is_exported(student)
-            else student_of(student, teacher, ctx)
-        )
+        encoder = student_or_export_of(student, teacher, ctx, threads or 1)
         for protocol, names in tasks:
             label = selectors.selector_text(protocol.name, selectors.shown_fields(protocol), None)
             for name in (resolved(chosen[name]) for name in names):

@@ -181,6 +181,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def student_or_export_of(text: str, teacher: Encoder | str | None, ctx: Context, threads: int) -> Encoder:
+    """An exported folder as ONNX Runtime runs it, with so many ``threads``, or what :func:`student_of` gives."""
+    from foundry_bench.exports.encoder import RuntimeEncoder, is_exported
+
+    return RuntimeEncoder(text, threads) if is_exported(text) else student_of(text, teacher, ctx)
+
+
 def student_of(text: str, teacher: Encoder | str | None, ctx: Context) -> Encoder:
     """A saved student's folder, or an untrained student of a selector, off the shelf where the method can be.
 

@@ -20,7 +20,7 @@ from foundry_bench.cli.options import (
     give,
     output_options,
     student_argument,
-    student_of,
+    student_or_export_of,
     threads_option,
 )
 from foundry_bench.errors import UserError
@@ -64,15 +64,17 @@ def profile(
     output: Path | None,
     as_json: bool,
 ) -> int:
-    """Measure multiply-adds, parameters, latency and memory of STUDENT, a saved folder or a selector.
+    """Measure multiply-adds, parameters, latency and memory of STUDENT, a saved or exported folder or a selector.
 
-    A saved student is measured beside the teacher that it was made from; where that is not here, in absolute numbers.
+    A saved student is measured beside the teacher that it was made from; where that is not here, in absolute numbers. An
+    exported folder is run by ONNX Runtime; its multiply-adds and parameters are those of the student that it was made from.
     Latency is timed with one thread unless --threads says otherwise.
 
     \b
     foundry-bench profile 'foundry[supertokens=4]'
     foundry-bench profile students/foundry-4 --runtime onnxruntime
     foundry-bench profile students/foundry-4 --no-memory --json
+    foundry-bench profile exported/foundry-4 --runtime onnxruntime
     """
     check_output(output)
     check_device(device)
@@ -86,7 +88,7 @@ def profile(
     saved = os.path.isdir(student)
     reference: Encoder | None = load_teacher(teacher or SHIPPED) if teacher or not saved else None
     with working_context(data_root=data_root, device=device) as ctx:
-        encoder = student_of(student, reference, ctx)
+        encoder = student_or_export_of(student, reference, ctx, threads or 1)
         if reference is None:
             reference = _own_teacher(encoder)
         report = cost.profile(
@@ -109,10 +111,15 @@ def profile(
 
 def _own_teacher(student: Encoder) -> Encoder | None:
     """The teacher that a student was made from, None where it is not here any more, which a line on stderr tells."""
-    from foundry_bench.students.files import own_teacher
+    from foundry_bench.exports import RuntimeEncoder
+    from foundry_bench.students.files import own_teacher, recorded_teacher
 
     try:
-        return own_teacher(student)
+        return (
+            recorded_teacher(*student.teacher)
+            if isinstance(student, RuntimeEncoder)
+            else own_teacher(student)
+        )
     except UserError as reason:
         click.echo(f"compared with no teacher: {reason}", err=True)
         return None

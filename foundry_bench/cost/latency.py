@@ -17,6 +17,7 @@ import torch
 from foundry_bench.encoder import Encoder
 from foundry_bench.runtimes.base import Forward, Runtime
 from foundry_bench.runtimes.eager import Eager
+from foundry_bench.runtimes.kept import prepare
 from foundry_bench.runtimes.turns import CLOCK, Clock, Turns, in_turns
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def measure_latency(
     batch: int = 1,
     seconds: float = 3.0,
     threads: int = 1,
+    cache: Path | None = None,
     clock: Clock = CLOCK,
 ) -> Latency:
     """Time student and teacher in turns on ``clouds`` (N, P, 3), for about ``seconds`` altogether where the machine is quiet.
@@ -62,8 +64,9 @@ def measure_latency(
     Both run where ``clouds`` are, in eval mode and inference mode, in ``runtime``, by default PyTorch as it is written.
     A batch walks through the clouds, since some students do less work on some clouds. One thread is the default: at
     batch 1 the operators are small, more threads mostly wait for each other, and on a busy machine one would measure
-    only this wait. Without a ``teacher`` a second copy of the student is the control. Raises ValueError if there is no
-    whole batch, and UserError for an encoder that the runtime cannot run.
+    only this wait. ``cache``, a folder, keeps what a runtime has made of a teacher. Without a ``teacher`` a second copy of the
+    student is the control. Raises ValueError if there is no whole batch, and UserError for an encoder that the runtime cannot
+    run.
     """
     if len(clouds) < batch:
         raise ValueError(f"{len(clouds)} clouds do not fill a batch of {batch}")
@@ -72,10 +75,10 @@ def measure_latency(
     with evaluating(student, base, threads=threads), TemporaryDirectory(prefix="foundry-bench-") as scratch:
         with torch.no_grad():
             first, second = ([one.tokenize(b) for b in batches[:PREPARED]] for one in (student, base))
-            prepare = _Preparing(runtime or Eager(), Path(scratch), threads)
-            forward = prepare(student, first[0])
-            beside = forward if teacher is None else prepare(base, second[0])
-            copy = prepare.again(base, second[0])
+            made = _Preparing(runtime or Eager(), Path(scratch), threads)
+            forward = made(student, first[0])
+            beside = forward if teacher is None else made(base, second[0], None if runtime is None else cache)
+            copy = made.again(base, second[0])
 
         def turns(ours: Callable[[int], Patches], theirs: Callable[[int], Patches]) -> Turns:
             return in_turns(
@@ -105,10 +108,10 @@ class _Preparing:
         self.runtime, self.scratch, self.threads = runtime, scratch, threads
         self.folder = scratch
 
-    def __call__(self, encoder: Encoder, example: Patches) -> Forward:
+    def __call__(self, encoder: Encoder, example: Patches, cache: Path | None = None) -> Forward:
         self.folder = self.scratch / str(len(list(self.scratch.iterdir())))
         self.folder.mkdir()
-        return self.runtime.prepare(encoder, example, self.folder, self.threads)
+        return prepare(self.runtime, encoder, example, self.folder, self.threads, cache)
 
     def again(self, encoder: Encoder, example: Patches) -> Forward:
         """A copy of the one that was prepared last."""

@@ -103,7 +103,12 @@ def count_macs(encoder: Encoder, patches: Patches) -> MacCount:
     :class:`~foundry_bench.errors.UserError` for an operator without a known cost or when the two counters differ by more
     than 1 %.
     """
-    encoder = encoder.in_torch
+    own = encoder.in_torch
+    if own is None:
+        raise UserError(
+            "the operators of an exported folder cannot be counted; profile the student it was made from"
+        )
+    encoder = own
     if len(patches) != 1:
         raise ValueError(f"costs are counted at batch 1, got {len(patches)} clouds")
     with countable(encoder):

@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
-from foundry_bench.exports import QuantizedEncoder
+from foundry_bench.exports import QuantizedEncoder, RuntimeEncoder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,14 +47,18 @@ def count_nonzero(encoder: Encoder) -> int:
 def _weights(encoder: Encoder) -> Iterator[Tensor]:
     """Parameters, and int8 buffers: quantised weights, which cannot be parameters because those must be able to have a
     gradient. Those of what it was made from where another runtime runs the encoder."""
-    encoder = encoder.in_torch
+    own = encoder.in_torch
+    encoder = encoder if own is None else own
     yield from encoder.parameters()
     yield from (buffer for buffer in encoder.buffers() if buffer.dtype == torch.int8)
 
 
 def bytes_on_disk(encoder: Encoder) -> int:
-    """Size of what a device needs: of the graph of an encoder in eight bits, of :func:`bytes_of_state` of others."""
-    return encoder.graph.numel() if isinstance(encoder, QuantizedEncoder) else bytes_of_state(encoder)
+    """Size of what a device needs: of the graph of an encoder in eight bits or an exported folder, of :func:`bytes_of_state` of
+    others."""
+    if isinstance(encoder, QuantizedEncoder | RuntimeEncoder):
+        return len(encoder.content)
+    return bytes_of_state(encoder)
 
 
 def bytes_of_state(encoder: Encoder) -> int:

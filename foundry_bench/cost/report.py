@@ -28,6 +28,8 @@ from foundry_bench.runtimes.registered import KIND
 from foundry_bench.runtimes.turns import Machine, machine
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from foundry_bench.context import Context
@@ -46,7 +48,8 @@ class CostReport(LatencyFigures):
     """Cost of one student. ``gmacs`` are multiply-adds / 1e9 of one cloud, ``gflops`` twice that.
 
     ``gmacs_p95`` is the 95th percentile over the counted ``clouds`` (data-dependent students), the other counts are
-    means. ``gmacs_flop_counter`` is the second counter. ``gmacs_ratio`` is that of the student / teacher's.
+    means. ``gmacs_flop_counter`` is the second counter. ``gmacs_ratio`` is that of the student / teacher's. What is counted
+    is None of an exported folder, whose operators and weights PyTorch does not know.
     ``params_m`` are weights / 1e6, ``nonzero_m`` those of them that are not zero. ``disk_mb`` and ``peak_mem_mb`` are
     in 1e6 bytes; peak memory is None unless it was asked for. ``joules_per_cloud`` is read from counters of the machine,
     None with ``joules_reason`` where it has none. ``affinity``, ``governor`` and ``clock_mhz`` are of
@@ -56,16 +59,16 @@ class CostReport(LatencyFigures):
     that of the figures beside them: ``eager``, or ``onnxruntime`` for one in eight bits.
     """
 
-    gmacs: float
-    gmacs_p95: float
-    gmacs_tokenizer: float
-    gmacs_encoder: float
-    gmacs_decoder: float
+    gmacs: float | None
+    gmacs_p95: float | None
+    gmacs_tokenizer: float | None
+    gmacs_encoder: float | None
+    gmacs_decoder: float | None
     gmacs_ratio: float | None
-    gflops: float
-    gmacs_flop_counter: float
-    params_m: float
-    nonzero_m: float
+    gflops: float | None
+    gmacs_flop_counter: float | None
+    params_m: float | None
+    nonzero_m: float | None
     disk_mb: float
     peak_mem_mb: float | None
     baseline_mem_mb: float | None
@@ -78,7 +81,7 @@ class CostReport(LatencyFigures):
     clock_mhz: float | None
     joules_per_cloud: float | None
     joules_reason: str | None
-    clouds: int
+    clouds: int | None
     runtime: str
     runtimes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -109,28 +112,40 @@ def profile(
     encoders = [student, *([] if teacher is None else [teacher])]
     for encoder in encoders:
         encoder.to(ctx.device)
+    counted = [encoder for encoder in encoders if encoder.in_torch is not None]
     steps = 3 + len(runtimes)
     ctx.progress("counting multiply-adds", 0, steps)
-    macs, *others = [count_macs_over(encoder, clouds) for encoder in encoders]
+    macs = {id(encoder): count_macs_over(encoder, clouds) for encoder in counted}
     ctx.progress("timing in turns", 1, steps)
     state = machine()
     latency = measure_latency(student, teacher, clouds, seconds=seconds, threads=threads)
     elsewhere = {}
     for step, runtime in enumerate(runtimes):
         ctx.progress(f"timing in turns in {runtime.name}", 2 + step, steps)
-        elsewhere[runtime.name] = _elsewhere(runtime, student, teacher, clouds.cpu(), seconds, threads)
+        elsewhere[runtime.name] = _elsewhere(
+            runtime, student, teacher, clouds.cpu(), seconds, threads, ctx.cache
+        )
     for encoder in encoders:
         encoder.to(ctx.device)
     energy = _energy(student, clouds, seconds)
     ctx.progress("measuring memory", steps - 1, steps)
     memory = _memory(student, clouds, ctx) if measure_memory else None
     ctx.progress("profile", steps, steps)
-    reference = others[0].mean.total if others else None
-    return _report(student, macs, reference, latency, memory, str(ctx.device), state, energy, elsewhere)
+    beside = macs.get(id(teacher))
+    reference = None if beside is None else beside.mean.total
+    return _report(
+        student, macs.get(id(student)), reference, latency, memory, str(ctx.device), state, energy, elsewhere
+    )
 
 
 def _elsewhere(
-    runtime: Runtime, student: Encoder, teacher: Encoder | None, clouds: Tensor, seconds: float, threads: int
+    runtime: Runtime,
+    student: Encoder,
+    teacher: Encoder | None,
+    clouds: Tensor,
+    seconds: float,
+    threads: int,
+    cache: Path | None,
 ) -> dict[str, Any]:
     """What was measured in another runtime, or the reason why nothing was."""
     known: dict[str, Any] = {"version": runtime.version(), "reason": None}
@@ -140,7 +155,7 @@ def _elsewhere(
     try:
         with registry.guard(KIND, runtime.name, "cannot run this encoder"):
             found = measure_latency(
-                student, teacher, clouds, runtime=runtime, seconds=seconds, threads=threads
+                student, teacher, clouds, runtime=runtime, seconds=seconds, threads=threads, cache=cache
             )
     except UserError as error:
         return {**known, "reason": str(error)}
@@ -186,7 +201,7 @@ def evaluation_clouds(data: PointCloudDataset, points: int, count: int = CLOUDS)
 
 def _report(
     student: Encoder,
-    macs: MacSummary,
+    macs: MacSummary | None,
     reference: int | None,
     latency: Latency,
     memory: PeakMemory | None,
@@ -195,19 +210,24 @@ def _report(
     energy: tuple[float | None, str | None],
     elsewhere: dict[str, dict[str, Any]],
 ) -> CostReport:
-    count = macs.mean
+    count, own = None if macs is None else macs.mean, student.in_torch
+
+    def counted(name: str) -> float | None:
+        return None if count is None else getattr(count, name) / 1e9
+
+    gmacs = counted("total")
     return CostReport(
         **asdict(figures(latency.encode, latency.total, latency.batch)),
-        gmacs=count.total / 1e9,
-        gmacs_p95=macs.p95 / 1e9,
-        gmacs_tokenizer=count.tokenizer / 1e9,
-        gmacs_encoder=count.encoder / 1e9,
-        gmacs_decoder=count.decoder / 1e9,
-        gmacs_ratio=None if reference is None else count.total / reference,
-        gflops=2 * count.total / 1e9,
-        gmacs_flop_counter=count.flop_counter / 1e9,
-        params_m=count_parameters(student) / 1e6,
-        nonzero_m=count_nonzero(student) / 1e6,
+        gmacs=gmacs,
+        gmacs_p95=None if macs is None else macs.p95 / 1e9,
+        gmacs_tokenizer=counted("tokenizer"),
+        gmacs_encoder=counted("encoder"),
+        gmacs_decoder=counted("decoder"),
+        gmacs_ratio=None if reference is None or count is None else count.total / reference,
+        gflops=None if gmacs is None else 2 * gmacs,
+        gmacs_flop_counter=counted("flop_counter"),
+        params_m=None if own is None else count_parameters(own) / 1e6,
+        nonzero_m=None if own is None else count_nonzero(own) / 1e6,
         disk_mb=bytes_on_disk(student) / 1e6,
         peak_mem_mb=memory.peak / 1e6 if memory else None,
         baseline_mem_mb=memory.baseline / 1e6 if memory else None,
@@ -218,7 +238,7 @@ def _report(
         **asdict(state),
         joules_per_cloud=energy[0],
         joules_reason=energy[1],
-        clouds=macs.clouds,
+        clouds=None if macs is None else macs.clouds,
         runtime=student.runtime,
         runtimes=elsewhere,
     )

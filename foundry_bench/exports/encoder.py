@@ -17,6 +17,7 @@ from foundry_bench.teachers.cards import shown
 
 FIX = "export it again"
 """What to do about an exported folder that is damaged."""
+MODEL = "model.onnx"
 CARD = "export.json"
 """The file that makes a folder an exported one."""
 
@@ -24,8 +25,8 @@ CARD = "export.json"
 class RuntimeEncoder(Encoder):
     """The graph of an exported ``folder``, run by ONNX Runtime on the CPU, a cloud at a time, so that none depends on another.
 
-    It has no weights that PyTorch knows: nothing to train, count or save. Raises UserError for a folder that is none, or whose
-    graph is for another runtime.
+    It has no weights that PyTorch knows: nothing to train, count or save. ``teacher``: name and hash, by its card, of the
+    teacher that it was made from. Raises UserError for a folder that is none, or whose graph is for another runtime.
     """
 
     runtime = "onnxruntime"
@@ -33,8 +34,19 @@ class RuntimeEncoder(Encoder):
     def __init__(self, folder: Path | str, threads: int = 1) -> None:
         super().__init__()
         self.folder, self.threads = Path(folder), threads
-        self.config = sizes_in(self.folder, read_export(self.folder))
+        card = read_export(self.folder)
+        self.config = sizes_in(self.folder, card)
+        self.teacher = teacher_in(card)
         self.session = Session(self.folder, threads)
+
+    @property
+    def in_torch(self) -> None:
+        return None
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of the ONNX file."""
+        return (self.folder / MODEL).read_bytes()
 
     def forward(self, patches: Patches, levels: bool = False) -> Tokens:
         """Tokens of the patches. Raises UserError where ``levels`` are asked for, which exported graphs do not give."""
@@ -76,6 +88,14 @@ def read_export(folder: Path) -> dict[str, Any]:
             f"{folder} is for {shown(card.get('runtime'))}, and only ONNX Runtime is run here; export with --format onnx"
         )
     return card
+
+
+def teacher_in(card: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Name and hash of the teacher that a card names, None each for what it does not."""
+    about = card.get("teacher")
+    found = [about.get(name) if isinstance(about, dict) else None for name in ("name", "sha256")]
+    name, sha256 = (value if isinstance(value, str) else None for value in found)
+    return name, sha256
 
 
 def sizes_in(folder: Path, card: dict[str, Any]) -> EncoderConfig:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from foundry_bench.encoder import Encoder, pool
+from foundry_bench.errors import UserError
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.tokens import set_fused_attention
 from foundry_bench.teachers.layout import lay_out
@@ -67,7 +68,12 @@ class EncoderGraph(nn.Module):
 
 def frozen(encoder: Encoder) -> Encoder:
     """A copy on the CPU in evaluation mode, whatever mode ``encoder`` was left in; of one in eight bits its float parent."""
-    return copy.deepcopy(encoder.in_torch).cpu().eval().requires_grad_(False)
+    own = encoder.in_torch
+    if own is None:
+        raise UserError(
+            "an exported folder cannot be exported again; export the student that it was made from"
+        )
+    return copy.deepcopy(own).cpu().eval().requires_grad_(False)
 
 
 def graph_of(encoder: Encoder, form: Form, levels: bool = False) -> EncoderGraph:

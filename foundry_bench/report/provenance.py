@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
+from foundry_bench.runtimes.columns import EAGER
 from foundry_bench.sweep.plan import task_text
 from foundry_bench.sweep.record import Record, given, harness_protocol
 
@@ -64,9 +65,15 @@ def _stated(record: Record) -> Iterator[tuple[str, str, str]]:
         for score in scores["values"] if scores else ():
             if score["primary"]:
                 yield "value", f"primary metric of {text}:{dataset['name']}", score["metric"]
-    for name, value in cost.items() if cost else ():
+    if kind != "profile" or not cost:
+        return
+    for name, value in cost.items():
         if name in MEASURED_WITH:
             yield "value", f"{name} of cost measurements", str(value)
+    yield "value", f"runtime of {method['name']}", cost.get("runtime", EAGER)
+    for name, block in (cost.get("runtimes") or {}).items():
+        yield "place", f"latency in {name}", ""
+        yield "value", f"version of {name}", str(block.get("version"))
 
 
 def differing_settings(a: Facts, b: Facts) -> list[str]:

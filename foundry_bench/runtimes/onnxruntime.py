@@ -16,7 +16,8 @@ MODEL = "model.onnx"
 
 
 class OnnxRuntime(Runtime):
-    """The graph is verified against the encoder before it is timed. An encoder in eight bits is one already."""
+    """The graph is verified against the encoder before it is timed. One in eight bits, and an exported folder, is a
+    graph already."""
 
     name = "onnxruntime"
     abstract = "the exported graph in ONNX Runtime on the CPU; pip install 'foundry-bench[onnx]'"
@@ -30,9 +31,9 @@ class OnnxRuntime(Runtime):
         return version("onnxruntime")
 
     def prepare(self, encoder: Encoder, example: Patches, folder: Path, threads: int) -> Forward:
-        from foundry_bench.exports import QuantizedEncoder, to_onnx
+        from foundry_bench.exports import QuantizedEncoder, RuntimeEncoder, to_onnx
 
-        if isinstance(encoder, QuantizedEncoder):
+        if isinstance(encoder, QuantizedEncoder | RuntimeEncoder):
             (folder / MODEL).write_bytes(encoder.content)
         else:
             to_onnx(encoder, folder / MODEL, batch=1 if len(example) == 1 else None)

@@ -172,16 +172,22 @@ def load_student(folder: Path | str) -> Encoder:
 
 def own_teacher(student: Encoder) -> PointTransformer:
     """The teacher that ``student`` was made from. Raises UserError where that is not recorded, or it is not here any more."""
+    origin = student.origin
+    return recorded_teacher(*((None, None) if origin is None else (origin.teacher, origin.teacher_sha256)))
+
+
+def recorded_teacher(name: str | None, sha256: str | None) -> PointTransformer:
+    """The teacher of a student that records its name and hash. Raises UserError as :func:`own_teacher` does."""
     from foundry_bench.teachers import load_teacher, teacher_sha256
 
-    origin, fix = student.origin, "give it with --teacher"
-    if origin is None or origin.teacher is None:
+    fix = "give it with --teacher"
+    if name is None:
         raise UserError(f"the student's teacher is not recorded; {fix}")
-    if origin.teacher_sha256 not in (None, teacher_sha256(origin.teacher)):
+    if sha256 not in (None, teacher_sha256(name)):
         raise UserError(
-            f"teacher {origin.teacher} has other weights than the one that the student was made from; {fix}"
+            f"teacher {name} has other weights than the one that the student was made from; {fix}"
         )
-    return load_teacher(origin.teacher)
+    return load_teacher(name)
 
 
 def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

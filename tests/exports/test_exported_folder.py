@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from foundry_bench.cli import main
-from foundry_bench.datasets import PointCloudDataset
+from foundry_bench.cost import count_macs
+from foundry_bench.datasets import PointCloudDataset, load_kicad
 from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
 from foundry_bench.exports import RuntimeEncoder, Session, needs, runner
@@ -27,6 +28,7 @@ from foundry_bench.exports.grouping import grouping
 from foundry_bench.points import group, normalize
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.files import make_student
+from foundry_bench.teachers import save_teacher
 from foundry_bench.teachers.transformer import PointTransformer
 
 ALONE = "import sys, runpy; sys.modules.update(torch=None, foundry_bench=None, onnx=None, scipy=None); sys.argv[0] = 'run.py'; "
@@ -213,6 +215,38 @@ def test_tasks_score_the_graph_itself(
     assert encoder(patches[:0]).features.shape == (0, 16, 32)
     with pytest.raises(UserError, match="choose another task"):
         encoder(patches, levels=True)
+
+
+def test_an_exported_folder_is_profiled_as_it_is_evaluated(
+    folder: Path, teacher: PointTransformer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    save_teacher(teacher, tmp_path / "tiny", {})
+    asked = ("profile", str(folder), "--json", "--no-memory", "--runtime", "onnxruntime")
+    for more, beside in (((), None), (("--teacher", str(tmp_path / "tiny")), str(tmp_path / "tiny"))):
+        with pytest.raises(SystemExit) as left:
+            main([*asked, *more])
+        assert left.value.code == 0
+        said = capsys.readouterr()
+        found = json.loads(said.out)
+        assert found["runtime"] == "onnxruntime"
+        assert found["disk_mb"] == (folder / "model.onnx").stat().st_size / 1e6
+        assert found["gmacs"] is found["params_m"] is found["gmacs_ratio"] is None
+        assert found["latency_ms"] > 0
+        assert found["teacher"] == beside
+        assert (found["latency_ratio"] is None) == (beside is None)
+        assert found["runtimes"]["onnxruntime"]["reason"] is None
+        assert found["runtimes"]["onnxruntime"]["difference"] == 0
+        assert ("not recorded" in said.err) == (beside is None)
+
+
+def test_an_exported_folder_is_not_exported_or_counted_again(folder: Path, tmp_path: Path) -> None:
+    encoder = RuntimeEncoder(folder)
+    for work in (
+        lambda: export(encoder, tmp_path / "again", load_kicad()),
+        lambda: count_macs(encoder, encoder.tokenize(torch.rand(1, 256, 3) - 0.5)),
+    ):
+        with pytest.raises(UserError, match=r"the student.* made from"):
+            work()
 
 
 @pytest.mark.parametrize(

@@ -369,3 +369,34 @@ def test_the_long_form_holds_changed_scores_and_costs(tmp_path: Path) -> None:
     assert table["difference"].tolist() == pytest.approx([-0.05, -0.1])
     assert len(changes(found, everything=True)) == 7
     assert list(changes(compare(tmp_path / "a", tmp_path / "a")).columns) == list(table.columns)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        ({}, {"onnxruntime": "1.32.0"}, "latency in onnxruntime only in B"),
+        ({"executorch": "1.5.1"}, {"onnxruntime": "1.32.0"}, "latency in executorch only in A"),
+        (
+            {"onnxruntime": "1.31.0"},
+            {"onnxruntime": "1.32.0"},
+            "version of onnxruntime: 1.31.0 -> 1.32.0",
+        ),
+        ({"onnxruntime": "1.32.0"}, {"onnxruntime": "1.32.0"}, None),
+    ],
+)
+def test_runtimes_that_differ_are_named(
+    a: dict[str, str], b: dict[str, str], said: str | None, tmp_path: Path
+) -> None:
+    def told(runtimes: dict[str, str]) -> dict[str, Any]:
+        return {"cost": {"runtimes": {name: {"version": version} for name, version in runtimes.items()}}}
+
+    found = sides(tmp_path, told(a), told(b))
+    assert (said in found.settings) if said else not found.settings
+
+
+def test_a_row_that_another_runtime_runs_says_so(tmp_path: Path) -> None:
+    """Older records have no runtime: what they hold was measured in PyTorch."""
+    found = sides(tmp_path, {}, {"cost": {"runtime": "onnxruntime", "latency_ratio": 0.4}})
+    assert found.settings == ["runtime of foundry: eager -> onnxruntime"]
+    assert "nothing but runtime of foundry: eager -> onnxruntime differs" in found.verdict
+    assert not sides(tmp_path / "same", {}, {"cost": {"runtime": "eager"}}).settings

@@ -36,6 +36,7 @@ leaving = fake_bench:Leaving
 sleeping = fake_bench:Sleeping
 dying = fake_bench:Dying
 skipping = fake_bench:Skipping
+lacking = fake_bench:Lacking
 choosy = fake_bench:Choosy
 counting = fake_bench:Counting
 littering = fake_bench:Littering

@@ -210,6 +210,17 @@ class Skipping(Plain):
 
 
 @dataclass(frozen=True)
+class Lacking(Plain):
+    """Cannot be used before the file ``needed`` is there."""
+
+    name: ClassVar[str] = "lacking"
+    needed: str = ""
+
+    def lacks(self) -> str | None:
+        return None if Path(self.needed).exists() else "lacking needs a file: touch it"
+
+
+@dataclass(frozen=True)
 class Choosy(Distilled):
     """Writes to the file ``note`` what kind of encoder it is asked about."""
 

@@ -190,3 +190,25 @@ def test_a_cell_that_is_just_starting_is_stopped_too(
     with pytest.raises(InterruptedSweepError):
         sweep("sleeping", engine="local")
     assert [process.is_alive() for process in started] == [False]
+
+
+@pytest.mark.parametrize("engine", ["serial", "local"])
+def test_a_row_that_this_machine_cannot_run_is_skipped_until_it_can(
+    sweep: Sweep, tmp_path: Path, engine: str
+) -> None:
+    needed = tmp_path / "needed"
+    methods = f"lacking[needed={needed}],teacher-copy+lacking[needed={needed}]"
+    outcome, notes = sweep(methods, engine=engine, rehearse=True)
+    skipped = {name: status for name, status in notes.statuses.items() if "lacking" in name}
+    assert set(skipped.values()) == {"skipped"}
+    assert len(skipped) == 4, "students and evaluations, alone and in a stack"
+    messages = {r["identity"]["message"] for r in notes.records if r["identity"]["status"] == "skipped"}
+    assert messages == {"lacking needs a file: touch it"}
+    assert outcome.exit_code == 0
+    assert not any("fail" in line for line in notes.lines)
+    assert sweep(methods, engine=engine)[1].records == []
+    needed.touch()
+    _, notes = sweep(methods, engine=engine)
+    assert set(notes.statuses.values()) == {"ok"}
+    assert len(notes.statuses) == 4
+    assert "4 cells are computed again: skipped before (4)" in notes.lines
