@@ -73,8 +73,9 @@ class QuantizedEncoder(Encoder):
         return self._session
 
     def forward(self, patches: Patches, levels: bool = False) -> Tokens:
-        """Tokens of the patches, on their device. Raises UserError for patches of other sizes than the graph was made for."""
-        config, device = self.config, patches.centers.device
+        """Tokens of the patches, of their type and on their device. Raises UserError for patches of other sizes than the graph
+        was made for."""
+        config = self.config
         if patches.neighborhoods.shape[1:3] != (config.groups, config.group_size):
             groups, size = patches.neighborhoods.shape[1:3]
             raise UserError(
@@ -89,7 +90,7 @@ class QuantizedEncoder(Encoder):
             row = session.run(**{name: a[i : i + 1] for name, a in zip(INPUTS, arrays, strict=True)})
             for whole, name in zip(found, names, strict=True):
                 whole[i] = row[name][0]
-        tokens, *between = (torch.from_numpy(whole).to(device) for whole in found)
+        tokens, *between = (torch.from_numpy(whole).to(patches.centers) for whole in found)
         return Tokens(tokens, tuple(between))
 
     def alone(self) -> QuantizedEncoder:
