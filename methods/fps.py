@@ -41,7 +41,7 @@ class SubsetStudent(ReducingStudent):
 
     def choose(self, centers: Tensor) -> Tensor:
         """Index (B, count) of the kept tokens: the first ones, in farthest-point order."""
-        return torch.arange(self.count, device=centers.device).expand(len(centers), -1)
+        return torch.arange(self.count, device=centers.device).expand(centers.shape[0], -1)
 
     def known(self, tokens: Tensor, kept: Tensor) -> Tensor:
         """The tokens (B, T, D) that the reconstruction may read: all of them."""

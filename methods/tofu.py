@@ -42,7 +42,7 @@ def survivors(index: Tensor, count: int) -> Tensor:
     """The token (B, count) whose value each row of ToMe's matching ``index`` (B, N) keeps: an odd token where there is one,
     since only even ones are merged away, else the unmerged even one."""
     tokens = torch.arange(index.shape[1], device=index.device).expand_as(index)
-    kept = index.new_empty(len(index), count)
+    kept = index.new_empty(index.shape[0], count)
     kept.scatter_(1, index[:, ::2], tokens[:, ::2])
     return kept.scatter_(1, index[:, 1::2], tokens[:, 1::2])
 
@@ -59,7 +59,7 @@ def mlerp(stream: Stream, index: Tensor, count: int) -> Stream:
     """
     merged = merge(stream, index, count)
     norms = stream.x.norm(dim=-1, keepdim=True)
-    largest = norms.new_zeros(len(norms), count, 1).scatter_reduce(1, index[..., None], norms, "amax")
+    largest = norms.new_zeros(norms.shape[0], count, 1).scatter_reduce(1, index[..., None], norms, "amax")
     return replace(merged, x=F.normalize(merged.x, dim=-1) * largest)
 
 
