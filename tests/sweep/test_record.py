@@ -124,7 +124,7 @@ def test_blocks_have_the_fields_of_what_they_are_made_of() -> None:
         return {field.name for field in fields(cls)}
 
     assert keys(module.ScoreValue) == names(Score)
-    assert keys(module.Fidelity) == names(DistillReport) | {"seeded"}
+    assert keys(module.Fidelity) == names(DistillReport) | {"seeded", "r2_parent"}
     assert keys(module.Band) == names(Band)
     assert keys(module.BudgetInputs) == names(Budget)
     assert keys(Cost) == names(CostReport) | {"student_bytes", "cache_bytes"}
