@@ -6,6 +6,7 @@ and the command line's help stay quick.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
         evaluate,
         export,
         load_dataset,
+        load_plugin,
         load_results,
         load_student,
         load_teacher,
@@ -36,6 +38,7 @@ __all__ = [
     "evaluate",
     "export",
     "load_dataset",
+    "load_plugin",
     "load_results",
     "load_student",
     "load_teacher",
@@ -61,3 +64,11 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+if os.environ.get(
+    "FOUNDRY_BENCH_PLUGINS"
+):  # a process that unpickles a plugin's encoder asks for nothing else before
+    from foundry_bench.beforehand import plugin_files
+
+    plugin_files.install()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from foundry_bench import selectors
+from foundry_bench.beforehand import plugin_files
 from foundry_bench.beforehand.checks import check_folder, check_path
 from foundry_bench.beforehand.configuration import shown
 from foundry_bench.context import Context
@@ -32,15 +33,19 @@ from foundry_bench.report.frame import load_results
 from foundry_bench.runtimes.bench import write_beside
 from foundry_bench.runtimes.registered import check_runtimes
 from foundry_bench.stack import Stack
-from foundry_bench.students.files import load_student, make_student, origin_of, own_teacher, save_student
+from foundry_bench.students import files
+from foundry_bench.students.files import load_student, origin_of, own_teacher, save_student
 from foundry_bench.students.hub import pull_student, push_student
-from foundry_bench.task import Scores, Task, check_data, scores_of
+from foundry_bench.task import Scores, Task, check_data, evaluated
 from foundry_bench.teachers import load_teacher, save_teacher
+from foundry_bench.testing.quick import check_made, check_training
 from foundry_bench.training.budget import get_budget
 from foundry_bench.training.finished import finished_student, train
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from foundry_bench.method import Method
 
 __all__ = [
     "context_index",
@@ -48,6 +53,7 @@ __all__ = [
     "evaluate",
     "export",
     "load_dataset",
+    "load_plugin",
     "load_results",
     "load_student",
     "load_teacher",
@@ -64,6 +70,30 @@ __all__ = [
 
 Data = str | Path | PointCloudDataset
 """A registered data set, a folder of cloud files, or a data set in memory."""
+
+
+def load_plugin(file: Path | str) -> tuple[str, ...]:
+    """Put a Python file of methods, tasks, data sets or engines to use, without an installation, and return what it registers.
+
+    Its classes are then known by their names in selectors, here and in the processes of a sweep. A file that was edited is
+    read anew when it is loaded again. Raises UserError for a file that is missing, is no Python or registers nothing.
+    """
+    path = plugin_files.use(check_path(file, "file"))
+    return tuple(one.name for one in plugin_files.registered(path))
+
+
+def make_student(
+    method: Method | str, teacher: Encoder, data: PointCloudDataset | None = None, ctx: Context | None = None
+) -> Encoder:
+    """An untrained student of ``teacher``, from a method or from a selector that names one method.
+
+    ``data`` are clouds for methods that calibrate, by default the embedded unlabelled set. Raises UserError, also for a
+    selector that stands for several students and for a student that is no drop-in for its teacher.
+    """
+    clouds = load_dataset("pretrain") if data is None else data
+    student = files.make_student(method, teacher, clouds, ctx)
+    check_made(origin_of(student).method, student, teacher, clouds)
+    return student
 
 
 def distill(
@@ -87,6 +117,8 @@ def distill(
     spent = get_budget(budget)
     with working_context(seed, budget, data_root, origin.variant, device) as ctx:
         clouds = _dataset(data, ctx, "data")
+        check_made(origin.method, student, teacher, clouds)
+        check_training(origin.method, student, teacher, clouds, origin.variant)
         if isinstance(origin.method, Stack):
             student, report = finished_student(origin.method, teacher, clouds, ctx, spent)
         else:
@@ -124,7 +156,7 @@ def evaluate(
     with working_context(0, budget, data_root, device=device) as ctx:
         data = _dataset(protocol.datasets[0] if dataset is None else dataset, ctx)
         check_data(protocol, data.name, data)
-        return scores_of(protocol.name, protocol.evaluate(encoder, data, ctx))
+        return evaluated(protocol, encoder, data, ctx)
 
 
 def profile(

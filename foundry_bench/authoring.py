@@ -1,4 +1,4 @@
-"""All that a compression method's file imports from foundry-bench; the built-in methods use it too.
+"""All that the file of a compression method or task imports from foundry-bench; the built-in methods use it too.
 
 The contract:
 
@@ -23,6 +23,17 @@ What goes in and comes out:
 - ``Tokens``: features (B, T, D), a row per patch; levels, penalty, and what figures read.
 - ``PointTransformer``: the teacher whose blocks the students' bases copy.
 - ``require_transformer``: the teacher as such a one, or a ``UserError`` that names the method.
+
+Tasks:
+
+- ``Task``: base of every task, a frozen dataclass whose fields are its protocol.
+- ``Metric``: a number that a task reports; one is primary.
+- ``Score``: a measured metric with its interval.
+- ``Scores``: what a task gives back: scores, and their outcomes.
+- ``Supervision``: labelled objects that an expert may learn from.
+- ``score_from_outcomes``: the mean of outcomes with its interval.
+- ``clustered_score``: the same where objects of one class and series are near-twins.
+- ``embed_objects``: mean and maximum of a frozen encoder's tokens, objects turned about the up axis.
 
 Bases of students:
 
@@ -77,6 +88,7 @@ from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import Embedding, Encoder, EncoderConfig, Tokens
 from foundry_bench.errors import UserError
 from foundry_bench.exports import onnx_missing, quantized
+from foundry_bench.heads.probing import clustered_score, embed_objects
 from foundry_bench.method import EXPERT, FMD, OFF_THE_SHELF, Method
 from foundry_bench.parameters.types import Bounds
 from foundry_bench.points import farthest_point_sample
@@ -106,6 +118,7 @@ from foundry_bench.students.tokens import (
     sum_rows,
     take,
 )
+from foundry_bench.task import Metric, Score, Scores, Supervision, Task, score_from_outcomes
 from foundry_bench.teachers.transformer import PointTransformer
 from foundry_bench.training.expert import Expert, hinton_loss
 from foundry_bench.training.token_cache import calibration_patches
@@ -129,13 +142,18 @@ __all__ = [
     "FoldingStudent",
     "MergingStudent",
     "Method",
+    "Metric",
     "Paper",
     "Patches",
     "PointCloudDataset",
     "PointTransformer",
     "ReducingStudent",
+    "Score",
+    "Scores",
     "SparseLinear",
     "Stream",
+    "Supervision",
+    "Task",
     "TokenStudent",
     "Tokens",
     "UserError",
@@ -143,7 +161,9 @@ __all__ = [
     "attend",
     "calibrate",
     "calibration_patches",
+    "clustered_score",
     "content_order",
+    "embed_objects",
     "farthest_point_sample",
     "global_ranks",
     "hinton_loss",
@@ -155,6 +175,7 @@ __all__ = [
     "quantized",
     "replace",
     "require_transformer",
+    "score_from_outcomes",
     "second_moments",
     "select",
     "sum_rows",

@@ -3,9 +3,11 @@ the package knows."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -59,10 +61,33 @@ def said(error: BaseException) -> str:
     return f"{name}: {text if len(text) <= LONG else text[:LONG] + ' ...'}" if text else name
 
 
+def place_of(error: BaseException, package: str) -> str:
+    """``Odd.compress, odd.py:12``: the innermost place of an error in the code of ``package``, the outermost name of a module;
+    "" where it has passed none. For what Python cannot read, the place in that text."""
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] == package:
+            name = getattr(frame.f_code, "co_qualname", frame.f_code.co_name)  # from Python 3.11 on
+            where = f"{file_shown(frame.f_code.co_filename)}:{line}"
+            found = where if name == "<module>" else f"{name}, {where}"
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return f"{file_shown(str(error.filename))}:{error.lineno}"
+    return one_line(found)
+
+
+def file_shown(file: str) -> str:
+    """A file from the folder where the command runs, if it lies below, else the whole path."""
+    try:
+        near = os.path.relpath(file)
+    except (ValueError, OSError):
+        return file
+    return file if near.startswith(os.pardir) else near
+
+
 @contextmanager
-def guarded(what: str, fix: str) -> Iterator[None]:
-    """Turn whatever a plugin raises inside into a StrangerError ``WHAT (ERROR); FIX``, ``sys.exit`` and a KeyboardInterrupt of
-    its own among it.
+def guarded(what: str, fix: str, package: str | None = None) -> Iterator[None]:
+    """Turn whatever a plugin raises inside into a StrangerError ``WHAT (ERROR, PLACE); FIX``, ``sys.exit`` and a
+    KeyboardInterrupt of its own among it. ``package``, the outermost name of the plugin's module, is where PLACE lies.
 
     A UserError is a plugin's own line for the user and passes, as do a real Ctrl-C or SIGTERM and a PassingError.
     """
@@ -75,7 +100,8 @@ def guarded(what: str, fix: str) -> Iterator[None]:
             if is_ours(error, came()):
                 raise
             reason = str(error) if type(error) is LateError else said(error)
-            raise StrangerError(f"{what} ({reason}); {fix}") from error
+            place = "" if package is None else place_of(error, package)
+            raise StrangerError(f"{what} ({reason}{', in ' if place else ''}{place}); {fix}") from error
 
 
 @contextmanager

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from foundry_bench.encoder import Encoder, TokenEncoder, Tokens
+from foundry_bench.encoder import Encoder, EncoderConfig, TokenEncoder, Tokens
 from foundry_bench.parameters.types import hold
 from foundry_bench.points.patches import Patches
+from foundry_bench.registry import broken_rule, returned
 from foundry_bench.variants import EXPERT, FMD, OFF_THE_SHELF, VARIANTS, Family, Paper
 
 if TYPE_CHECKING:
@@ -116,6 +117,25 @@ class Method(ABC):
     def classes(self) -> tuple[type, ...]:
         """The plugin classes whose source determines what this method does."""
         return (type(self),)
+
+
+def student_of(method: Method, found: Any, teacher: Encoder | None = None) -> Encoder:
+    """What :meth:`Method.compress` gave back, held to its contract: an encoder with a ``config``, and not ``teacher`` itself.
+
+    Raises StrangerError for anything else.
+    """
+    if not isinstance(found, Encoder):
+        wanted = "return the student, an Encoder of foundry_bench.authoring, such as a TokenStudent(teacher)"
+        raise broken_rule(method, "compress", returned(found), wanted)
+    if found is teacher:
+        wanted = (
+            "return a student of its own, such as copy.deepcopy(teacher), for a student is trained and marked"
+        )
+        raise broken_rule(method, "compress", "returned the teacher itself", wanted)
+    if not isinstance(getattr(found, "config", None), EncoderConfig):
+        wanted = "write self.config = teacher.config in its __init__"
+        raise broken_rule(method, "compress", f"{returned(found)} without a config", wanted)
+    return found
 
 
 def _token_encoder(student: Encoder) -> TokenEncoder:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from foundry_bench.border import StrangerError, expected
 from foundry_bench.errors import UserError, quoted, unknown
+from foundry_bench.parameters.declared import check_declared
 from foundry_bench.parameters.named import (
     Part,
     bracketed,
@@ -21,7 +22,7 @@ from foundry_bench.parameters.named import (
 )
 from foundry_bench.parameters.text import keyed, read_text, split, unquoted
 from foundry_bench.parameters.types import known
-from foundry_bench.registry import called, entries, guard, load
+from foundry_bench.registry import called, entries, guard, line_of, load
 from foundry_bench.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -153,6 +154,13 @@ def check_names(selector: Selector) -> None:
     """Raise UserError for a method that nobody registered."""
     methods = entries("methods")
     for place, part in enumerate(selector.parts):
+        if place and part.name in VARIANTS:
+            names = [one.name for one in selector.parts if one.name not in VARIANTS]
+            meant = [one.name for one in selector.parts if one.name in VARIANTS] + [selector.variant or ""]
+            forms = dict.fromkeys("+".join([*names, variant]) for variant in meant if variant)
+            raise UserError(
+                f"{part.name} is a variant, and a selector has one, in the last place; write {' or '.join(forms)}"
+            )
         if part.name not in methods:
             raise unknown(
                 *(
@@ -217,9 +225,13 @@ def task_class(name: str) -> type[Task]:
 def _named(kind: str, name: str, contract: type) -> Any:
     """A class by the name that records have of it, and by which it is found again."""
     cls = load(kind, name, contract)
-    own = getattr(cls, "name", None)
+    with guard(kind, name, UNUSABLE):
+        check_declared(cls, kind, contract)
+        own = cls.name
     if own != name:
-        raise StrangerError(f"{called(kind, name)} calls itself {own!r}; both names have to be the same")
+        raise StrangerError(
+            f"{called(kind, name)} calls itself {own!r} ({line_of(cls)}); both names have to be the same"
+        )
     return cls
 
 
@@ -243,7 +255,8 @@ def _instances(part: Part, grid: Grid | None) -> list[Method]:
         matched = tuple(dict(row) for row in cls.matched) if bare and grid != "full" else ()
         also = tuple(dict(row) for row in cls.also) if bare and not matched else ()
     rows = [] if matched else _product(cls, "methods", part.name, axes | part.values)
-    return [*rows, *(build(cls, part.name, row) for row in (*matched, *also))]
+    with guard("methods", part.name, UNUSABLE):
+        return [*rows, *(build(cls, part.name, row) for row in (*matched, *also))]
 
 
 def instance(kind: str, text: str, contract: type, **common: Any) -> Any:

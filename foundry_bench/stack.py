@@ -13,7 +13,7 @@ from torch import Tensor
 
 from foundry_bench.encoder import Encoder, Tokens
 from foundry_bench.errors import UserError
-from foundry_bench.method import Method
+from foundry_bench.method import Method, student_of
 from foundry_bench.variants import FMD, OFF_THE_SHELF, Family
 
 if TYPE_CHECKING:
@@ -94,14 +94,15 @@ class Stack(Method):
         return tuple(name for part in self.parts for name in self._named(part, dict.fromkeys(part.inference)))
 
     def compress(self, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
-        student = self.parts[0].compress(teacher, data, ctx)
+        first = self.parts[0]
+        student = student_of(first, first.compress(teacher, data, ctx), teacher)
         self.parts[0].configure(student)
         return self.finish(student, data, ctx)
 
     def finish(self, student: Encoder, data: PointCloudDataset, ctx: Context) -> Encoder:
         """Apply all methods but the first to the first one's ``student``, trained and configured; some run it to calibrate."""
         for part in self.parts[1:]:
-            student = part.compress(student.eval(), data, ctx)
+            student = student_of(part, part.compress(student.eval(), data, ctx))
             part.configure(student)
         return student
 

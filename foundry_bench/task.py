@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,13 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy import stats
 
-from foundry_bench.border import expected
 from foundry_bench.errors import UserError
 from foundry_bench.parameters.types import hold
+from foundry_bench.registry import broken_rule, guard, returned
 from foundry_bench.variants import CLUSTERS, EPISODES, FOLDS
-
-if TYPE_CHECKING:
-    from foundry_bench.datasets import PointCloudDataset
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
@@ -76,11 +74,12 @@ class Scores:
 def score_from_outcomes(metric: Metric, outcomes: np.ndarray, unit: str = EPISODES) -> Score:
     """Mean of independent ``outcomes`` (n,), one per ``unit``, with the 95 % Student-t confidence interval."""
     n = len(outcomes)
-    mean = float(np.mean(outcomes))
+    mean = float(np.mean(outcomes)) if n else math.nan
     kind = (metric.higher_is_better, metric.primary, unit)
     if n < 2:
         return Score(metric.name, mean, n, None, None, None, None, *kind)
-    stderr = float(stats.sem(outcomes))
+    with np.errstate(invalid="ignore"):  # outcomes that are not finite are told where the scores are checked
+        stderr = float(stats.sem(outcomes))
     half = float(stats.t.ppf(0.975, n - 1)) * stderr
     return Score(
         metric.name, mean, n, stderr, mean - half, mean + half, f"student-t over {unit}, 95 %", *kind
@@ -167,12 +166,123 @@ class Task(ABC):
         return asdict(self)
 
 
-def scores_of(task: str, found: Any) -> Scores:
-    """What :meth:`Task.evaluate` gave back, held to its contract. Raises UserError for anything else."""
-    scores = expected(found, Scores, f"what task {task!r} gives back")
-    for score in expected(scores.values, tuple, f"what task {task!r} gives back as values"):
-        expected(score, Score, f"a score of task {task!r}")
-    return scores
+def evaluated(task: Task, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Scores:
+    """The scores of a frozen encoder, held to the contract; what a plugin raises names its file.
+
+    Raises StrangerError, also for a task that changes the encoder's weights.
+    """
+    before = _sums(encoder)
+    with guard("tasks", task.name, "failed"):
+        found = task.evaluate(encoder, data, ctx)
+    if _sums(encoder) != before:
+        raise _wrong(task, "changed the encoder that it was given", "work on a copy: copy.deepcopy(encoder)")
+    return scores_of(task, found, data)
+
+
+def _sums(encoder: Encoder) -> list[float]:
+    """A number for each of an encoder's weights, which changes with it."""
+    return [float(value.cpu().double().sum()) for value in encoder.state_dict().values()]
+
+
+def scores_of(task: Task, found: Any, data: PointCloudDataset) -> Scores:
+    """What :meth:`Task.evaluate` gave back, held to its contract: one finite score in [0, 1] for each metric that ``data``
+    supports, and outcomes that fit. Raises StrangerError, which names the task's file, for anything else."""
+    if not isinstance(found, Scores):
+        raise _wrong(
+            task,
+            returned(found),
+            "return Scores((score_from_outcomes(metric, outcomes),), {metric.name: outcomes})",
+        )
+    if not isinstance(found.values, tuple) or not all(isinstance(score, Score) for score in found.values):
+        odd = (
+            next((v for v in found.values if not isinstance(v, Score)), found.values)
+            if isinstance(found.values, tuple)
+            else found.values
+        )
+        raise _wrong(
+            task,
+            f"{returned(odd)} among the values of its Scores",
+            "give a tuple of Score, as score_from_outcomes makes them",
+        )
+    if not isinstance(found.outcomes, dict):
+        raise _wrong(
+            task,
+            f"{returned(found.outcomes)} as outcomes",
+            "give a dict from a metric's name to an array (n,)",
+        )
+    _check_names(task, [score.metric for score in found.values], data)
+    for score in found.values:
+        _check_score(task, score)
+        if score.metric in found.outcomes:
+            _check_outcomes(task, score, found.outcomes[score.metric])
+    return found
+
+
+def _wrong(task: Task, found: str, wanted: str) -> UserError:
+    return broken_rule(task, "evaluate", found, wanted)
+
+
+def _check_names(task: Task, names: list[str], data: PointCloudDataset) -> None:
+    """Raise StrangerError unless ``names`` are those of the metrics, each once."""
+    wanted = [metric.name for metric in task.metrics_for(data)]
+    for name in names:
+        if names.count(name) > 1:
+            raise _wrong(task, f"returned the score {name!r} twice", "give every metric one score")
+        if name not in wanted:
+            raise _wrong(
+                task,
+                f"returned a score {name!r}, which is none of its metrics ({', '.join(wanted)})",
+                f"add Metric({name!r}) to metrics, or leave it out",
+            )
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        fix = "give every metric a score, or override metrics_for(data) where a data set does not support it"
+        raise _wrong(task, f"returned no score {missing[0]!r}: it is missing", fix)
+
+
+def _check_score(task: Task, score: Score) -> None:
+    value = score.value
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
+        name = "None" if value is None else f"a {type(value).__name__}"
+        raise _wrong(task, f"returned {name} as {score.metric}, which is no number", "write float(...)")
+    if not 0 <= value <= 1:  # NaN is not, either
+        why = (
+            "of empty outcomes there is no mean"
+            if score.n == 0
+            else "metrics are shares in [0, 1], not percent"
+        )
+        raise _wrong(task, f"returned {score.metric} = {value:g}, which is not in [0, 1]", f"mend it: {why}")
+    if isinstance(score.n, bool) or not isinstance(score.n, (int, np.integer)) or score.n < 1:
+        raise _wrong(
+            task, f"returned {score.metric} with n = {score.n}", "n is the number of units that were scored"
+        )
+    for name in ("stderr", "ci_low", "ci_high"):
+        bound = getattr(score, name)
+        if bound is not None and not (isinstance(bound, (int, float, np.floating)) and math.isfinite(bound)):
+            raise _wrong(
+                task, f"returned {score.metric} with {name} = {bound}", "give a finite number, or None"
+            )
+
+
+def _check_outcomes(task: Task, score: Score, outcomes: Any) -> None:
+    try:
+        values = np.asarray(outcomes, dtype=float)
+    except (TypeError, ValueError):
+        raise _wrong(
+            task, f"{returned(outcomes)} as outcomes of {score.metric}", "give an array (n,) of numbers"
+        ) from None
+    if values.shape != (score.n,):
+        raise _wrong(
+            task,
+            f"returned outcomes of {score.metric} of shape {values.shape} where n = {score.n}",
+            f"give one outcome per unit, ({score.n},), whose mean is the score",
+        )
+    if not np.isfinite(values).all():
+        raise _wrong(
+            task,
+            f"returned outcomes of {score.metric} that are not finite",
+            "leave such units out, and say so in n",
+        )
 
 
 def check_sides(data: PointCloudDataset) -> None:

@@ -15,7 +15,8 @@ def test_two_plugins_with_one_name_and_a_broken_one(monkeypatch: pytest.MonkeyPa
     points = [EntryPoint("twin", "a:A", group), EntryPoint("twin", "b:B", group)]
     monkeypatch.setattr(registry, "_installed", lambda places: registry.Installed(tuple(points), {}))
     with pytest.raises(UserError, match="two plugins are called 'twin'"):
-        registry.entries("methods")
+        registry.load("methods", "twin")
+    assert list(registry.entries("methods")) == ["twin"], "a clash breaks no other command"
     points = [EntryPoint("broken", "no_such_module:A", group)]
     assert list(registry.entries("methods")) == ["broken"]
     with pytest.raises(UserError, match=r"'broken'.*cannot be imported"):

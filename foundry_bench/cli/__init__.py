@@ -16,6 +16,7 @@ from importlib import import_module
 import click
 
 from foundry_bench import __version__
+from foundry_bench.beforehand import plugin_files
 from foundry_bench.beforehand.watchdog import process_of_ours
 from foundry_bench.border import interruptions
 from foundry_bench.cli.last_resort import last_resort, no_interrupt, told, write_nowhere
@@ -49,8 +50,34 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("pretrain:pretrain", "Pre-train a teacher by self-supervision."),
     "data": ("data:data", "List, prepare and verify data sets."),
     "completion": ("completion:completion", "Print the script that lets a shell complete all of this."),
+    "new": ("new:new", "Write a package with a method, task, data set or engine of your own."),
+    "check": ("check:check", "Hold a plugin to the rules that the harness relies on."),
 }
 """Name -> (module and attribute below ``foundry_bench.cli``, line for the help page)."""
+
+
+def with_plugins(command: click.Command) -> click.Command:
+    """The command, and those below it, with the option ``--plugin`` behind its own."""
+    if not any(parameter.name == "plugins" for parameter in command.params):
+        command.params.append(
+            click.Option(
+                ["--plugin", "plugins"],
+                multiple=True,
+                metavar="FILE",
+                is_eager=True,
+                expose_value=False,
+                callback=_use,
+                help="A Python file with methods or tasks of your own, not installed; may be repeated.",
+            )
+        )
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        with_plugins(below)
+    return command
+
+
+def _use(ctx: click.Context, parameter: click.Parameter, files: tuple[str, ...]) -> None:
+    for file in files:
+        plugin_files.use(file)
 
 
 class LazyGroup(click.Group):
@@ -63,7 +90,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        return getattr(import_module(f"{__name__}.{module}"), attribute)
+        return with_plugins(getattr(import_module(f"{__name__}.{module}"), attribute))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -101,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         sys.exit(answer(cli, shell))
     try:
-        with process_of_ours() if arguments is None else nullcontext():
+        with process_of_ours() if arguments is None else nullcontext(), plugin_files.used_for_a_while():
             code = _run(arguments)
     except KeyboardInterrupt:  # a second one, on the way out
         code = INTERRUPTED

@@ -79,6 +79,7 @@ def distill(
     from foundry_bench.selectors import one_method
     from foundry_bench.students.files import save_student
     from foundry_bench.teachers import load_teacher
+    from foundry_bench.testing.quick import try_method
     from foundry_bench.training.budget import get_budget
     from foundry_bench.training.finished import finished_student
     from foundry_bench.variants import FMD, OFF_THE_SHELF
@@ -96,6 +97,7 @@ def distill(
     with working_context(seed, budget, data_root, variant, device) as ctx:
         clouds = load_dataset(data, Path(data_root), ctx.progress)
         told_fewer_points(data, clouds, encoder, ctx.log)
+        try_method(method, encoder, clouds, ctx)
         student, report = finished_student(method, encoder, clouds, ctx, spent)
     assert report is not None, "every other variant trains"
     saved(partial(save_student, student), out, "the trained student")

@@ -77,7 +77,7 @@ def evaluate(
     check_device(device)
     from foundry_bench import selectors
     from foundry_bench.datasets.catalog import load_dataset, resolved
-    from foundry_bench.task import check_data, scores_of
+    from foundry_bench.task import check_data, evaluated
     from foundry_bench.training.budget import get_budget
 
     tasks = [(task, _places(task, asked, dataset)) for task, asked in selectors.expand_task(task)]
@@ -94,7 +94,7 @@ def evaluate(
                 data = load_dataset(name, Path(data_root), ctx.progress)
                 told_fewer_points(name, data, encoder, ctx.log)
                 check_data(protocol, name, data)
-                scores = scores_of(protocol.name, protocol.evaluate(encoder, data, ctx))
+                scores = evaluated(protocol, encoder, data, ctx)
                 found += [{"task": label, "dataset": name, **asdict(value)} for value in scores.values]
                 if not as_json:
                     _print(f"{label}:{name}", scores)

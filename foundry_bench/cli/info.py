@@ -81,7 +81,9 @@ def info(
         entry = registry.entries(kind)[name]
         with registry.guard(kind, name, "cannot be described"):
             lines = list(describe(about))
-        origin = f"{name} ({kind.rstrip('s')}) from {registry.distribution(entry)}, {entry.value}"
+        origin = (
+            f"{name} ({kind.rstrip('s')}) from {registry.distribution(entry)}, {registry.value_of(entry)}"
+        )
         contents = describe_dataset(name) if kind == "datasets" else ()
         for line in [origin, "", *lines, *contents]:
             click.echo("\n".join(map(plain, line.splitlines())))

@@ -6,7 +6,6 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -53,15 +52,9 @@ def _plugin(error: BaseException) -> str | None:
     from foundry_bench import registry
 
     try:
-        return registry.blamed(reversed(list(_modules(error))))
+        return registry.placed(error)
     except Exception:  # what is installed cannot be read
         return None
-
-
-def _modules(error: BaseException) -> Iterator[str]:
-    """The modules of the frames that an error has passed, outermost first."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        yield str(frame.f_globals.get("__name__", ""))
 
 
 def _kept(error: BaseException) -> str:

@@ -196,6 +196,7 @@ def student_of(text: str, teacher: Encoder | str | None, ctx: Context) -> Encode
     from foundry_bench import selectors
     from foundry_bench.encoder import Encoder
     from foundry_bench.students.files import load_student, make_student
+    from foundry_bench.testing.quick import check_made
 
     if os.path.isdir(text):
         return load_student(Path(text))
@@ -209,4 +210,7 @@ def student_of(text: str, teacher: Encoder | str | None, ctx: Context) -> Encode
         from foundry_bench.teachers import load_teacher
 
         teacher = load_teacher(teacher or SHIPPED)
-    return make_student(method, teacher, None, replace(ctx, variant=variant))
+    data = registry.load("datasets", "pretrain")()
+    student = make_student(method, teacher, data, replace(ctx, variant=variant))
+    check_made(method, student, teacher, data)
+    return student

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import EntryPoint
 
+from foundry_bench.beforehand import plugin_files
 from foundry_bench.border import said
 from foundry_bench.descriptions.description import Description, description_of
 from foundry_bench.descriptions.facts import facts_of
@@ -20,6 +21,7 @@ def main(first: str, wanted: list[tuple[str, str]]) -> None:
     What plugins print goes nowhere: the lines have a handle of their own. The first line is empty: module ``first`` is
     imported, whose time is not the first plugin's.
     """
+    plugin_files.install()
     own = os.getpid()
     with os.fdopen(os.dup(1), "w") as lines:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -20,7 +20,6 @@ from foundry_bench.descriptions.asking import ask
 from foundry_bench.descriptions.description import Description, description_of, from_json
 from foundry_bench.descriptions.reading import UnreadableError, read_facts
 from foundry_bench.descriptions.source import source_sha256
-from foundry_bench.errors import UserError
 from foundry_bench.storage import CACHE_VARIABLE, write_atomic
 from foundry_bench.variants import Family
 
@@ -37,12 +36,12 @@ def described(
     """Name -> description of the registered plugins of one kind, or of those of ``names`` that are registered.
 
     Without ``ask_for`` nothing is said of those that would have to be imported for it. Nothing is imported into this process. A
-    broken plugin has its error in its description and breaks nothing else.
-    Raises UserError when two distributions claim one name.
+    broken plugin has its error in its description and breaks nothing else, and so has a name that two plugins claim.
     """
     entries = registry.entries(kind)
     wanted = [name for name in (entries if names is None else names) if name in entries]
-    return dict(zip(wanted, describe([entries[name] for name in wanted], ask_for), strict=True))
+    found = dict(zip(wanted, describe([entries[name] for name in wanted], ask_for), strict=True))
+    return _without_clashes(kind, found)
 
 
 def described_kinds(kinds: Sequence[str]) -> dict[str, dict[str, Description]]:
@@ -51,7 +50,15 @@ def described_kinds(kinds: Sequence[str]) -> dict[str, dict[str, Description]]:
     found: dict[str, dict[str, Description]] = {kind: {} for kind in kinds}
     for (kind, entry), about in zip(entries, describe([entry for _, entry in entries]), strict=True):
         found[kind][entry.name] = about
-    return found
+    return {kind: _without_clashes(kind, about) for kind, about in found.items()}
+
+
+def _without_clashes(kind: str, found: dict[str, Description]) -> dict[str, Description]:
+    """The error of a name that several plugins claim in place of what the first of them says."""
+    claimed = registry.clashes(kind)
+    return {
+        name: Description(error=claimed[name]) if name in claimed else about for name, about in found.items()
+    }
 
 
 def describe(entries: Sequence[EntryPoint], ask_for: bool = True) -> list[Description]:
@@ -103,10 +110,7 @@ def families(methods: Iterable[str]) -> dict[str, Family | None]:
     Raises nothing: a figure is drawn from records whatever is installed.
     """
     first = {method: method.partition("+")[0] for method in methods}
-    try:
-        known = described("methods", sorted(set(first.values())))
-    except UserError:  # two plugins claim one name
-        known = {}
+    known = described("methods", sorted(set(first.values())))
     return {method: known[part].family if part in known else None for method, part in first.items()}
 
 

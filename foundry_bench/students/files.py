@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,12 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from foundry_bench import registry, selectors
+from foundry_bench.beforehand import plugin_files
 from foundry_bench.beforehand.checks import check_folder, check_path
-from foundry_bench.border import expected
+from foundry_bench.border import plain
 from foundry_bench.context import Context
 from foundry_bench.encoder import Encoder, EncoderConfig, Origin
 from foundry_bench.errors import UserError, unknown
-from foundry_bench.method import FMD
+from foundry_bench.method import FMD, student_of
 from foundry_bench.storage import atomic_folder
 from foundry_bench.teachers.cards import check_format, of_card, read_card, shown
 from foundry_bench.teachers.layout import as_made, lay_out
@@ -73,10 +75,10 @@ def make_student(
         data = registry.load("datasets", "pretrain")()
     ctx = ctx or Context(variant=default_variant(method))
     torch.manual_seed(ctx.for_component("init").seed)
-    with as_made(teacher):
-        made = method.compress(teacher, data, ctx)
-    student = expected(made, Encoder, f"the student of method {method.name!r}")
-    method.configure(student)
+    with registry.guard("methods", method.name.partition("+")[0], "failed"):
+        with as_made(teacher):
+            student = student_of(method, method.compress(teacher, data, ctx), teacher)
+        method.configure(student)
     lay_out(student, columns=True)
     return mark(student, method, ctx.variant, teacher).eval()
 
@@ -123,6 +125,8 @@ def save_student(student: Encoder, folder: Path | str) -> None:
         "teacher_sha256": origin.teacher_sha256,
         "encoder": asdict(origin.config),
     }
+    if plugins := _plugins(origin.method):
+        config["plugins"] = plugins
     with atomic_folder(folder) as place:
         save_file(state, place / "model.safetensors")
         (place / "config.json").write_text(json.dumps(config, indent=2) + "\n")
@@ -139,6 +143,7 @@ def load_student(folder: Path | str) -> Encoder:
     card, weights = read_card(folder, FIX), folder / "model.safetensors"
     check_format(folder, card, FORMAT)
     name = of_card(folder, card, "method", str, "the name of a method")
+    _check_plugins(folder, card, name)
     params = of_card(folder, card, "params", dict, "the method's parameters")
     version = of_card(folder, card, "version", str, "the version of the method")
     variant = of_card(folder, card, "variant", str, f"one of {', '.join(VARIANTS)}")
@@ -168,6 +173,25 @@ def load_student(folder: Path | str) -> Encoder:
         raise UserError(f"{weights} does not fit its config.json: {error}; {FIX}") from error
     student.origin = Origin(method, variant, sizes, teacher, sha256)
     return student
+
+
+def _plugins(method: Method) -> list[dict[str, str]]:
+    """The plugin files that a method, or a part of a stack, comes from: their names, and the hashes of their content."""
+    files = {registry.file_of("methods", name) for name in method.name.split("+")} - {None}
+    return [{"file": file.name, "sha256": plugin_files.sha256(file)} for file in files if file is not None]
+
+
+def _check_plugins(folder: Path, card: Mapping[str, object], name: str) -> None:
+    """Raise UserError where a method of the student is known to nobody here and its card names the file that it is in."""
+    lost = [part for part in name.split("+") if part not in registry.entries("methods")]
+    named = card.get("plugins")
+    files = [one["file"] for one in named if isinstance(one, dict)] if isinstance(named, list) else []
+    if lost and files:
+        wanted = " ".join(f"--plugin {shlex.quote(f'path/to/{one}')}" for one in files)
+        raise UserError(
+            f"{folder} is a student of {lost[0]!r}, a method of the plugin file {shown(files[0])}, which is not in use; add "
+            f"{plain(wanted)}, or call fb.load_plugin first"
+        )
 
 
 def own_teacher(student: Encoder) -> PointTransformer:

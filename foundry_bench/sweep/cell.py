@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foundry_bench.border import interruptions, is_ours, message_of, said
+from foundry_bench import registry
+from foundry_bench.beforehand import plugin_files
+from foundry_bench.border import StrangerError, interruptions, is_ours, message_of, said
 from foundry_bench.context import start_seed
+from foundry_bench.errors import UserError
 from foundry_bench.storage import disk_is_full, write_atomic
 from foundry_bench.sweep.environment import here, utc_now
 from foundry_bench.sweep.marks import Notice
@@ -88,6 +91,11 @@ def _measure(record: Record, job: Job, came: Callable[[], bool]) -> None:
     """Fill in what was measured, or what went wrong; ``came`` tells whether the cell was interrupted."""
     spec = job.spec
     try:
+        for file in spec.get("plugins", []):
+            if (
+                Path(file) not in plugin_files.files()
+            ):  # on another machine than the sweep's, or by another process
+                plugin_files.use(file)
         _limit_threads(spec["threads"])
         _seed(spec)
         with _limited_memory(spec["memory"]):
@@ -113,12 +121,14 @@ def _describe_error(identity: Identity, error: BaseException, job: Job) -> Ident
     file = job.store.beside(job.spec["kind"], job.spec["cell_id"], ".traceback.txt")
     write_atomic(file, traceback.format_exc().encode())
     message = message_of(error)
-    memory = isinstance(error, MemoryError) or any(words in message for words in NO_MEMORY)
+    source = error.__cause__ if isinstance(error, StrangerError) and error.__cause__ is not None else error
+    memory = isinstance(source, MemoryError) or any(words in message for words in NO_MEMORY)
+    plugin = None if isinstance(error, UserError) else registry.placed(error)
     return {
         **identity,
         "status": "oom" if memory else "failed",
-        "error_type": type(error).__name__,
-        "message": message or type(error).__name__,
+        "error_type": type(source).__name__,
+        "message": (message or type(error).__name__) + (f" ({plugin})" if plugin else ""),
         "traceback_file": file.name,
         "stage": job.stage,
     }

@@ -10,16 +10,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from foundry_bench.beforehand import plugin_files
 from foundry_bench.sweep.record import Inputs
 
 HARNESS_MODULES = ("builtins", "abc", "typing", "foundry_bench.method", "foundry_bench.task")
 
 
 def source_files(classes: Iterable[type]) -> list[Path]:
-    """Files that define plugin classes and their bases, the harness's own contracts left out."""
+    """Files that define plugin classes and their bases, the harness's own contracts left out; of a plugin file also those
+    beside it that it imports."""
     bases = [base for cls in classes for base in cls.__mro__ if base.__module__ not in HARNESS_MODULES]
-    found = {inspect.getsourcefile(base) for base in bases}
-    return sorted(Path(file) for file in found if file is not None)
+    found = {Path(name) for base in bases if (name := inspect.getsourcefile(base)) is not None}
+    beside = [plugin_files.with_neighbours(file) for file in found & set(plugin_files.files())]
+    return sorted(found.union(*beside))
 
 
 def code_sha256(classes: Iterable[type]) -> str:

@@ -485,6 +485,7 @@ class Spec(TypedDict):
     ``data_root``: folder of the official data sets.
     ``engine``: selector of the engine that runs it.
     ``memory``: bytes that the cell may use, null for no limit.
+    ``plugins``: plugin files that are in use.
     ``node``: name of the machine that ``environment`` describes.
     ``environment``: what the sweep knows of it before the cell runs.
     """
@@ -504,6 +505,7 @@ class Spec(TypedDict):
     data_root: str
     engine: str
     memory: int | None
+    plugins: list[str]
     node: str
     environment: Environment
 

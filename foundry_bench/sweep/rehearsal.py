@@ -9,15 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from foundry_bench.students.files import load_student, save_student
 from foundry_bench.sweep.record import given, harness_protocol
-from foundry_bench.task import check_data, scores_of
+from foundry_bench.task import check_data, evaluated
+from foundry_bench.testing.quick import few_of, try_method
 from foundry_bench.training.budget import REHEARSAL
 
 if TYPE_CHECKING:
-    from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.encoder import Encoder, TokenEncoder
     from foundry_bench.sweep.record import Measured, Place
     from foundry_bench.sweep.work import Job
@@ -34,7 +32,9 @@ def run_rehearsal(job: Job) -> Measured:
     job.refuse_lacking()
     job.stage = "load"
     teacher, whole = job.teacher(), job.data(given(inputs["dataset"])["name"])
-    data = _few(whole, budget.clouds)
+    data = few_of(whole, budget.clouds)
+    job.stage = "check"
+    try_method(job.method(), teacher, data, job.context(given(inputs["seed"])))
     job.stage = "distill"
     student, _ = finished_student(job.method(), teacher, data, job.context(given(inputs["seed"])), budget)
     job.stage = "save"
@@ -65,14 +65,4 @@ def _evaluate(job: Job, teacher: TokenEncoder, student: Encoder, place: Place) -
     data = job.data(place["dataset"]["name"])
     check_data(task, data.name, data)
     task, data = task.rehearsal(data)
-    scores_of(task.name, task.evaluate(student, data, replace(job.context(0), seed=0)))
-
-
-def _few(data: PointCloudDataset, count: int) -> PointCloudDataset:
-    """Some objects to train on and some that are held out."""
-    from foundry_bench.datasets.few import take
-    from foundry_bench.training.token_cache import held_out
-
-    kept = held_out(data)
-    rows = [np.flatnonzero(kept)[: count // 4], np.flatnonzero(~kept)[: 3 * count // 4]]
-    return take(data, np.sort(np.concatenate(rows)))
+    evaluated(task, student, data, replace(job.context(0), seed=0))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from foundry_bench.beforehand import plugin_files
 from foundry_bench.sweep.environment import utc_now
 from foundry_bench.sweep.marks import SWEEP
 from foundry_bench.sweep.plan import EVALUATE, PROFILE, REHEARSE, STUDENT, Cell
@@ -161,6 +162,7 @@ class Schedule:
             "data_root": self.settings.data_root,
             "engine": self.settings.engine,
             "memory": self.settings.memory,
+            "plugins": list(map(str, plugin_files.files())),
             "node": platform.node(),
             "environment": self._environment,
         }

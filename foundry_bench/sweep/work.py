@@ -31,7 +31,7 @@ from foundry_bench.sweep.record import (
     harness_protocol,
 )
 from foundry_bench.sweep.store import Store
-from foundry_bench.task import check_data, scores_of
+from foundry_bench.task import check_data, evaluated
 from foundry_bench.variants import EXPERT, OFF_THE_SHELF
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def run_evaluate(job: Job) -> Measured:
     _refuse_seen(job, task, data)
     job.stage = "evaluate"
     # Seed 0 for every method and sweep seed: the same episodes, so that outcomes can be compared in pairs.
-    scores = scores_of(task.name, task.evaluate(student, data, job.context(0)))
+    scores = evaluated(task, student, data, job.context(0))
     return {"scores": _scores_block(scores, job)}
 
 

@@ -1,6 +1,6 @@
 """The conformance kit: what every method, encoder and task has to keep, checked on real clouds.
 
-Plugin authors call it from their own tests::
+Plugin authors run ``foundry-bench check keep_first.py``, or call it from their own tests::
 
     from foundry_bench.testing import check_method
     check_method(MyMethod(), teacher, data, Context())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +14,6 @@ from torch import Tensor
 from foundry_bench.encoder import Encoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from foundry_bench.datasets import PointCloudDataset
 
 CLOUDS = 4
@@ -24,6 +24,14 @@ TOLERANCE = 1e-4
 
 class ConformanceError(AssertionError):
     """A rule that the harness relies on is broken."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule in words, and what raises where it is broken."""
+
+    title: str
+    check: Callable[[], None]
 
 
 def require(holds: bool, rule: str) -> None:

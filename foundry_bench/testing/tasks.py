@@ -3,38 +3,70 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from foundry_bench.encoder import Encoder
-from foundry_bench.testing.rules import require, snapshot, unchanged
+from foundry_bench.errors import UserError
+from foundry_bench.parameters.declared import check_declared
+from foundry_bench.registry import code_of
+from foundry_bench.task import Scores, Task, scores_of
+from foundry_bench.testing.rules import ConformanceError, Rule, require, snapshot, unchanged
 
 if TYPE_CHECKING:
     from foundry_bench.context import Context
     from foundry_bench.datasets import PointCloudDataset
-    from foundry_bench.task import Task
 
 
 def check_task(task: Task, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> None:
     """Scores are a pure function of the arguments, in [0, 1], with an outcome per item; the encoder stays
     as it was."""
-    require(sum(m.primary for m in task.metrics) == 1, f"{task.name}: exactly one metric must be primary")
-    json.dumps(task.protocol())
+    for rule in task_rules(task, encoder, data, ctx):
+        rule.check()
+
+
+def task_rules(task: Task, encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Iterator[Rule]:
+    """The rules of :func:`check_task`, in the order in which they build on each other."""
     before = snapshot(encoder)
-    first, second = (task.evaluate(encoder, data, ctx) for _ in range(2))
-    names = [score.metric for score in first.values]
-    require(
-        names == [m.name for m in task.metrics_for(data)], f"{task.name}: scores must be those of metrics_for"
-    )
-    require(first.values == second.values, f"{task.name}: the same arguments must give the same scores")
-    for score in first.values:
-        require(0 <= score.value <= 1, f"{task.name}: {score.metric} = {score.value} is not in [0, 1]")
-        outcomes = first.outcomes.get(score.metric)
-        require(
-            outcomes is not None and len(outcomes) == score.n,
-            f"{task.name}: {score.metric} needs {score.n} outcomes",
-        )
-        same = np.array_equal(np.asarray(outcomes), np.asarray(second.outcomes[score.metric]))
-        require(same, f"{task.name}: the outcomes of {score.metric} must come in a fixed order")
-    require(unchanged(encoder, before), f"{task.name}: a task must leave the frozen encoder untouched")
+    where = code_of(task, "evaluate")
+    found: list[Scores] = []
+
+    def declare() -> None:
+        try:
+            check_declared.__wrapped__(type(task), "tasks", Task)
+            json.dumps(task.protocol())
+        except UserError as error:
+            raise ConformanceError(str(error)) from error
+        except TypeError as error:
+            raise ConformanceError(f"{code_of(task, 'protocol')}: it must be JSON-able ({error})") from error
+
+    def score() -> None:
+        try:
+            found.append(scores_of(task, task.evaluate(encoder, data, ctx), data))
+        except UserError as error:
+            raise ConformanceError(str(error)) from error
+
+    def repeat() -> None:
+        second = task.evaluate(encoder, data, ctx)
+        rule = f"{where}: the same arguments must give the same scores; draw from ctx.generator('what for')"
+        require(found[0].values == second.values, rule)
+        for name, outcomes in found[0].outcomes.items():
+            same = np.array_equal(np.asarray(outcomes), np.asarray(second.outcomes[name]))
+            require(same, f"{where}: the outcomes of {name} must come in a fixed order")
+
+    def keep_outcomes() -> None:
+        for value in found[0].values:
+            rule = f"{where}: {value.metric} needs its {value.n} outcomes, for tests between encoders: Scores(values, outcomes)"
+            require(value.metric in found[0].outcomes, rule)
+
+    def leave_encoder() -> None:
+        rule = f"{where}: a task must leave the frozen encoder untouched; work on copy.deepcopy(encoder)"
+        require(unchanged(encoder, before), rule)
+
+    yield Rule("it declares what the registry and the records need", declare)
+    yield Rule("it scores an encoder: each metric once, in [0, 1]", score)
+    yield Rule("every score has an outcome per unit", keep_outcomes)
+    yield Rule("the same arguments give the same scores", repeat)
+    yield Rule("the encoder stays untouched", leave_encoder)

@@ -191,7 +191,7 @@ class Shadow(Offender):
 @pytest.mark.parametrize(
     ("method", "rule"),
     [
-        (Shadow(), "must not be called"),
+        (Shadow(), "parameter called skip"),
         (TeacherChanger(), "same student|untouched"),
         (StateHider(), "outside of it"),
         (Deaf(), "reach the student"),

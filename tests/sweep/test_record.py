@@ -52,6 +52,7 @@ SPEC: Spec = {
     "data_root": "data",
     "engine": "local",
     "memory": None,
+    "plugins": [],
     "node": "here",
     "environment": {
         "python": "3.11.0",
