@@ -19,7 +19,7 @@ from foundry_bench import registry
 from foundry_bench.beforehand.checks import check_file
 from foundry_bench.cli import offers
 from foundry_bench.cli.place import Place
-from foundry_bench.errors import no_folder
+from foundry_bench.errors import UserError, no_folder
 from foundry_bench.storage import write_atomic
 
 if TYPE_CHECKING:
@@ -205,6 +205,11 @@ def student_of(text: str, teacher: Encoder | str | None, ctx: Context) -> Encode
         error = no_folder("student", text, "give a student's folder or a method's selector")
         if error is not None:
             raise error
+        if text.isidentifier():
+            try:
+                registry.check_known("methods", name)
+            except UserError as missed:
+                raise UserError(f"{missed}; there is no folder of that name either") from None
     method, variant = selectors.one_method(text)
     if not isinstance(teacher, Encoder):
         from foundry_bench.teachers import load_teacher

@@ -121,6 +121,10 @@ def registered(name: str) -> Any:
         error = no_folder("data folder", path, f"give a folder of clouds or one of {', '.join(known)}")
         if error is not None:
             raise error
+        try:
+            registry.check_known("datasets", name)
+        except UserError as missed:
+            raise UserError(f"{missed}; there is no folder of that name either") from None
     return registry.load("datasets", name)
 
 

@@ -185,7 +185,8 @@ def _check_plugins(folder: Path, card: Mapping[str, object], name: str) -> None:
     """Raise UserError where a method of the student is known to nobody here and its card names the file that it is in."""
     lost = [part for part in name.split("+") if part not in registry.entries("methods")]
     named = card.get("plugins")
-    files = [one["file"] for one in named if isinstance(one, dict)] if isinstance(named, list) else []
+    said = [one.get("file") for one in named if isinstance(one, dict)] if isinstance(named, list) else []
+    files = [one for one in said if isinstance(one, str)]
     if lost and files:
         wanted = " ".join(f"--plugin {shlex.quote(f'path/to/{one}')}" for one in files)
         raise UserError(

@@ -95,7 +95,9 @@ def test_a_saved_student_names_its_file(file: Path, tiny_teacher: PointTransform
         )
     card = json.loads((tmp_path / "student" / "config.json").read_text())
     assert card["plugins"] == [{"file": file.name, "sha256": plugin_files.sha256(file)}]
-    with pytest.raises(UserError, match=r"plugin file 'my keep-first.py'.*--plugin .*fb.load_plugin"):
+    with pytest.raises(
+        UserError, match=r"file my keep-first.py.*--plugin 'path/to/my keep-first.py'.*load_plugin"
+    ):
         fb.load_student(tmp_path / "student")
 
 
@@ -158,7 +160,10 @@ def test_a_class_is_known_by_a_base_of_this_package(tmp_path: Path) -> None:
     assert len(fb.load_dataset("chairs-of-mine").points) > 10
 
 
-@pytest.mark.parametrize("engine", ["serial", "local"])
+@pytest.mark.parametrize(
+    "engine",
+    ["local", pytest.param("serial", marks=pytest.mark.slow), pytest.param("ray", marks=pytest.mark.slow)],
+)
 def test_cells_of_an_engine_know_the_file(file: Path, tmp_path: Path, engine: str) -> None:
     from foundry_bench.encoder import EncoderConfig
     from foundry_bench.teachers import save_teacher
