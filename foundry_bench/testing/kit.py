@@ -266,7 +266,10 @@ class _Quiet:
     def warn(self, line: str) -> None:
         return
 
-    def begin(self, todo: list[Any], estimate: Any, jobs: int) -> None:
+    def begin(self, todo: list[Any], estimate: Any, jobs: int, marks: Any) -> None:
+        return
+
+    def step(self, what: str, done: int, total: int) -> None:
         return
 
     def started(self, cell: Any) -> None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 CLOUDS = 48
 """Clouds that a method is tried on."""
+FEW = 2
+"""Those that a student is looked at on: one would not tell whether it mixes clouds."""
 
 
 def try_method(method: Method, teacher: Encoder, data: PointCloudDataset, ctx: Context) -> None:
@@ -80,7 +82,7 @@ def few_of(data: PointCloudDataset, count: int) -> PointCloudDataset:
 
 def _clouds(data: PointCloudDataset, student: Encoder) -> Tensor:
     """A few clouds (B, N, 3) where the student is."""
-    points = some_clouds(data, student)
+    points = some_clouds(data, student)[:FEW]
     return next((points.to(value.device) for value in student.state_dict().values()), points)
 
 

@@ -77,7 +77,7 @@ def test_check_ends_with_the_line_to_change() -> None:
     code, text = called("check", "keep_first.py:KeepFirst")
     assert code == 1
     assert "BROKEN off-the-shelf: the student is a drop-in" in text
-    assert "to change: FirstBlocks.encode (keep_first.py:24): features must be (B, T, D)" in text
+    assert "to change: FirstBlocks.encode (keep_first.py:25): features must be (B, T, D)" in text
 
 
 def test_check_of_a_registered_name() -> None:

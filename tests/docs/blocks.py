@@ -15,6 +15,7 @@ import contextlib
 import io
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from sybil.parsers.markdown import SkipParser
 from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, RawFencedCodeBlockLexer
 
 from foundry_bench import selectors
+from foundry_bench.beforehand import plugin_files
 from foundry_bench.cli import cli, main
 
 if sys.version_info >= (3, 11):
@@ -103,11 +105,22 @@ def evaluate(example: Example) -> None:
     if language in SHELL:
         for line in lines(source):
             run_line(line)
+    elif language in PYTHON and named is not None:
+        example.namespace.update(runpy.run_path(named["name"]))
     elif language in PYTHON:
         code = compile("\n" * example.line + source, example.path, "exec", dont_inherit=True)
         exec(code, example.namespace)
     elif language in DATA:
         DATA[language](source)
+
+
+def write_files(page: str) -> None:
+    """Put the blocks of a page that say so into their files, below the current folder."""
+    for example in read(page).examples():
+        source = example.parsed[1] if isinstance(example.parsed, tuple) else ""
+        if isinstance(source, str) and (named := FILE.match(source)) is not None:
+            Path(named["name"]).parent.mkdir(parents=True, exist_ok=True)
+            Path(named["name"]).write_text(source)
 
 
 def run(page: str, *, quick: bool) -> list[str]:
@@ -199,7 +212,8 @@ def check(arguments: list[str], *, whole: bool = True) -> None:
     """
     partial = (click.MissingParameter, click.exceptions.NoArgsIsHelpError)
     bearable = (click.exceptions.Exit, *(() if whole else partial))
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(*bearable):
+    quiet = contextlib.redirect_stdout(io.StringIO())
+    with quiet, plugin_files.used_for_a_while(), contextlib.suppress(*bearable):
         context = cli.make_context("foundry-bench", list(arguments))
         while isinstance(context.command, click.Group):
             rest = [*getattr(context, "_protected_args", ()), *context.args]

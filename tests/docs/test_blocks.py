@@ -6,7 +6,20 @@ import re
 from pathlib import Path
 
 import pytest
-from blocks import PAGES, ROOT, SELECTOR, check, check_script, commands, inline, lines, ours, run, typed
+from blocks import (
+    PAGES,
+    ROOT,
+    SELECTOR,
+    check,
+    check_script,
+    commands,
+    inline,
+    lines,
+    ours,
+    run,
+    typed,
+    write_files,
+)
 
 import foundry_bench as fb
 from foundry_bench import registry, selectors
@@ -18,7 +31,11 @@ WITHOUT_REASON = re.compile(
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_command_is_one_that_the_parser_takes(page: str) -> None:
+def test_every_command_is_one_that_the_parser_takes(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_files(page)
     wrong = []
     for line, command in typed(page):
         try:
