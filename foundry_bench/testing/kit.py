@@ -301,8 +301,11 @@ def broken(subject: Subject, rule: Rule) -> str | None:
     """What is wrong with one rule and what to change, in a line; None where it holds."""
     try:
         with registry.guard(subject.kind, subject.name, "failed"):
-            rule.check()
-    except (UserError, ConformanceError) as error:
+            try:
+                rule.check()
+            except ConformanceError as error:
+                raise UserError(str(error)) from error
+    except UserError as error:
         return " ".join(str(error).split())
     except Exception as error:  # of a built-in one
         return f"{type(error).__name__}: {error}"
