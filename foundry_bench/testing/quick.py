@@ -50,8 +50,9 @@ def try_method(method: Method, teacher: Encoder, data: PointCloudDataset, ctx: C
         wanted = "leave it as it was, weights, gradients and mode, and work on a copy: copy.deepcopy(teacher)"
         raise registry.broken_rule(method, "compress", "changed the teacher", wanted)
     check_made(method, student, teacher, few)
-    with _told(method):
-        check_state(student, _another(method, student, teacher, few, ctx), some_clouds(few, student))
+    if student.in_torch is student:  # a graph is held to its parent when it is made
+        with _told(method):
+            check_state(student, _another(method, student, teacher, few, ctx), some_clouds(few, student))
     if ctx.trains:
         check_training(method, student, teacher, few, ctx.variant)
 
@@ -61,7 +62,9 @@ def check_made(method: Method, student: Encoder, teacher: Encoder, data: PointCl
     student_of(method, student, teacher)
     with _told(method):
         check_dtypes(student)
-        check_encoder(copy.deepcopy(student), teacher, _clouds(data, student), quick=True)
+        training = student.training
+        check_encoder(student, teacher, _clouds(data, student), quick=True)
+        student.train(training)
 
 
 def check_training(
