@@ -59,7 +59,7 @@ def told_fewer_points(name: str, data: PointCloudDataset, encoder: Encoder, log:
     reads, points = encoder.config.points, data.points.shape[1]
     if reads is not None and points < reads and is_folder(name):
         log.info(
-            "%s: the teacher reads %s points of a cloud and gets %s; --points %s gives it all",
+            "%s: the teacher reads %s points of a cloud and gets %s; --points %s gives it as many",
             name,
             reads,
             points,

@@ -202,6 +202,9 @@ def test_a_class_of_one_object_is_never_tested(tmp_path: Path) -> None:
     data = load_folder(tmp_path)
     assert data.splits == {}
     assert "two clouds or more, no copies" in data.advice["splits"]
+    assert dict(understand_folder(tmp_path)[1].lines())["split"].startswith(
+        "none: give its classes two clouds"
+    )
 
 
 def test_what_may_be_a_mistake_is_said(tmp_path: Path) -> None:

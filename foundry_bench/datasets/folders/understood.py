@@ -64,6 +64,8 @@ class Understood:
             yield "classes", f"{len(self.data.classes)}: {self._classes()}"
         for name, sides in self.data.splits.items():
             yield f"split {name!r}", self._sides(name, sides)
+        if self.data.classes and not self.data.splits:
+            yield "split", f"none: {self.data.advice['splits']}"
         if self.data.classes:
             yield "series", "; ".join(self._series()).removeprefix("series ")
         rows = np.array([each.rows for each in self.facts])
