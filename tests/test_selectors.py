@@ -478,3 +478,15 @@ def test_a_tuple_of_anything_refuses_what_is_no_tuple_in_one_line() -> None:
         WrongValueError, match=r"extra takes a tuple, each value of any type, such as loose\[extra="
     ):
         Loose(extra=4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("tome+off-the-shelf+fmd", "off-the-shelf is a variant.*write tome\\+off-the-shelf or tome\\+fmd"),
+        ("tome+fmd+int8", "fmd is a variant.*write tome\\+int8\\+fmd"),
+    ],
+)
+def test_a_variant_before_the_end_is_told_as_such(text: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        expand(parse_selector(text))

@@ -38,3 +38,8 @@ def test_what_is_not_there_is_one_clear_line(name: str, message: str, tmp_path: 
     with pytest.raises(UserError, match=message) as raised:
         catalog.load_dataset(name, tmp_path)
     assert "\n" not in str(raised.value)
+
+
+def test_a_name_that_is_neither_a_data_set_nor_a_folder_says_both() -> None:
+    with pytest.raises(UserError, match=r"unknown dataset 'nowhere'.*no folder of that name either"):
+        catalog.load_dataset("nowhere")
