@@ -162,7 +162,7 @@ def test_a_class_is_known_by_a_base_of_this_package(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "engine",
-    ["local", pytest.param("serial", marks=pytest.mark.slow), pytest.param("ray", marks=pytest.mark.slow)],
+    [pytest.param(name, marks=pytest.mark.slow) for name in ("local", "serial", "ray")],
 )
 def test_cells_of_an_engine_know_the_file(file: Path, tmp_path: Path, engine: str) -> None:
     from foundry_bench.encoder import EncoderConfig
