@@ -41,7 +41,7 @@ def test_the_same_results_give_the_same_bytes(forms: Page) -> None:
 
 
 def test_a_page_of_a_hundred_rows_is_small(tmp_path: Path) -> None:
-    page = page_of("reference", tmp_path)
+    page = page_of("reference-one-start", tmp_path)
     text = page.file.read_bytes()
     rows = len(page.whole.board.rows)
     fixed = len(text) - len(html.in_script(data_in(text.decode())))
