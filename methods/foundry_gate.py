@@ -29,7 +29,7 @@ from foundry_bench.authoring import (
     take,
 )
 from foundry_bench.methods.foundry import Foundry, FoundryStudent
-from foundry_bench.methods.foundry_nested import FoundryNested, check_used, drawn_used, nested_loss
+from foundry_bench.methods.foundry_nested import FoundryNested, drawn_used, nested_loss
 
 AUTO_THRESHOLD = 0.5
 
@@ -65,7 +65,7 @@ class FoundryGateStudent(FoundryStudent):
         nn.init.zeros_(self.gate.bias)
         self.weight, self.target = method.weight, method.target
         self.r: float | str = "auto"
-        self.used: int | None = None
+        self.used = 0
 
     @property
     def threshold(self) -> float:
@@ -78,7 +78,7 @@ class FoundryGateStudent(FoundryStudent):
         probability = self.gate(tokens + pos).sigmoid()
         threshold = torch.rand_like(probability[:, :1]) if self.training else self.threshold
         own = probability >= threshold
-        self.dso.count = self.used or self.foundry.supertokens
+        self.dso.count = min(self.used or self.foundry.supertokens, self.foundry.supertokens)
         cam = self.dso(tokens, centers) * ~own
         supertokens = self.dso.gather(tokens, cam)
         where, counts = self.locate(pos, centers, cam.detach())
@@ -114,9 +114,10 @@ class FoundryGate(Method):
     """``r``: a token runs by itself if its gate probability is at least r; ``auto`` lets the gate decide (0.5).
     ``published``: the CAU without the skip that all reducers get here, as in the paper. The assignment is hard either way: a
     SuperToken without tokens costs nothing, where soft ones would cost more beside kept tokens than they save. ``weight``
-    and ``target``: strength of the gate's regulariser and the mean probability it pulls to. ``nested``: trained so that the
-    first SuperTokens serve by themselves; ``used`` says at inference how many do, all of them where it is None. Each step then
-    trains all and a random number of them on its one batch: as many steps and samples, twice the computing."""
+    and ``target``: strength of the gate's regulariser and the mean probability it pulls to.
+    ``nested``: trained so that the first SuperTokens serve by themselves; ``used`` says at inference how many do, 0 for all.
+    Of a student that is not nested no other number was trained. A step of a nested one trains all and a random number of
+    them on its one batch: as many steps and samples, twice the computing."""
 
     name: ClassVar[str] = "foundry-gate"
     version: ClassVar[str] = "2"
@@ -135,12 +136,7 @@ class FoundryGate(Method):
     weight: Annotated[float, Bounds(at_least=0, at_most=1e6)] = 0.1
     target: Annotated[float, Bounds(at_least=0, at_most=1)] = 0.25
     nested: bool = False
-    used: Annotated[int, Bounds(at_least=1, at_most=1024)] | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a number of SuperTokens that the student is not trained for."""
-        super().__post_init__()
-        check_used(self.used, self.supertokens, self.nested)
+    used: Annotated[int, Bounds(at_least=0, at_most=1024)] = 0
 
     def classes(self) -> tuple[type, ...]:
         return (type(self), Foundry, FoundryNested)

@@ -41,7 +41,7 @@ from foundry_bench.authoring import (
     require_transformer,
 )
 from foundry_bench.methods.foundry import DSO, Foundry, seed_supertokens
-from foundry_bench.methods.foundry_nested import FoundryNested, check_used, drawn_used, nested_loss
+from foundry_bench.methods.foundry_nested import FoundryNested, drawn_used, nested_loss
 from foundry_bench.methods.kd import FeatureKD, spaced
 
 CALIBRATION = 64
@@ -69,7 +69,7 @@ class LateStudent(ReducingStudent):
         self.chosen, self.after = chosen, min(method.after, len(chosen) - 1)
         self.dso = DSO(self.config.dim, method.supertokens, tau=1.0, assignment="slots")
         self.supertokens = method.supertokens
-        self.used: int | None = None
+        self.used = 0
         self.dso.v = nn.Identity()  # a SuperToken is a row of the stream, or there is no change to speak of
 
     @property
@@ -93,7 +93,7 @@ class LateStudent(ReducingStudent):
 
     def gathered(self, stream: Stream) -> GatheredStream:
         """The SuperTokens of a stream of all patches."""
-        self.dso.count = self.used or self.supertokens
+        self.dso.count = min(self.used or self.supertokens, self.supertokens)
         cam = self.dso(stream.x, stream.pos)  # of places, slots want no more than how many there are
         where, counts = self.dso.mean(stream.pos, cam)
         start = self.dso.gather(stream.x, cam)
@@ -124,9 +124,10 @@ class LateStudent(ReducingStudent):
 class FoundryLate(Method):
     """``supertokens``: s. ``depth``: how many of the teacher's blocks are kept, evenly spaced, at most all. ``after``: how
     many of these run on all patches, before the SuperTokens are gathered, at most all but one. ``sharpness``: scale of the
-    logits that the assignment starts with, cosines of standardised rows. ``nested``: trained so that the first SuperTokens
-    serve by themselves; ``used`` says at inference how many do, all of them where it is None. Each step then trains all and a
-    random number of them on its one batch: as many steps and samples, twice the computing."""
+    logits that the assignment starts with, cosines of standardised rows.
+    ``nested``: trained so that the first SuperTokens serve by themselves; ``used`` says at inference how many do, 0 for all.
+    Of a student that is not nested no other number was trained. A step of a nested one trains all and a random number of
+    them on its one batch: as many steps and samples, twice the computing."""
 
     name: ClassVar[str] = "foundry-late"
     family: ClassVar[Family] = "foundry"
@@ -143,12 +144,7 @@ class FoundryLate(Method):
     after: Annotated[int, Bounds(at_least=0, at_most=1024)] = 1
     sharpness: Annotated[float, Bounds(above=0, at_most=1e3)] = 20.0
     nested: bool = False
-    used: Annotated[int, Bounds(at_least=1, at_most=1024)] | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a number of SuperTokens that the student is not trained for."""
-        super().__post_init__()
-        check_used(self.used, self.supertokens, self.nested)
+    used: Annotated[int, Bounds(at_least=0, at_most=1024)] = 0
 
     def classes(self) -> tuple[type, ...]:
         return (type(self), Foundry, FoundryNested, FeatureKD)

@@ -93,15 +93,7 @@ def nested_loss(
 def drawn_used(supertokens: int) -> list[dict[str, Any]]:
     """What one step serves where the smallest numbers need no help: all SuperTokens, and fewer."""
     fewer = [{"used": int(torch.randint(1, supertokens, ()))}] if supertokens > 1 else []
-    return [{"used": None}, *fewer]
-
-
-def check_used(used: int | None, supertokens: int, nested: bool) -> None:
-    """Raise ValueError for a number of SuperTokens ``used`` at inference that a student is not trained for."""
-    if used is not None and not nested:
-        raise ValueError("used needs nested=true: only a nested student serves with fewer SuperTokens")
-    if used is not None and used > supertokens:
-        raise ValueError(f"used={used} is more than supertokens={supertokens}")
+    return [{"used": 0}, *fewer]
 
 
 @dataclass(frozen=True)

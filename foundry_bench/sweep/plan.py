@@ -23,7 +23,6 @@ from foundry_bench.sweep.record import (
     TaskInputs,
     given,
 )
-from foundry_bench.task import check_data
 from foundry_bench.training.budget import get_budget
 from foundry_bench.variants import EXPERT, OFF_THE_SHELF
 
@@ -343,6 +342,8 @@ class _Planner:
     def _serves(self, name: str, task: Task) -> bool:
         """Whether a folder of clouds has what a task needs. A task that nobody asked for by name is left out with a warning
         where it has not. Raises UserError for one that somebody did."""
+        from foundry_bench.task import check_data
+
         folder = self.folders[name]
         if folder is None:
             return True

@@ -45,11 +45,11 @@ def test_what_is_written_passes(kind: str) -> None:
 
 
 def test_the_entry_point_leads_to_what_is_written() -> None:
-    called("new", "method", "keep-far", "-o", "somewhere")
+    called("new", "method", "keep-apart", "-o", "somewhere")
     text = Path("somewhere/pyproject.toml").read_text()
-    assert 'keep-far = "keep_far:KeepFar"' in text
+    assert 'keep-apart = "keep_apart:KeepApart"' in text
     assert 'version = "0.1.0"' in text
-    about = Path("site/keep_far-1.dist-info")
+    about = Path("site/keep_apart-1.dist-info")
     about.mkdir(parents=True)
     assert PathDistribution(about) is not None
 

@@ -144,10 +144,4 @@ def test_a_nested_gate_is_trained_with_all_and_some_of_its_supertokens(
         method.loss(student.train(), patches, target)
     assert counts[::2] == [4] * 30
     assert set(counts[1::2]) == {1, 2, 3}
-    assert student.used is None
-
-
-@pytest.mark.parametrize("wrong", [{"used": 4}, {"used": 17, "nested": True}])
-def test_a_gate_refuses_a_number_of_supertokens_that_it_is_not_trained_for(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="used"):
-        FoundryGate(**wrong)
+    assert student.used == 0

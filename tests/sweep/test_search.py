@@ -211,7 +211,9 @@ def test_a_task_that_cannot_keep_halves_apart_is_told_before_anything_runs() -> 
 def test_a_task_that_fails_for_the_teacher_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     search, notes = asked(), Notes()
     failing = Places(("picky:blobs[labelled=search]",), ("picky:blobs[labelled=confirm]",))
-    with pytest.raises(UserError, match=r"teacher\+off-the-shelf on picky.* failed: no labels at all; leave"):
+    with pytest.raises(
+        UserError, match=r"teacher\+off-the-shelf on picky.* failed: .*no labels at all.*leave"
+    ):
         Searcher(search, failing, tmp_path / "out", notes).run(lambda: FIRST, able())
     assert {record["inputs"]["method"]["name"] for record in notes.records} == {"teacher"}
 

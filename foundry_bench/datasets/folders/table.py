@@ -93,7 +93,10 @@ def _text(path: Path) -> str:
 
 def _rows(path: Path, text: str) -> list[tuple[int, dict[str, str]]]:
     """The number of its line and the four cells of each row that is not empty."""
-    names, separator = _header(text.split("\n", 1)[0])
+    try:
+        names, separator = _header(text.split("\n", 1)[0])
+    except csv.Error as error:
+        raise UserError(f"line 1 of {shown(path)} cannot be read ({error}): mend it") from error
     for wanted in (PATH, CLASS):
         if wanted not in names:
             near = difflib.get_close_matches(wanted, names, n=1) or [""]
