@@ -14,6 +14,7 @@ from foundry_bench.encoder import Encoder
 from foundry_bench.errors import UserError
 from foundry_bench.exports.card import Graph, card_of, write_card, write_into_model
 from foundry_bench.exports.eight_bits import check_r2
+from foundry_bench.exports.encoder import MODEL
 from foundry_bench.exports.golden import Golden, golden_of
 from foundry_bench.exports.grouping import with_grouping
 from foundry_bench.exports.needs import require
@@ -24,7 +25,7 @@ from foundry_bench.exports.quantize import quantize
 from foundry_bench.exports.session import Session
 from foundry_bench.storage import atomic_folder
 
-MODELS = {"onnx": "model.onnx", "torch": "model.pt2", "executorch": "model.pte"}
+MODELS = {"onnx": MODEL, "torch": "model.pt2", "executorch": "model.pte"}
 """Format -> the file of the encoder's graph."""
 FLOATS = "export it without --int8"
 """What to do about a graph that eight bits cost too much."""
