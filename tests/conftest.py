@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from foundry_bench.beforehand import plugin_files
 from foundry_bench.datasets import PointCloudDataset, load_pretrain
 from foundry_bench.encoder import EncoderConfig
 from foundry_bench.teachers.transformer import PointTransformer
@@ -37,6 +38,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What readers keep of data sets goes where the tests' other files are, not into the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FOUNDRY_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_plugin_files() -> Iterator[None]:
+    """A plugin file that a test puts to use is forgotten at its end, as other tests count what is registered."""
+    with plugin_files.used_for_a_while():
         yield
 
 
