@@ -23,6 +23,7 @@ from foundry_bench.exports.parity import LEAST_R2, Parity, parity
 from foundry_bench.exports.quantize import quantize
 from foundry_bench.exports.session import Session
 from foundry_bench.points.patches import Patches
+from foundry_bench.training.budget import REHEARSAL
 
 GRAPH = "graph"
 """The tensor of a saved student that holds the graph, a byte per number."""
@@ -114,7 +115,8 @@ def quantized(encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Quanti
 
     The float graph is held to ``encoder`` on clouds of ``data``, and the tokens of the eight-bit one to an R2 of
     :data:`~foundry_bench.exports.parity.LEAST_R2`. Where ``ctx`` makes a saved student again, its graph is left for the weights
-    that replace it. Raises UserError for an encoder that cannot be exported or loses more, and without ONNX Runtime.
+    that replace it; where it rehearses a training, anything may be lost, as nothing has been learned yet. Raises UserError for
+    an encoder that cannot be exported or loses more, and without ONNX Runtime.
     """
     require("onnx")
     parent = frozen(encoder)
@@ -128,7 +130,8 @@ def quantized(encoder: Encoder, data: PointCloudDataset, ctx: Context) -> Quanti
         quantize(whole, small)
         graph = torch.from_numpy(np.fromfile(small, np.uint8))
     found = parity(Session(graph.numpy().tobytes()).run(**golden.inputs), golden.outputs)
-    check_r2(called(encoder), found, "leave int8 out")
+    if not (ctx.trains and ctx.budget == REHEARSAL):
+        check_r2(called(encoder), found, "leave int8 out")
     return QuantizedEncoder(parent, graph, found.r2)
 
 

@@ -61,13 +61,17 @@ def candidates(frame: pd.DataFrame, wish: Wish, tasks: Sequence[str] = ()) -> li
     """
     frame = _only(frame, tasks)
     one_budget(frame)
-    rows = rows_of(frame)
+    disk = frame[frame["kind"] == "profile"].groupby(list(KEYS))["disk_mb"].mean().dropna().to_dict()
+    return judged(rows_of(frame), wish, disk)
+
+
+def judged(rows: Sequence[Row], wish: Wish, disk: dict[Any, float]) -> list[Candidate]:
+    """As :func:`candidates`, of ``rows`` with the teacher's among them; ``disk``: megabytes by the values of ``KEYS``."""
     teachers = [row for row in rows if row.keys["method"] == BASELINE and row.complete]
     if len({row.keys["teacher_sha256"] for row in rows}) > 1 or len(teachers) != 1:
         raise UserError(
             "to choose, results need one teacher whose own row did every task; run it with --methods teacher"
         )
-    disk = frame[frame["kind"] == "profile"].groupby(list(KEYS))["disk_mb"].mean().dropna().to_dict()
     by = next((name for name in COSTS if getattr(wish, name) is not None), "macs")
     found = [_judged(row, teachers[0], wish, disk) for row in rows if row is not teachers[0]]
     return sorted(

@@ -20,7 +20,7 @@ from foundry_bench.cost.memory import bytes_of_state
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.encoder import Encoder, EncoderConfig
 from foundry_bench.errors import UserError
-from foundry_bench.exports import QuantizedEncoder, Session
+from foundry_bench.exports import QuantizedEncoder, Session, eight_bits
 from foundry_bench.exports.eight_bits import check_r2
 from foundry_bench.exports.golden import golden_of
 from foundry_bench.exports.parity import Parity, parity
@@ -31,7 +31,7 @@ from foundry_bench.points.patches import Patches
 from foundry_bench.stack import MisplacedError, Stack
 from foundry_bench.students.files import load_student, make_student, save_student
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.training.budget import Budget
+from foundry_bench.training.budget import REHEARSAL, Budget
 from foundry_bench.training.distillation import heldout_r2
 from foundry_bench.training.finished import finished_student
 
@@ -247,3 +247,16 @@ def test_it_gives_no_gradient(student: QuantizedEncoder, patches: Patches) -> No
     assert Int8.variants == (OFF_THE_SHELF,)
     assert not student(patches).features.requires_grad
     assert not any(p.requires_grad for p in student.parameters())
+
+
+def test_what_was_trained_for_two_steps_is_not_refused_for_what_it_lost(
+    teacher: PointTransformer, clouds: PointCloudDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rehearsal would tell that ``foundry+int8`` fails, whose R2 after two steps says nothing of it after all of them."""
+    lost = Parity(clouds=8, difference=1.0, share=1.0, wrong=8, r2=-0.65)
+    monkeypatch.setattr(eight_bits, "parity", lambda *_: lost)
+    rehearsed = Context(budget=REHEARSAL)
+    assert float(eight_bits.quantized(teacher, clouds, rehearsed).r2) == pytest.approx(-0.65)
+    for trained in (Context(), replace(rehearsed, variant=OFF_THE_SHELF)):
+        with pytest.raises(UserError, match=r"R2 of -0\.650"):
+            eight_bits.quantized(teacher, clouds, trained)
