@@ -76,17 +76,16 @@ class QuantizedEncoder(Encoder):
     def forward(self, patches: Patches, levels: bool = False) -> Tokens:
         """Tokens of the patches, of their type and on their device. Raises UserError for patches of other sizes than the graph
         was made for."""
-        config = self.config
-        if patches.neighborhoods.shape[1:3] != (config.groups, config.group_size):
-            groups, size = patches.neighborhoods.shape[1:3]
+        session = self.session()
+        made, given = session.sizes["neighborhoods"][1:3], tuple(patches.neighborhoods.shape[1:3])
+        if given != made:
             raise UserError(
-                f"an eight-bit graph is made for {config.groups} patches of {config.group_size} points and was given "
-                f"{groups} of {size}; use its float parent"
+                f"an eight-bit graph is made for {made[0]} patches of {made[1]} points and was given {given[0]} of {given[1]}; "
+                "use its float parent"
             )
         names = ("tokens", *LEVELS) if levels else ("tokens",)
         arrays = [a.detach().float().cpu().numpy() for a in (patches.centers, patches.neighborhoods)]
-        found = [np.zeros((len(patches), config.groups, config.dim), np.float32) for _ in names]
-        session = self.session()
+        found = [np.zeros((len(patches), given[0], self.config.dim), np.float32) for _ in names]
         for i in range(len(patches)):
             row = session.run(**{name: a[i : i + 1] for name, a in zip(INPUTS, arrays, strict=True)})
             for whole, name in zip(found, names, strict=True):

@@ -15,7 +15,7 @@ class Session:
     """The graph in a file, or in ``model.onnx`` of an exported folder, or in bytes: arrays in, arrays out.
 
     ``batch`` is 1 for a graph that takes one cloud at a time, which is then given them one by one; None for any number.
-    ``threads`` of the runtime within an operator. Raises UserError for what the runtime cannot load, or where it is missing.
+    ``sizes``: of each input by name, a name in place of a size that is free. ``threads`` of the runtime within an operator. Raises UserError for what the runtime cannot load, or where it is missing.
     """
 
     def __init__(self, graph: Path | str | bytes, threads: int = 1) -> None:
@@ -39,7 +39,8 @@ class Session:
             ) from error
         self.inputs = tuple(each.name for each in self.inner.get_inputs())
         self.outputs = tuple(each.name for each in self.inner.get_outputs())
-        size = self.inner.get_inputs()[0].shape[0]
+        self.sizes = {each.name: tuple(each.shape) for each in self.inner.get_inputs()}
+        size = self.sizes[self.inputs[0]][0]
         self.batch: int | None = size if isinstance(size, int) else None
 
     def run(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
