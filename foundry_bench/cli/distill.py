@@ -90,7 +90,9 @@ def distill(
     check_device(device)
     method, variant = one_method(selector, FMD)
     if variant == OFF_THE_SHELF:
-        raise UserError(f"{method.name} has nothing to train: it is used off the shelf")
+        raise UserError(
+            f"{selector} has nothing to train; give it to evaluate, profile or export as it is, in place of a student's folder"
+        )
     spent = get_budget(budget)
     use_threads(threads)
     encoder = load_teacher(teacher)
