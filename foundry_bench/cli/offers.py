@@ -23,9 +23,9 @@ def values(*texts: str) -> Offer:
 
 def budgets(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
     """Offers the budgets that are for people."""
-    from foundry_bench.training.budget import BUDGETS, REHEARSAL
+    from foundry_bench.training.budget import BUDGETS
 
-    return _items(typed, [name for name in BUDGETS if name != REHEARSAL])
+    return _items(typed, BUDGETS)
 
 
 def plugins(kind: str, *also: str, several: bool = False, path: str | None = None) -> Offer:

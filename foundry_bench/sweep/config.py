@@ -70,7 +70,7 @@ class SweepConfig:
     tasks: Annotated[tuple[Text, ...], MinLen(1)] = (DEFAULT,)
     teacher: Text = "small"
     dataset: tuple[Text, ...] = ()
-    budget: Text = "quick"
+    budget: str = "quick"
     seeds: Annotated[int, Ge(1), Le(LARGEST_SEED)] = 1
     distill_on: Text = "pretrain"
     data_root: Text = "data"

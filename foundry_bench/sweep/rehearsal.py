@@ -13,7 +13,7 @@ from foundry_bench.students.files import load_student, save_student
 from foundry_bench.sweep.record import given, harness_protocol
 from foundry_bench.task import check_data, evaluated
 from foundry_bench.testing.quick import few_of, try_method
-from foundry_bench.training.budget import REHEARSAL
+from foundry_bench.training.budget import REHEARSED
 
 if TYPE_CHECKING:
     from foundry_bench.encoder import Encoder, TokenEncoder
@@ -28,7 +28,7 @@ def run_rehearsal(job: Job) -> Measured:
     from foundry_bench.training.finished import finished_student
     from foundry_bench.training.token_cache import cache_bytes
 
-    inputs, budget = job.inputs, get_budget(REHEARSAL)
+    inputs, budget = job.inputs, REHEARSED
     job.refuse_lacking()
     job.stage = "load"
     teacher, whole = job.teacher(), job.data(given(inputs["dataset"])["name"])

@@ -36,19 +36,28 @@ BUDGETS = {
     "quick": Budget("quick", steps=200, batch_size=64, views=4),
     "standard": Budget("standard", steps=1200, batch_size=128, views=8, curve=6),
     "paper": Budget("paper", steps=0, batch_size=512, views=16, lr=1e-3, warmup=0.2, curve=15),
-    REHEARSAL: Budget(REHEARSAL, steps=2, batch_size=4, views=1, curve=1, clouds=48),
 }
-"""``paper``: 150 epochs (Foundry) with Point-JEPA's published optimiser settings; its steps follow from the data's size."""
+"""By the names that people give. ``paper``: 150 epochs (Foundry) with Point-JEPA's published optimiser settings; its steps
+follow from the data's size."""
 PAPER_EPOCHS = 150
+REHEARSED = Budget(REHEARSAL, steps=2, batch_size=4, views=1, curve=1, clouds=48)
+"""What a rehearsal spends; nobody asks for it by its name."""
 
 
 def get_budget(name: str) -> Budget:
     """A named budget, or a part of one: ``quick/9`` has a ninth of its steps. Raises UserError for an unknown name."""
     whole, part = _parted(name) if isinstance(name, str) else ("", 1)
     if whole not in BUDGETS:
-        raise unknown("budget", str(name), [known for known in BUDGETS if known != REHEARSAL])
+        raise unknown("budget", str(name), BUDGETS)
     found = BUDGETS[whole]
     return found if part == 1 else replace(found, name=name, steps=math.ceil(found.steps / part), curve=1)
+
+
+def budget_of(budget: Budget | str) -> Budget:
+    """A budget, or the one that a context names, which in a rehearsal nobody can ask for."""
+    if isinstance(budget, Budget):
+        return budget
+    return REHEARSED if budget == REHEARSAL else get_budget(budget)
 
 
 def _parted(name: str) -> tuple[str, int]:

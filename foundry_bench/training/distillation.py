@@ -19,7 +19,7 @@ from foundry_bench.encoder import DistillReport, Embedding, Encoder, Fidelity, T
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.tokens import set_fused_attention
 from foundry_bench.teachers.layout import lay_out
-from foundry_bench.training.budget import Budget, get_budget, resolve
+from foundry_bench.training.budget import Budget, budget_of, resolve
 from foundry_bench.training.fidelity import FOLDS, Moments, folds, from_moments
 from foundry_bench.training.loop import adamw, learning_rate, train_step, warmup_steps
 from foundry_bench.training.precision import autocast
@@ -50,7 +50,7 @@ def distill(
     budget: Budget | str,
 ) -> DistillReport:
     """Train ``student`` in place to give the teacher's tokens. Raises FloatingPointError when the loss is not finite."""
-    budget = resolve(get_budget(budget) if isinstance(budget, str) else budget, data)
+    budget = resolve(budget_of(budget), data)
     cache = token_cache(teacher, data, budget.views, ctx)
     cached = shares_tokenizer(student, teacher)
 
@@ -133,7 +133,7 @@ def heldout_fidelity(
     budget: Budget | str = "quick",
 ) -> Fidelity:
     """How well the tokens of ``student`` are its teacher's on held-out objects."""
-    budget = get_budget(budget) if isinstance(budget, str) else budget
+    budget = budget_of(budget)
     cache = token_cache(teacher, data, budget.views, ctx, whole=False)
     return _fidelity(student.to(ctx.device), cache, data, shares_tokenizer(student, teacher), ctx)
 

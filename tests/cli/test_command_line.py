@@ -11,7 +11,7 @@ import pytest
 
 from foundry_bench.cli import COMMANDS, main
 from foundry_bench.errors import UserError
-from foundry_bench.training.budget import get_budget
+from foundry_bench.training.budget import REHEARSAL, get_budget
 
 
 def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -148,5 +148,34 @@ def test_the_package_runs_as_a_module() -> None:
 
 
 def test_an_unknown_budget_names_those_that_are_for_people() -> None:
-    with pytest.raises(UserError, match=r"known: quick, standard, paper$"):
-        get_budget("fast")
+    for name in ("fast", "", REHEARSAL):
+        with pytest.raises(UserError, match=rf"unknown budget '{name}'; known: quick, standard, paper$"):
+            get_budget(name)
+    for name in ("Quick", "quick/0", "quick/99999", "quick/1"):
+        with pytest.raises(UserError, match=rf"unknown budget '{name}'; did you mean 'quick'\?$"):
+            get_budget(name)
+
+
+@pytest.mark.parametrize("name", ["", REHEARSAL])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "--methods", "teacher", "--dry-run"),
+        ("search", "--dry-run"),
+        ("evaluate", "teacher"),
+        ("distill", "--method", "foundry", "-o", "student"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_every_command_refuses_a_budget_that_nobody_offers(
+    command: tuple[str, ...],
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--budget", name])
+    assert left.value.code == 2
+    assert capsys.readouterr().err == f"error: unknown budget '{name}'; known: quick, standard, paper\n"

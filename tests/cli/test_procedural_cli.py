@@ -15,6 +15,7 @@ from foundry_bench.errors import UserError
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.plan import plan
 from foundry_bench.teachers import PointTransformer, save_teacher
+from foundry_bench.training.budget import BUDGETS, REHEARSED
 
 SIZES = {"dim": 16, "depth": 2, "heads": 2, "groups": 8, "group_size": 8, "points": 128}
 SMALL = "procedural[clouds=100,points=1024]"
@@ -86,8 +87,9 @@ def test_a_wrong_mixture_is_one_line(
 
 
 def test_students_are_distilled_on_it_and_tasks_with_labels_refuse_it(
-    teacher: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    teacher: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(BUDGETS, "quick", REHEARSED)
     student = str(tmp_path / "student")
     distilled = (
         "distill",
@@ -97,8 +99,6 @@ def test_students_are_distilled_on_it_and_tasks_with_labels_refuse_it(
         SMALL,
         "-o",
         student,
-        "--budget",
-        "rehearsal",
     )
     assert "R2 " in call(capsys, *distilled, "--teacher", teacher)
     for task in ("fewshot", "classification", "partseg"):

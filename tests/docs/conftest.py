@@ -17,7 +17,7 @@ from foundry_bench.encoder import EncoderConfig
 from foundry_bench.sweep.engines import local
 from foundry_bench.sweep.engines.serial import SerialEngine
 from foundry_bench.teachers import PointTransformer, save_teacher, shipped
-from foundry_bench.training.budget import BUDGETS, REHEARSAL
+from foundry_bench.training.budget import BUDGETS, REHEARSED
 
 ROOT = Path(__file__).parents[2]
 SIZES = {"dim": 16, "depth": 2, "heads": 2, "groups": 16, "group_size": 8, "points": 128}
@@ -42,7 +42,7 @@ def world(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(shipped, "WEIGHTS", tiny_weights)
     monkeypatch.setattr(local, "LocalEngine", SerialEngine)
     for name in ("quick", "standard", "paper"):
-        monkeypatch.setitem(BUDGETS, name, replace(BUDGETS[REHEARSAL], name=name))
+        monkeypatch.setitem(BUDGETS, name, replace(REHEARSED, name=name))
     monkeypatch.setitem(profile.__kwdefaults__, "seconds", 0.02)
     monkeypatch.setattr(costs, "_memory", lambda *_: None)
     (tmp_path / "scans").mkdir()

@@ -14,6 +14,7 @@ from foundry_bench.context import Context
 from foundry_bench.datasets import PointCloudDataset
 from foundry_bench.selectors import expand, parse_selector
 from foundry_bench.teachers.transformer import PointTransformer
+from foundry_bench.training.budget import BUDGETS, REHEARSED
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "codebook.py"
 
@@ -57,9 +58,14 @@ def test_its_rows_are_the_two_forms_and_what_is_tried_for_the_codebook(benchmark
 
 
 def test_a_row_trains_and_measures_a_student(
-    benchmark: Any, tiny_teacher: PointTransformer, clouds: PointCloudDataset, tmp_path: Path
+    benchmark: Any,
+    tiny_teacher: PointTransformer,
+    clouds: PointCloudDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ctx = Context(budget="rehearsal", cache=tmp_path)
+    monkeypatch.setitem(BUDGETS, "quick", REHEARSED)
+    ctx = Context(budget="quick", cache=tmp_path)
     line = benchmark.row("foundry[assignment=slots,supertokens=4]", tiny_teacher, clouds, ctx)
     cells = [cell.strip() for cell in line.strip("|\n").split("|")]
     assert cells[0] == "`foundry[assignment=slots,supertokens=4]`"

@@ -21,7 +21,7 @@ from foundry_bench.methods.teacher import NoCompression
 from foundry_bench.points.patches import Patches
 from foundry_bench.students.files import make_student
 from foundry_bench.teachers.transformer import PointTransformer
-from foundry_bench.training.budget import BUDGETS, Budget, get_budget
+from foundry_bench.training.budget import BUDGETS, REHEARSAL, Budget, budget_of, get_budget
 from foundry_bench.training.distillation import distill, heldout_r2, shares_tokenizer
 from foundry_bench.training.token_cache import held_out, token_cache
 
@@ -168,5 +168,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(
 
 def test_budgets_are_known_by_name() -> None:
     assert get_budget("quick") is BUDGETS["quick"]
+    assert budget_of(REHEARSAL).steps == 2
+    assert budget_of("quick") is budget_of(BUDGETS["quick"]) is BUDGETS["quick"]
     with pytest.raises(UserError, match="did you mean 'quick'"):
         get_budget("quik")
