@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 import click
 
 from foundry_bench import registry
 from foundry_bench.beforehand import plugin_files
 from foundry_bench.border import plain
+from foundry_bench.cli.folder_options import folder_options, with_folder_options
 from foundry_bench.cli.options import data_root_option
 
 BROKEN = 1
@@ -19,8 +21,9 @@ BROKEN = 1
 @click.argument("target")
 @click.option("--teacher", help="A teacher's name, file or folder. [a tiny one with random weights]")
 @click.option("--data", help="A data set or folder. [embedded clouds]")
+@folder_options
 @data_root_option
-def check(target: str, teacher: str | None, data: str | None, data_root: str) -> int:
+def check(target: str, teacher: str | None, data: str | None, data_root: str, **folder: Any) -> int:
     """Hold a plugin to the rules that the harness relies on, and say what to change where one is broken.
 
     TARGET is a registered name, a file with plugins or one in it (mine.py:KeepFirst), or PACKAGE:NAME of an installed one.
@@ -35,6 +38,7 @@ def check(target: str, teacher: str | None, data: str | None, data_root: str) ->
     from foundry_bench.teachers import load_teacher
     from foundry_bench.testing import kit
 
+    data = next(iter(with_folder_options([data] if data else [], **folder)), None)
     chosen = kit.subjects(target)
     encoder = None if teacher is None else load_teacher(teacher)
     wrong: list[str] = []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foundry_bench import registry
+from foundry_bench.cli.folder_options import folder_options, with_folder_options
 from foundry_bench.cli.options import give, json_option, out_option
 from foundry_bench.cli.place import Place
 
@@ -174,8 +175,9 @@ def prepare(name: str, source: Path, out: Path | None, points: int | None, jobs:
     type=Place(),
     help="The data set's folder, or one that holds it.  [default: the embedded copy; data for official sets]",
 )
+@folder_options
 @click.pass_context
-def verify(context: click.Context, name: str, root: Path | None) -> None:
+def verify(context: click.Context, name: str, root: Path | None, **folder: Any) -> None:
     """Check a data set: an embedded or prepared one byte by byte, an official one against its layout.
 
     For an official data set that is not whole, say what is missing, where to get it and how it must lie. NAME may also
@@ -189,6 +191,7 @@ def verify(context: click.Context, name: str, root: Path | None) -> None:
     from foundry_bench.datasets import catalog
     from foundry_bench.datasets.embedded_reader import EMBEDDED, read_description
 
+    (name,) = with_folder_options([name], **folder)
     if name in EMBEDDED:
         _verify_embedded(name, root)
     elif catalog.is_folder(name) and (Path(name) / catalog.PREPARED).exists():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from foundry_bench.cli import offers
+from foundry_bench.cli.folder_options import folder_options, with_folder_options
 from foundry_bench.cli.options import (
     data_root_option,
     dataset_option,
@@ -37,6 +39,7 @@ from foundry_bench.progress import working_context
 @click.option("--int8", is_flag=True, help="Linear layers in eight bits, quantised by ONNX Runtime.")
 @click.option("--points-in", is_flag=True, help="Also a graph that groups the cloud: points in, tokens out.")
 @dataset_option("Clouds to verify on")
+@folder_options
 @threads_option
 @data_root_option
 @teacher_option
@@ -52,6 +55,7 @@ def export(
     data_root: str,
     teacher: str,
     as_json: bool,
+    **folder: Any,
 ) -> int:
     """Export STUDENT, a saved folder or a selector, and verify it in the runtime that it is for.
 
@@ -71,6 +75,7 @@ def export(
     from foundry_bench.teachers import load_teacher
 
     check_export(out, form, int8, points_in)
+    (dataset,) = with_folder_options([dataset], **folder)
     use_threads(threads)
     with working_context(data_root=data_root) as ctx:
         encoder = student_of(student, load_teacher(teacher), ctx)

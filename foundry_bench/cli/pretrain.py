@@ -11,6 +11,7 @@ import click
 from foundry_bench.beforehand.checks import check_device, check_folder
 from foundry_bench.beforehand.configuration import read_yaml
 from foundry_bench.cli import offers
+from foundry_bench.cli.folder_options import folder_options, with_folder_options
 from foundry_bench.cli.options import (
     data_root_option,
     device_option,
@@ -37,6 +38,7 @@ from foundry_bench.errors import InterruptedWorkError, UserError
     type=Place(),
     help="YAML with other settings, and data: a name, a list, or names with their shares of a batch.",
 )
+@folder_options
 @data_root_option
 @click.option("--steps", type=click.IntRange(1, 10**9), help="Optimisation steps.")
 @click.option("--probe/--no-probe", default=True, show_default=True, help="Linear probe along the way.")
@@ -53,6 +55,7 @@ def pretrain(
     device: str,
     threads: int | None,
     as_json: bool,
+    **folder: Any,
 ) -> int:
     """Pre-train a point transformer; run again to go on from the last checkpoint.
 
@@ -80,6 +83,7 @@ def pretrain(
     values = read_yaml(config, "steps: 1500") if config else {}
     shares = _shares(values.pop("data", "pretrain") if data is None else data)
     values.pop("data", None)
+    shares = dict(zip(with_folder_options(list(shares), **folder), shares.values(), strict=True))
     settings = _settings(values, steps)
     with long_work() as (progress, log):
         ctx = Context(device=torch.device(device), progress=progress, log=log)

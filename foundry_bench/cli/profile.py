@@ -11,6 +11,7 @@ from rich.table import Table
 
 from foundry_bench.beforehand.checks import check_device
 from foundry_bench.cli import offers
+from foundry_bench.cli.folder_options import folder_options, with_folder_options
 from foundry_bench.cli.options import (
     SHIPPED,
     check_output,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @click.command()
 @student_argument
 @dataset_option("Clouds to measure on")
+@folder_options
 @click.option(
     "--runtime",
     default=EAGER,
@@ -63,6 +65,7 @@ def profile(
     teacher: str | None,
     output: Path | None,
     as_json: bool,
+    **folder: Any,
 ) -> int:
     """Measure multiply-adds, parameters, latency and memory of STUDENT, a saved or exported folder or a selector.
 
@@ -78,6 +81,7 @@ def profile(
     """
     check_output(output)
     check_device(device)
+    (dataset,) = with_folder_options([dataset], **folder)
     from foundry_bench import cost
     from foundry_bench.datasets.catalog import load_dataset
     from foundry_bench.runtimes.registered import check_runtimes

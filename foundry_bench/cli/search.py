@@ -11,6 +11,7 @@ import click
 
 from foundry_bench.cli import offers
 from foundry_bench.cli.choose import PERCENT, POSITIVE, Duration, explain, percent, recipe
+from foundry_bench.cli.folder_options import NAMES, folder_options, sweep_with_folder_options
 from foundry_bench.cli.options import cell_options, data_root_option, out_option, teacher_option
 from foundry_bench.display import SweepDisplay
 from foundry_bench.report.numbers import figures
@@ -49,6 +50,7 @@ NOTHING_FOUND, INTERRUPTED = 1, 130
     help="Unlabelled data set or folder that students are trained on. [pretrain]",
     shell_complete=offers.dataset,
 )
+@folder_options
 @data_root_option
 @click.option(
     "--budget", help="quick or standard, of whom is put to tasks. [quick]", shell_complete=offers.budgets
@@ -87,7 +89,8 @@ def search(
     from foundry_bench.selectors import split_selectors
     from foundry_bench.sweep.search_plan import Search
 
-    config = SweepConfig.from_sources(None, options)
+    folder = {name: options.pop(name) for name in NAMES}
+    config = sweep_with_folder_options(SweepConfig.from_sources(None, options), **folder)
     wish = Wish(keep / 100, worst / 100, macs, latency, mb)
     limits = {"macs": macs, "latency": latency, "mb": mb}
     asked = Search(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from foundry_bench.beforehand.checks import check_folder
 from foundry_bench.cli import offers
+from foundry_bench.cli.folder_options import folder_options, with_folder_options
 from foundry_bench.cli.options import (
     data_root_option,
     dataset_option,
@@ -31,6 +33,7 @@ from foundry_bench.progress import working_context
     "--teacher", help="A name, or a file or folder. [the student's own]", shell_complete=offers.teacher
 )
 @dataset_option("Clouds to look at")
+@folder_options
 @click.option(
     "--objects",
     type=click.IntRange(1, 12),
@@ -58,6 +61,7 @@ def visualize(
     pdf: bool,
     out: Path,
     as_json: bool,
+    **folder: Any,
 ) -> int:
     """Draw what STUDENT, a saved folder or a selector, makes of real clouds beside its teacher.
 
@@ -76,6 +80,7 @@ def visualize(
 
     style = style_of(size, font, font_size, pdf)
     check_folder(out, "--out")
+    (dataset,) = with_folder_options([dataset], **folder)
     use_threads(threads)
     with working_context(data_root=data_root, device=device) as ctx:
         named = None if teacher is None else load_teacher(teacher)

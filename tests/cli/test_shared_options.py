@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 from foundry_bench.cli import COMMANDS, cli, main
+from foundry_bench.datasets import load_pretrain
 from foundry_bench.sweep.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +35,77 @@ def test_an_option_takes_the_same_everywhere(name: str) -> None:
     assert len(kinds) == 1, known
     words = {str(option.help).partition(" ")[0] for option in known.values()}
     assert len(words - {"Name"}) == 1, words
+
+
+def test_wherever_a_folder_may_stand_its_options_may(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    takes = {"--dataset", "--data", "--distill-on"}
+    named = {command for command in COMMANDS if takes & set(options(command))}
+    asked = {command: {"--up", "--scale", "--points"} & set(options(command)) for command in named}
+    without = {command for command, found in asked.items() if len(found) < 3}
+    assert without == {"scale"}  # whose --points are sizes of one cloud, of which nothing is scored
+    assert len(named) >= 8
+    folder, out = str(scans), str(scans.parent / "out")
+    for arguments in (
+        ("run", "--methods", "teacher", "--tasks", "none", "--distill-on", folder, "--dry-run"),
+        ("search", "--distill-on", folder, "--dry-run"),
+        ("distill", "--method", "foundry", "--data", folder, "-o", out),
+        ("evaluate", "teacher", "--dataset", folder),
+        ("profile", "teacher", "--dataset", folder),
+        ("visualize", "teacher", "--dataset", folder, "-o", out),
+        ("export", "teacher", "--dataset", folder, "-o", out),
+        ("pretrain", "--data", f"pretrain,{folder}", "-o", out),
+        ("data", "verify", folder),
+        ("info", folder),
+        ("check", "fps", "--data", folder),
+    ):
+        for option, value, says in (
+            ("--up", "x", "unknown up axis of a folder 'x'"),
+            ("--points", "3", "points=3 must be a whole number"),
+            ("--scale", "0", "scale=0.0 must be a number above 0"),
+        ):
+            with pytest.raises(SystemExit) as left:
+                main([*arguments, option, value])
+            said = capsys.readouterr().err
+            assert (left.value.code, said.count("\n")) == (2, 1), said
+            assert says in said, arguments
+
+
+def test_options_of_a_folder_need_one(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (("profile", "teacher"), ("pretrain", "-o", "nowhere"), ("data", "verify", "kicad")):
+        with pytest.raises(SystemExit) as left:
+            main([*arguments, "--up", "y"])
+        assert left.value.code == 2
+        assert "--up is for folders of clouds, and none is named" in capsys.readouterr().err
+
+
+def test_a_folder_is_read_as_its_options_say(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def sha256(*more: str) -> str:
+        with pytest.raises(SystemExit) as left:
+            main(["data", "verify", *more])
+        said = capsys.readouterr().out
+        assert not left.value.code, said
+        return said.split("sha256 ")[1].split()[0]
+
+    plain, turned = sha256(str(scans)), sha256(str(scans), "--up", "y")
+    assert turned != plain
+    assert turned == sha256(f"{scans}?up=y")
+    assert "x 64 points" in _said(capsys, "data", "verify", str(scans), "--points", "64")
+
+
+def _said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """A folder of eight real clouds."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for number, cloud in enumerate(load_pretrain().points[:8]):
+        np.save(folder / f"{number}.npy", cloud)
+    return folder
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if PLACES & set(options(c))])
