@@ -45,7 +45,19 @@ IDENTITY = ("cell_id", "kind", "status", "attempt", "stage", "error_type", "mess
 COLUMNS = (
     *IDENTITY,
     *("teacher", "teacher_sha256", "method", "variant", "params", "parameters", "seed", "budget", "student"),
-    *("task", "dataset", "metric", "score", "n", "unit", "ci_low", "ci_high", "higher_is_better", "outcomes"),
+    *(
+        "task",
+        "dataset",
+        "split",
+        "metric",
+        "score",
+        "n",
+        "unit",
+        "ci_low",
+        "ci_high",
+        "higher_is_better",
+        "outcomes",
+    ),
     *(*FIDELITY, *BY_BAND, "seeded", "steps", "samples", "train_s", *COST, "seconds"),
 )
 MISSING = "missing"
@@ -57,6 +69,7 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     PyTorch.
 
     ``metric`` and ``score`` are the task's primary metric; ``outcomes`` is the path of the per-item outcomes.
+    ``split`` says how a folder was divided that says nothing of it.
     ``unit`` says what ``n`` counts and the interval is over. ``seeded``, of a student: whether another seed makes another.
     ``params`` is the short form that tables show, ``parameters`` the canonical JSON of all of them.
     Raises UserError where there are no results.
@@ -127,6 +140,7 @@ def _row(cell: Cell, record: Entry | None, store: Store) -> dict[str, Any]:
         "student": cell.parent,
         "task": task_text(inputs["task"]) if inputs["task"] else None,
         "dataset": inputs["dataset"] and inputs["dataset"]["name"],
+        "split": inputs["dataset"] and inputs["dataset"].get("split"),
     }
     if record is None:
         return row

@@ -21,7 +21,7 @@ from foundry_bench.report.page_tables import rounded
 from foundry_bench.report.pictures import pictures_of
 from foundry_bench.report.provenance import VOLATILE
 from foundry_bench.report.served import Served, from_json, parameters
-from foundry_bench.report.tables import selector
+from foundry_bench.report.tables import selector, split_lines
 from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.record import Record
 from foundry_bench.sweep.store import KINDS, Store
@@ -63,6 +63,7 @@ class Details:
         evaluated = frame[frame["kind"] == "evaluate"]
         self.places = sorted(set(evaluated["task"] + ":" + evaluated["dataset"]))
         self.edges = _edges(board.rows)
+        self._splits = " ".join(split_lines(frame)) or None
 
     def of(self, row: Row) -> dict[str, Any]:
         """Everything about one row that no table holds."""
@@ -104,6 +105,7 @@ class Details:
         setting = {
             "teacher": f"{plain(inputs['teacher']['name'])} {inputs['teacher']['sha256'][:12]}",
             "data": data and f"{plain(data['name'])} {data['sha256'][:12]}",
+            "splits": self._splits,
             "budget": inputs["budget"],
             "pipeline": inputs["pipeline"],
             "sweep": plain(str(ran.get("command", ""))),

@@ -10,6 +10,7 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
+from foundry_bench.border import plain
 from foundry_bench.runtimes.columns import NOISY, REASON, runtimes_among
 from foundry_bench.selectors import read_values, selector_text
 
@@ -179,6 +180,8 @@ def markdown(board: pd.DataFrame, title: str, frame: pd.DataFrame, about: str = 
     ]
     lines += [_line(row) for row in text.itertuples(index=False)]
     lines += ["", *NOTES]
+    if drawn := split_lines(frame):
+        lines += ["", *drawn]
     for heading, found in (
         ("Not finished", failure_lines(frame)),
         ("Skipped", skip_lines(frame)),
@@ -187,6 +190,13 @@ def markdown(board: pd.DataFrame, title: str, frame: pd.DataFrame, about: str = 
         if found:
             lines += ["", f"## {heading}", "", *(f"- {line}" for line in found)]
     return "\n".join(lines) + "\n"
+
+
+def split_lines(frame: pd.DataFrame) -> list[str]:
+    """One line per folder whose clouds were divided by a rule, as nothing in it says which are tested."""
+    known = frame[frame["split"].notna()].sort_values("dataset")
+    pairs = dict.fromkeys(zip(known["dataset"], known["split"], strict=True))
+    return [plain(f"Split of {name}, drawn: {split}.") for name, split in pairs]
 
 
 def failure_lines(frame: pd.DataFrame) -> list[str]:

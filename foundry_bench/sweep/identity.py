@@ -48,10 +48,11 @@ def identity(kind: str, inputs: Inputs) -> str:
 
 
 def _determining(block: Mapping[str, Any]) -> dict[str, Any]:
-    """A block of inputs without what is only for people: short forms, and the name of whatever has a hash of its content."""
+    """A block of inputs without what is only for people: short forms, and of whatever has a hash of its content the name and
+    how it was divided."""
     hashed = "sha256" in block
     return {
         key: _determining(value) if isinstance(value, dict) else value
         for key, value in block.items()
-        if key != "shown" and not (hashed and key == "name")
+        if key != "shown" and not (hashed and key in ("name", "split"))
     }

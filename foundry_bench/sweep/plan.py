@@ -181,7 +181,8 @@ class _Planner:
         if self.refused and not self.places:
             raise self.refused[0]
         if self.clouds is None:
-            self.clouds = self.places[0]["dataset"] if self.places else self.unlabelled
+            first = self.places[0]["dataset"] if self.places else self.unlabelled
+            self.clouds = {"name": first["name"], "sha256": first["sha256"]}
         for text in table.methods:
             self.add_method(selectors.parse_selector(text))
         return sorted(self.members)
@@ -323,7 +324,7 @@ class _Planner:
         self.sources.update(source_files([type(task)]))
         protocol = {**task.protocol(), "budget": self.config.budget if task.uses_budget else None}
         names = (asked,) if asked else self.config.dataset or expected(task.datasets, tuple, "datasets")
-        inputs = [(name, self._dataset(name)) for name in names]
+        inputs = [(name, self._divided(name, task)) for name in names]
         return [
             {"task": _task_inputs(task), "protocol": protocol, "dataset": dataset}
             for name, dataset in inputs
@@ -338,6 +339,13 @@ class _Planner:
         folder = self.folders[name]
         sha256 = dataset_sha256(name, Path(self.config.data_root)) if folder is None else folder.data.sha256
         return {"name": resolved(name), "sha256": sha256}
+
+    def _divided(self, name: str, task: Task) -> Content:
+        """A data set as ``task`` uses it, with the split that was drawn where the task needs one and the folder has none."""
+        found = self._dataset(name)
+        folder = self.folders[name]
+        drawn = folder.drawn() if folder is not None and "splits" in task.needs else None
+        return found if drawn is None else {**found, "split": drawn}
 
     def _serves(self, name: str, task: Task) -> bool:
         """Whether a folder of clouds has what a task needs. A task that nobody asked for by name is left out with a warning

@@ -15,11 +15,18 @@ SCHEMA_VERSION = 1
 Value = TypeVar("Value")
 
 
-class Content(TypedDict):
+class _Divided(TypedDict, total=False):
+    split: str
+
+
+class Content(_Divided):
     """Something outside the harness that numbers depend on: a teacher's weights, a data set.
 
     ``name``: what it is called on the command line, or its file or folder.
     ``sha256``: hash of its content, which is what determines a cell.
+    ``split``: how the clouds of a folder without sides were divided, with the count of each side; in evaluate cells of tasks
+    that need sides, absent where the folder gives them and in older records. It follows from the content and determines
+    nothing.
     """
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from foundry_bench.api import run_sweep
 from foundry_bench.errors import UserError
 from foundry_bench.report.frame import load_results
 from foundry_bench.sweep.config import SweepConfig
+from foundry_bench.sweep.identity import identity
 from foundry_bench.sweep.plan import EVALUATE, PROFILE, Plan, plan
+from foundry_bench.sweep.record import given
 
 CHECKPOINT = Path(__file__).parents[1] / "golden" / "point_jepa.ckpt"
 TEACHER = f"{CHECKPOINT}?heads=4&groups=16&group_size=8&points=256"
@@ -61,6 +64,31 @@ def test_every_task_scores_a_folder(folder: Path, tmp_path: Path) -> None:
     assert set(scored["status"]) == {"ok"}, scored["message"].tolist()
     assert board["tasks_done"].tolist() == [len(tasks)]
     assert f"classification:{folder}?points=256:oa" in board.columns
+    drawn = "45 train, 20 test, by class from hashes of the paths, as none was given"
+    named = {row["task"].partition("[")[0]: row["split"] for row in scored.to_dict("records")}
+    assert {task for task, split in named.items() if split == drawn} == set(named) - {"fewshot"}
+    assert cells[cells["kind"] != EVALUATE]["split"].isna().all()
+    assert (
+        f"Split of {folder}?points=256, drawn: {drawn}." in (tmp_path / "out" / "leaderboard.md").read_text()
+    )
+    assert f"drawn: {drawn}." in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_split_that_was_drawn_is_named_and_changes_no_id(folder: Path, tmp_path: Path) -> None:
+    inputs = [cell.inputs for cell in planned(f"classification:{folder}").cells if cell.kind == EVALUATE]
+    content = given(inputs[0]["dataset"])
+    assert content["split"].startswith("45 train, 20 test, by class")
+    older: Any = {**inputs[0], "dataset": {key: content[key] for key in ("name", "sha256")}}
+    assert identity(EVALUATE, older) == identity(EVALUATE, inputs[0])
+    for number in range(5):
+        for side in ("train", "test"):
+            (tmp_path / "sides" / side).mkdir(parents=True, exist_ok=True)
+        (folder / f"class {number}").rename(tmp_path / "sides" / "train" / f"class {number}")
+        place = tmp_path / "sides" / "test" / f"class {number}"
+        place.mkdir()
+        np.save(place / "new.npy", _cloud(np.random.default_rng(number), 1.0))
+    told = planned(f"classification:{tmp_path / 'sides'}").cells
+    assert all("split" not in given(cell.inputs["dataset"]) for cell in told)
 
 
 def test_a_plan_says_what_a_folder_was_understood_as(folder: Path) -> None:

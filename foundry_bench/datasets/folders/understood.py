@@ -89,6 +89,10 @@ class Understood:
             yield "note", note
         yield "sha256", self.data.sha256
 
+    def drawn(self) -> str | None:
+        """How the clouds were divided, as nothing says which are tested; None where something does."""
+        return self._sides(DRAWN, self.data.splits[DRAWN]) if DRAWN in self.data.splits else None
+
     def warnings(self) -> list[str]:
         """What is not as it may have been meant, a line each."""
         return [

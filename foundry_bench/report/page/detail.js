@@ -214,6 +214,7 @@ function provenanceOf(made) {
     ["teacher", setting.teacher],
     ["method", made.method],
     ["made with", setting.data],
+    ["scored on", setting.splits],
     ["budget", listing(asTexts(setting.budget || {}))],
     ["pipeline", asText(setting.pipeline)],
     ["start", made.start],
