@@ -275,7 +275,7 @@ def run_sweep(
     folder = check_path(out, "out")
     file = None if config is None else check_path(config, "config")
     plain = {k: str(v) if isinstance(v, Path | torch.device) else v for k, v in options.items()}
-    settings = SweepConfig.from_sources(file, plain)
+    settings = SweepConfig.about_to_run(file, plain)
     if figures is not None:
         check_rows(figures)
     with SweepDisplay() as display, Trackers(select(settings.track), display.warn) as trackers:

@@ -142,7 +142,7 @@ def run(
 
         check_rows(figures)
     asked = {name: options.pop(name) for name in NAMES}
-    config = sweep_with_folder_options(SweepConfig.from_sources(config_file, options), **asked)
+    config = sweep_with_folder_options(SweepConfig.about_to_run(config_file, options), **asked)
     folder = out or config.default_out
     how: dict[str, Any] = {"retry": retry, "rehearse": not no_rehearsal, "dry_run": dry_run}
     how |= {"figures": figures, "wide": wide, "as_json": as_json}

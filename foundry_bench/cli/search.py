@@ -90,7 +90,7 @@ def search(
     from foundry_bench.sweep.search_plan import Search
 
     folder = {name: options.pop(name) for name in NAMES}
-    config = sweep_with_folder_options(SweepConfig.from_sources(None, options), **folder)
+    config = sweep_with_folder_options(SweepConfig.about_to_run(None, options), **folder)
     wish = Wish(keep / 100, worst / 100, macs, latency, mb)
     limits = {"macs": macs, "latency": latency, "mb": mb}
     asked = Search(

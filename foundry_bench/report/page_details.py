@@ -136,6 +136,7 @@ def options(places: Iterable[str], teacher: str, sweep: SweepConfig | None, budg
         if value is not None and value != getattr(SweepConfig, name):
             asked[name] = value
     texts = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in asked.items()]
+    texts += [f"--plugin {shlex.quote(file)}" for file in (sweep.plugins if sweep else ())]
     return " ".join([*texts, f"--out {OUT}"])
 
 

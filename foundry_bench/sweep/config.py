@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 import yaml
 from annotated_types import Ge, Le, MinLen
 
+from foundry_bench.beforehand import plugin_files
 from foundry_bench.beforehand.checks import LARGEST_SEED, check_path
 from foundry_bench.beforehand.configuration import STRICT, read_yaml, schema, shown, validated
 from foundry_bench.datasets.catalog import resolved
@@ -61,6 +62,7 @@ class SweepConfig:
     of one, which share their students. ``engine`` may have parameters, as in ``ray[address=10.0.0.1:6379]``; ``threads``,
     ``memory`` in GB and ``timeout`` in seconds are per cell. ``track`` are trackers that hear of every cell.
     ``grid`` says which rows the bare name of a method stands for: a few at matched cost, or its ``full`` grid.
+    ``plugins`` are files of methods and tasks that are not installed, their paths from the folder where the command runs.
     ``runtime`` are what latency is measured in; PyTorch as it is written, ``eager``, always is.
     """
 
@@ -84,6 +86,23 @@ class SweepConfig:
     tables: tuple[Table, ...] = ()
     grid: Grid = "default"
     runtime: tuple[Text, ...] = (EAGER,)
+    plugins: tuple[Text, ...] = ()
+
+    @classmethod
+    def about_to_run(cls, file: Path | None, options: dict[str, Any]) -> SweepConfig:
+        """:meth:`from_sources` with the plugin files of both put to use; all that are in use then are named in it.
+
+        Raises UserError, also for a plugin file that is gone.
+        """
+        written = {} if file is None else read_yaml(packaged(file), EXAMPLE)
+        for values, where in ((written, f"in {file}"), (options, "")):
+            for text in cls.from_plain({"plugins": values.get("plugins") or []}, where).plugins:
+                try:
+                    plugin_files.use(text)
+                except UserError as error:
+                    raise UserError(f"plugins {where}: {error}" if where else str(error)) from error
+        there = [plugin_files.shown(one) for one in plugin_files.files() if one.is_file()]
+        return cls.from_sources(file, {**options, "plugins": there})
 
     @classmethod
     def from_sources(cls, file: Path | None, options: dict[str, Any]) -> SweepConfig:
@@ -110,6 +129,8 @@ class SweepConfig:
         Raises UserError for a key or a value that a sweep does not take; ``where`` tells its reader where it stands.
         """
         made = {k: _items(v) if k in LISTS else v for k, v in values.items()}
+        if isinstance(plugins := values.get("plugins"), str | list):
+            made["plugins"] = (plugins,) if isinstance(plugins, str) else tuple(plugins)
         if isinstance(values.get("dataset"), str) and isinstance(made["dataset"], tuple):
             made["dataset"] = tuple(map(unquoted, made["dataset"]))
         if "tables" in values:
@@ -163,7 +184,7 @@ def json_schema() -> dict[str, Any]:
     """The JSON schema of a sweep file, in which a list of names may be one text and tables stand by their names."""
     described = schema(SweepConfig)
     keys = described["properties"]
-    for name in LISTS:
+    for name in (*LISTS, "plugins"):
         keys[name]["anyOf"] = [{"type": "string"}, {"type": "array", "items": keys[name].pop("items")}]
         del keys[name]["type"]
     table = described["$defs"]["Table"]

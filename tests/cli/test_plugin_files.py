@@ -17,8 +17,10 @@ from click.testing import CliRunner
 import foundry_bench as fb
 from foundry_bench import registry, selectors
 from foundry_bench.beforehand import plugin_files
-from foundry_bench.cli import COMMANDS, LazyGroup, cli
+from foundry_bench.cli import COMMANDS, LazyGroup, cli, main
 from foundry_bench.errors import UserError
+from foundry_bench.report.page_details import options
+from foundry_bench.sweep.config import SweepConfig
 from foundry_bench.sweep.identity import code_sha256
 from foundry_bench.teachers.transformer import PointTransformer
 
@@ -158,6 +160,62 @@ def test_a_class_is_known_by_a_base_of_this_package(tmp_path: Path) -> None:
     assert fb.load_plugin(file) == ("mine", "chairs-of-mine")
     assert selectors.method_class("mine")().tokens == 16
     assert len(fb.load_dataset("chairs-of-mine").points) > 10
+
+
+def test_a_sweep_names_its_files_and_runs_again_by_them(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        said = capsys.readouterr()
+        return int(left.value.code or 0), said.out + said.err
+
+    monkeypatch.chdir(tmp_path)
+    dry = ("--tasks", "none", "--dry-run", "--out", "again")
+    code, first = call("run", "--methods", "keep-first", *dry, "--plugin", file.name)
+    assert code == 0, first
+    other = Path(shutil.copy(KEEP_FIRST, tmp_path / "second.py"))
+    other.write_text(other.read_text().replace('"keep-first"', '"keep-second"'))
+    with plugin_files.used_for_a_while():
+        plugin_files.use(file)
+        config = SweepConfig.about_to_run(None, {"methods": "keep-first", "tasks": "none"})
+    assert config.plugins == (file.name,)
+    Path("sweep.yaml").write_text(config.to_yaml())
+    assert "keep-first" not in registry.entries("methods")
+    code, again = call("run", "--config", "sweep.yaml", *dry)
+    assert code == 0, again
+    assert again.split()[1] == first.split()[1]  # the same student
+    monkeypatch.setenv(plugin_files.VARIABLE, str(other))
+    code, both = call("run", "--config", "sweep.yaml", "--methods", "keep-first,keep-second", *dry)
+    assert code == 0, both
+    assert "student keep-second" in both
+    monkeypatch.delenv(plugin_files.VARIABLE)
+    file.unlink()
+    code, said = call("run", "--config", "sweep.yaml", *dry)
+    assert (code, said.count("\n")) == (2, 1)
+    assert f"plugins in sweep.yaml: plugin '{file.name}' does not exist" in said
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("plugins: 3", "plugins"),
+        ("plugins: [4]", "plugins"),
+        ("plugins: gone.py", "'gone.py' does not exist"),
+    ],
+)
+def test_a_sweep_with_plugins_that_are_none_is_one_line(written: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(f"{written}\n")
+    with pytest.raises(UserError, match=says) as caught:
+        SweepConfig.about_to_run(tmp_path / "sweep.yaml", {})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_command_of_one_row_names_the_files(file: Path) -> None:
+    fb.load_plugin(file)
+    sweep = SweepConfig.about_to_run(None, {"methods": "keep-first"})
+    assert f"--plugin '{file}'" in options(["fewshot:kicad"], "small", sweep, None)
 
 
 @pytest.mark.parametrize(
