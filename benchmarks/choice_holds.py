@@ -35,7 +35,9 @@ def clusters_of(place: str, count: int) -> np.ndarray:
     scored = expand_task(text)[0][0].scored(data)
     names = np.unique(groups_of(data)[slice(None) if scored is None else scored])
     if len(names) != count:
-        raise UserError(f"{place} has {count} outcomes of {len(names)} clusters; only outcomes by cluster can be halved")
+        raise UserError(
+            f"{place} has {count} outcomes of {len(names)} clusters; only outcomes by cluster can be halved"
+        )
     return names
 
 

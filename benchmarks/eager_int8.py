@@ -55,7 +55,9 @@ def main() -> None:
     torch.set_num_threads(1)
     teacher = fb.load_teacher()
     clouds = evaluation_clouds(load_kicad(), teacher.config.points)
-    sys.stdout.write("| student | in eight bits | R2 | CPU time of float | control |\n|---|---|---|---|---|\n")
+    sys.stdout.write(
+        "| student | in eight bits | R2 | CPU time of float | control |\n|---|---|---|---|---|\n"
+    )
     for name in given.students:
         student = fb.make_student(name, teacher).eval()
         patches = [student.tokenize(cloud[None]) for cloud in clouds]

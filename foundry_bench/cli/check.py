@@ -21,9 +21,18 @@ BROKEN = 1
 @click.argument("target")
 @click.option("--teacher", help="A teacher's name, file or folder. [a tiny one with random weights]")
 @click.option("--data", help="A data set or folder. [embedded clouds]")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds after which a rule counts as broken.",
+)
 @folder_options
 @data_root_option
-def check(target: str, teacher: str | None, data: str | None, data_root: str, **folder: Any) -> int:
+def check(
+    target: str, timeout: float, teacher: str | None, data: str | None, data_root: str, **folder: Any
+) -> int:
     """Hold a plugin to the rules that the harness relies on, and say what to change where one is broken.
 
     TARGET is a registered name, a file with plugins or one in it (mine.py:KeepFirst), or PACKAGE:NAME of an installed one.
@@ -48,7 +57,7 @@ def check(target: str, teacher: str | None, data: str | None, data_root: str, **
             click.echo(plain(str(subject)))
             for rule in kit.rules(subject, encoder, data, ctx):
                 count += 1
-                reason = kit.broken(subject, rule)
+                reason = kit.broken(subject, rule, timeout)
                 click.echo(f"  {'ok    ' if reason is None else 'BROKEN'} {plain(rule.title)}")
                 if reason is not None:
                     wrong.append(reason)

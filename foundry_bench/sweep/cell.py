@@ -20,7 +20,7 @@ import numpy as np
 
 from foundry_bench import registry
 from foundry_bench.beforehand import plugin_files
-from foundry_bench.border import StrangerError, interruptions, is_ours, message_of, said
+from foundry_bench.border import LateError, StrangerError, interruptions, is_ours, message_of, said
 from foundry_bench.context import start_seed
 from foundry_bench.errors import UserError
 from foundry_bench.storage import disk_is_full, write_atomic
@@ -123,10 +123,11 @@ def _describe_error(identity: Identity, error: BaseException, job: Job) -> Ident
     message = message_of(error)
     source = error.__cause__ if isinstance(error, StrangerError) and error.__cause__ is not None else error
     memory = isinstance(source, MemoryError) or any(words in message for words in NO_MEMORY)
+    status = "timeout" if isinstance(source, LateError) else "oom" if memory else "failed"
     plugin = None if isinstance(error, UserError) else registry.placed(error)
     return {
         **identity,
-        "status": "oom" if memory else "failed",
+        "status": status,
         "error_type": type(source).__name__,
         "message": (message or type(error).__name__) + (f" ({plugin})" if plugin else ""),
         "traceback_file": file.name,

@@ -80,6 +80,10 @@ def rehearse(
             about = record["identity"]
             problems.append(f"{cell.title} {about['status']}: {about['message']}")
             reporter.warn(f"{problems[-1]}; its cells will fail, too, and the others are run")
+        elif record is not None and record["identity"]["status"] == "timeout":
+            reporter.warn(
+                f"{cell.title} is given up: {record['identity']['message']}; its cells may take long"
+            )
     if problems and len(problems) == len({_key(cell) for cell in todo}):
         raise UserError(f"nothing can be run: {problems[0]}")
     _check_space(todo, small, store)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from foundry_bench.border import in_time
 from foundry_bench.students.files import load_student, save_student
+from foundry_bench.sweep.preflight import SECONDS
 from foundry_bench.sweep.record import given, harness_protocol
 from foundry_bench.task import check_data, evaluated
 from foundry_bench.testing.quick import few_of, try_method
@@ -21,8 +23,20 @@ if TYPE_CHECKING:
     from foundry_bench.sweep.work import Job
 
 
+EARLIER = 5.0
+"""Seconds before its engine stops it, in which the place where it is can be recorded."""
+
+
 def run_rehearsal(job: Job) -> Measured:
-    """Make, train, save, load, count and evaluate a student in small; the record's ``cost`` block has the bytes it takes."""
+    """Make, train, save, load, count and evaluate a student in small; the record's ``cost`` block has the bytes it takes.
+
+    Raises LateError, which a border turns into a StrangerError that names the place, shortly before its time is over.
+    """
+    with in_time(SECONDS - EARLIER, "the rehearsal"):
+        return _rehearse(job)
+
+
+def _rehearse(job: Job) -> Measured:
     from foundry_bench import cost
     from foundry_bench.training.budget import get_budget
     from foundry_bench.training.finished import finished_student

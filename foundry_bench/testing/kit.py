@@ -14,6 +14,8 @@ import torch
 
 from foundry_bench import registry, selectors
 from foundry_bench.beforehand import plugin_files
+from foundry_bench.beforehand.watchdog import watchdog
+from foundry_bench.border import LateError, in_time
 from foundry_bench.context import Context
 from foundry_bench.datasets.catalog import load_dataset
 from foundry_bench.datasets.few import spread
@@ -36,6 +38,8 @@ TINY = EncoderConfig(
     dim=32, depth=4, heads=4, groups=32, group_size=8, points=256, tokenizer_widths=(16, 32, 32)
 )
 """Sizes of the teacher with random weights that plugins are checked on where none is named."""
+SECONDS = 300.0
+"""In which a rule has to come to its end."""
 TEACHERS, DATA, RADIUS = "pretrain", "furniture", 1.001
 
 
@@ -297,16 +301,24 @@ def _of_other(subject: Subject, teacher: Encoder, data: str | None, ctx: Context
     yield Rule("it can be imported", lambda: _unused(registry.load(subject.kind, subject.name)))
 
 
-def broken(subject: Subject, rule: Rule) -> str | None:
-    """What is wrong with one rule and what to change, in a line; None where it holds."""
+def broken(subject: Subject, rule: Rule, seconds: float = SECONDS) -> str | None:
+    """What is wrong with one rule and what to change, in a line; None where it holds.
+
+    A rule that does not end within ``seconds`` is broken, and the line says where; code that nothing else stops ends with the
+    process, where that is a command's.
+    """
+    late = f"{subject}: the rule '{rule.title}' does not end within {seconds:g} seconds"
     try:
         with registry.guard(subject.kind, subject.name, "failed"):
             try:
-                rule.check()
+                with watchdog(seconds + registry.PATIENCE, late), in_time(seconds, "this rule"):
+                    rule.check()
             except ConformanceError as error:
                 raise UserError(str(error)) from error
     except UserError as error:
         return " ".join(str(error).split())
-    except Exception as error:  # of a built-in one
+    except LateError as error:  # as the next, of a built-in one
+        return str(error)
+    except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None

@@ -80,6 +80,23 @@ def test_check_ends_with_the_line_to_change() -> None:
     assert "to change: FirstBlocks.encode (keep_first.py:25): features must be (B, T, D)" in text
 
 
+@pytest.mark.parametrize(
+    ("call", "before", "place"),
+    [
+        ("encode", "        x, _ = self.run", "FirstBlocks.encode, keep_first.py:26"),
+        ("compress", "        return FirstBlocks(", "KeepFirst.compress, keep_first.py:43"),
+    ],
+)
+def test_check_does_not_wait_for_ever(call: str, before: str, place: str) -> None:
+    text = KEEP_FIRST.read_text().replace(before, f"        while True: pass\n{before}")
+    Path("keep_first.py").write_text(text)
+    code, text = called("check", "keep_first.py", "--timeout", "12")
+    assert code == 1
+    (line,) = [line for line in text.splitlines() if line.startswith("to change:")]
+    assert "method 'keep-first' of keep_first.py failed (this rule does not end within 12 seconds" in line
+    assert place in line or place.partition(".")[2] in line  # Python 3.10 tells no class
+
+
 def test_check_of_a_registered_name() -> None:
     code, text = called("check", "foundry-bench:untrained")
     assert code == 0, text

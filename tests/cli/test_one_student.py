@@ -150,7 +150,10 @@ def test_options_are_tried_before_anything_is_loaded(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("distill", "--method", "teacher"), "teacher has nothing to train; give it to evaluate, profile or export as it is"),
+        (
+            ("distill", "--method", "teacher"),
+            "teacher has nothing to train; give it to evaluate, profile or export as it is",
+        ),
         (("distill", "--method", "foundry[supertokens=1,4]"), "stands for 2 students"),
         (("evaluate", "foundry[supertokens=1,4]"), "stands for 2 students"),
     ],

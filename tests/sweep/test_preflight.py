@@ -9,7 +9,7 @@ import pytest
 from sweep_helpers import Notes, Sweep, config_of
 
 from foundry_bench.errors import UserError
-from foundry_bench.sweep import preflight
+from foundry_bench.sweep import preflight, rehearsal
 from foundry_bench.sweep.plan import STUDENT, plan
 from foundry_bench.sweep.runner import prepare
 from foundry_bench.sweep.store import Store
@@ -29,6 +29,19 @@ def test_a_method_that_fails_is_named_before_the_others_are_trained(sweep: Sweep
 def test_a_method_that_dies_in_its_rehearsal_takes_nothing_along(sweep: Sweep) -> None:
     _, notes = sweep("dying,teacher-copy", rehearse=True, engine="local")
     assert any("the process died twice" in line and "will fail, too" in line for line in notes.lines)
+    assert notes.statuses["evaluate teacher-copy"] == "ok"
+
+
+def test_a_rehearsal_that_does_not_end_says_where_it_is(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "SECONDS", rehearsal.EARLIER + 2)
+    _, notes = sweep("sleeping[seconds=20.0],teacher-copy", rehearse=True, timeout=1.0)
+    (line,) = [line for line in notes.lines if "is given up" in line]
+    assert "the rehearsal does not end within 2 seconds, in " in line
+    assert "compress, " in line
+    assert "fake_bench.py:" in line
+    assert "its cells may take long" in line
     assert notes.statuses["evaluate teacher-copy"] == "ok"
 
 
