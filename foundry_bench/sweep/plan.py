@@ -115,11 +115,14 @@ def task_text(task: TaskInputs) -> str:
     return selectors.bracketed(task["name"], task.get("shown", ""))
 
 
-def plan(config: SweepConfig, most: int | None = None) -> Plan:
-    """All cells of a sweep. Raises UserError for anything in ``config`` that is unknown or does not fit
-    together, LargePlanError for more than ``most`` cells; these are counted before one is made.
+def plan(config: SweepConfig, most: int | None = None, measured_on: str | None = None) -> Plan:
+    """All cells of a sweep. ``measured_on``: the clouds that cost is measured on where no task names any, by default those that
+    students are trained on.
+
+    Raises UserError for anything in ``config`` that is unknown or does not fit together, LargePlanError for more than ``most``
+    cells; these are counted before one is made.
     """
-    planner = _Planner(config)
+    planner = _Planner(config, measured_on)
     resolved = planner.resolve()
     check_size(config, resolved, most)
     planner.open()
@@ -135,7 +138,8 @@ def plan(config: SweepConfig, most: int | None = None) -> Plan:
 class _Planner:
     """Collects cells by id, so that two selectors that overlap cost nothing twice."""
 
-    def __init__(self, config: SweepConfig) -> None:
+    def __init__(self, config: SweepConfig, measured_on: str | None) -> None:
+        self.measured_on = measured_on
         self.cells: dict[str, Cell] = {}
         self.warnings: list[str] = []
         self.sources: set[Path] = set()
@@ -181,7 +185,7 @@ class _Planner:
         if self.refused and not self.places:
             raise self.refused[0]
         if self.clouds is None:
-            first = self.places[0]["dataset"] if self.places else self.unlabelled
+            first = self.places[0]["dataset"] if self.places else self._without_task()
             self.clouds = {"name": first["name"], "sha256": first["sha256"]}
         for text in table.methods:
             self.add_method(selectors.parse_selector(text))
@@ -346,6 +350,13 @@ class _Planner:
         folder = self.folders[name]
         drawn = folder.drawn() if folder is not None and "splits" in task.needs else None
         return found if drawn is None else {**found, "split": drawn}
+
+    def _without_task(self) -> Content:
+        """The clouds to measure on where no task names any."""
+        try:
+            return self.unlabelled if self.measured_on is None else self._dataset(self.measured_on)
+        except UserError:  # they are not here any more
+            return self.unlabelled
 
     def _serves(self, name: str, task: Task) -> bool:
         """Whether a folder of clouds has what a task needs. A task that nobody asked for by name is left out with a warning

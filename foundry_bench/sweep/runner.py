@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from foundry_bench.sweep.count import MOST
 from foundry_bench.sweep.estimate import Estimate
 from foundry_bench.sweep.interrupts import termination_interrupts
 from foundry_bench.sweep.marks import SWEEP, Notice
-from foundry_bench.sweep.plan import STUDENT, Cell, plan
+from foundry_bench.sweep.plan import PROFILE, STUDENT, Cell, plan
 from foundry_bench.sweep.record import Record, given
 from foundry_bench.sweep.reporting import InterruptedSweepError, Listener, Outcome, Reporter
 from foundry_bench.sweep.store import FINISHED, ORPHAN, SKIPPED, Store
@@ -58,7 +59,7 @@ def prepare(
     _check_runtimes(config)
     check_folder(store.folder, "--out")
     store.check(config)
-    planned = snapshot.load(store, config) or plan(config, most)
+    planned = snapshot.load(store, config) or plan(config, most, _measured_on(store))
     for line in planned.notes:
         reporter.note(line)
     for line in planned.warnings:
@@ -71,6 +72,19 @@ def prepare(
         reporter.note(line)
     tried = {c.id: recorded[c.id]["identity"]["attempt"] for c in todo if c.id in recorded}
     return Outcome(planned, todo, tried)
+
+
+def _measured_on(store: Store) -> str | None:
+    """The clouds that cost was measured on in a folder, None where nothing was. A sweep without tasks measures on the same, so
+    that nothing is measured again, and no student made again for it whose weights are gone."""
+    content = snapshot.read(store)
+    if content is not None:
+        measured = [cell["inputs"] for cell in content["cells"] if cell["kind"] == PROFILE]
+    else:
+        known = (i for i, entry in index.load(store).items() if entry["identity"]["kind"] == PROFILE)
+        records = (store.read(PROFILE, cell_id) for cell_id in known)
+        measured = [record["inputs"] for record in islice(filter(None, records), 1)]
+    return next((given(inputs["dataset"])["name"] for inputs in measured), None)
 
 
 def _check_runtimes(config: SweepConfig) -> None:

@@ -91,8 +91,8 @@ def plugins(tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def sweep(plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     """Run a sweep of fake methods in a folder of ``tmp_path``, without profile cells, which take seconds."""
 
-    def without_profiles(config: SweepConfig, most: int | None) -> Plan:
-        whole = plan(config, most)
+    def without_profiles(config: SweepConfig, most: int | None, measured_on: str | None) -> Plan:
+        whole = plan(config, most, measured_on)
         return replace(whole, cells=[cell for cell in whole.cells if cell.kind != PROFILE])
 
     monkeypatch.setattr(runner, "plan", without_profiles)

@@ -15,8 +15,8 @@ DRIVER = """
 from dataclasses import replace
 from foundry_bench.sweep import runner
 whole = runner.plan
-def without_profiles(config, most):
-    planned = whole(config, most)
+def without_profiles(config, most, measured_on):
+    planned = whole(config, most, measured_on)
     return replace(planned, cells=[cell for cell in planned.cells if cell.kind != "profile"])
 runner.plan = without_profiles
 from foundry_bench.cli import main

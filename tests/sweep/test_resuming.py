@@ -7,17 +7,23 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep_helpers import Sweep, config_of
+from sweep_helpers import Notes, Sweep, config_of
 
 from foundry_bench.errors import UserError
 from foundry_bench.sweep import runner, snapshot
 from foundry_bench.sweep.engines.local import LocalEngine
+from foundry_bench.sweep.plan import plan
+from foundry_bench.sweep.record import given
 from foundry_bench.sweep.reporting import InterruptedSweepError
+from foundry_bench.sweep.runner import prepare
 from foundry_bench.sweep.store import Store
+
+PUBLISHED = Path(__file__).parents[2] / "results" / "reference-teacher"
 
 
 def test_a_second_run_has_nothing_to_do(sweep: Sweep) -> None:
@@ -86,6 +92,28 @@ def test_an_unchanged_sweep_is_not_even_planned_again(
 def test_a_teacher_or_data_set_from_elsewhere_is_always_planned_again(plugins: Path) -> None:
     config = config_of("teacher-copy")
     assert snapshot.fingerprint(config, [], []) is None, "a plugin's teacher may change unseen"
+
+
+def test_a_sweep_without_tasks_measures_on_the_clouds_that_a_folder_was_measured_on(
+    plugins: Path, tmp_path: Path
+) -> None:
+    own = {"teacher": str(plugins / "tiny"), "distill_on": "blobs", "engine": "serial"}
+    scored = config_of("teacher-copy", tasks="fewshot:furniture", **own)
+    store = Store(tmp_path / "out")
+    made = plan(scored)
+    store.claim(scored)
+    snapshot.save(store, scored, made)
+    unscored = prepare(replace(scored, tasks=("none",)), store, Notes()).plan
+    kept = {cell.id for cell in made.cells if cell.kind != "evaluate"}
+    assert {cell.id for cell in unscored.cells} == kept
+    elsewhere = prepare(replace(scored, tasks=("none",)), Store(tmp_path / "new"), Notes()).plan
+    assert {given(cell.inputs["dataset"])["name"] for cell in elsewhere.cells} == {"blobs"}
+    gone = plan(replace(scored, tasks=("none",)), measured_on="no-such-data")
+    assert [cell.id for cell in gone.cells] == [cell.id for cell in elsewhere.cells]
+
+
+def test_so_does_one_in_a_published_folder_which_has_no_plan() -> None:
+    assert runner._measured_on(Store(PUBLISHED)) == "kicad"
 
 
 def start_sweep(out: Path, log: Path) -> subprocess.Popen[bytes]:
