@@ -90,8 +90,21 @@ def check_tokens(tokens: Tokens, shape: tuple[int, ...], name: str) -> None:
         dtype = str(value.dtype).removeprefix("torch.")
         require(dtype == "float32", f"{name}: {what} must be of type float32, as the teacher's, got {dtype}")
         require(
-            bool(torch.isfinite(value).all()), f"{name}: {what} must be finite, got NaN or infinite values"
+            bool(torch.isfinite(value).all()),
+            f"{name}: {what} must be finite, got NaN or infinite values{_empty_places(tokens)}",
         )
+
+
+def _empty_places(tokens: Tokens) -> str:
+    """What to say of rows that stand for no patch, whose mean is that of none; nothing where there are none."""
+    sizes = (tokens.aux or {}).get("size")
+    if not isinstance(sizes, Tensor) or sizes.dim() != 2 or not bool((sizes == 0).any()):
+        return ""
+    cloud, place = (sizes == 0).nonzero()[0].tolist()
+    return (
+        f": {int((sizes == 0).sum())} places received no row (place {place} of {sizes.shape[1]} in cloud {cloud}), and the "
+        "mean of none is NaN; let index of merge(stream, index, count) send a row to each of the count places of every cloud"
+    )
 
 
 def check_dtypes(student: Encoder) -> None:

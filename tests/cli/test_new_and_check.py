@@ -80,6 +80,44 @@ def test_check_ends_with_the_line_to_change() -> None:
     assert "to change: FirstBlocks.encode (keep_first.py:25): features must be (B, T, D)" in text
 
 
+EMPTY = '''
+from dataclasses import dataclass
+from typing import ClassVar
+from foundry_bench.authoring import *
+import torch
+
+class OddRows(ReducingStudent):
+    def begin(self, embedding, pos):
+        index = torch.zeros(pos.shape[:2], dtype=torch.long, device=pos.device)
+        index[:, 1::2] = 2
+        return merge(Stream.of(embedding.tokens, pos), index, 3), embedding.tokens + pos
+
+@dataclass(frozen=True)
+class Odd(Method):
+    """Merges into the first and the last of three places."""
+    name: ClassVar[str] = "odd-rows"
+    family: ClassVar[str] = "merge"
+    abstract: ClassVar[str] = "two places of three"
+    variants: ClassVar[tuple[str, ...]] = (OFF_THE_SHELF,)
+
+    def compress(self, teacher, data, ctx):
+        return OddRows(require_transformer(teacher, self.name), upsample=False)
+'''
+
+
+def test_check_says_where_the_mean_of_none_comes_from() -> None:
+    Path("odd.py").write_text(EMPTY)
+    code, text = called("check", "odd.py")
+    assert code == 1
+    (line,) = [line for line in text.splitlines() if line.startswith("to change:")]
+    assert "features must be finite, got NaN or infinite values" in line
+    assert "places received no row (place 1 of 3 in cloud 0), and the mean of none is NaN" in line
+    mended = EMPTY.replace("index[:, 1::2] = 2", "index[:, 1::3], index[:, 2::3] = 1, 2")
+    Path("odd.py").write_text(mended)
+    code, text = called("check", "odd.py")
+    assert code == 0, text
+
+
 @pytest.mark.parametrize(
     ("call", "before", "place"),
     [
