@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     help="What latency is measured in beside PyTorch, such as onnxruntime,executorch.",
     shell_complete=offers.runtimes,
 )
-@click.option("--no-memory", is_flag=True, help="Leave out peak memory, which takes a fresh process.")
+@click.option("--no-memory", is_flag=True, help="Leave out peak memory, which takes a process of its own.")
 @device_option
 @threads_option
 @data_root_option

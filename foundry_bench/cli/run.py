@@ -93,6 +93,7 @@ def _print_schema(context: click.Context, option: click.Parameter, asked: bool) 
     help="What latency is measured in: onnxruntime, executorch or a plugin's, beside PyTorch. [eager]",
     shell_complete=offers.runtimes,
 )
+@click.option("--no-memory", is_flag=True, default=None, help="Leave out peak memory.")
 @click.option("--retry", is_flag=True, help="Run cells again that failed, were killed or took too long.")
 @click.option("--no-rehearsal", is_flag=True, help="Start without trying every method and task in small.")
 @click.option("--yes", is_flag=True, help="Plan as many cells as it takes without being asked.")

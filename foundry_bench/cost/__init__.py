@@ -8,7 +8,13 @@ from foundry_bench.cost.macs import (
     count_macs,
     count_macs_over,
 )
-from foundry_bench.cost.memory import bytes_on_disk, count_nonzero, count_parameters, measure_peak_memory
+from foundry_bench.cost.memory import (
+    bytes_on_disk,
+    count_nonzero,
+    count_parameters,
+    measure_peak_memory,
+    spare_process,
+)
 from foundry_bench.cost.report import CostReport, profile
 
 __all__ = [
@@ -24,4 +30,5 @@ __all__ = [
     "measure_latency",
     "measure_peak_memory",
     "profile",
+    "spare_process",
 ]

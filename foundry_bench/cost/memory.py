@@ -1,33 +1,46 @@
-"""The size of an encoder: parameters, bytes on disk, and the peak memory of a fresh process that runs it."""
+"""The size of an encoder: parameters, bytes on disk, and the memory that it takes in a process that runs nothing else."""
 
 from __future__ import annotations
 
+import importlib
 import json
+import multiprocessing
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save
 
-from foundry_bench.encoder import Encoder
+from foundry_bench.encoder import Encoder, EncoderConfig
 from foundry_bench.errors import UserError
 from foundry_bench.exports import QuantizedEncoder, RuntimeEncoder
+from foundry_bench.teachers.transformer import PointTransformer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 TIMEOUT_S = 120
 STATUS = Path("/proc/self/status")
+METHODS_USE = "foundry_bench.authoring"
+"""What methods import, so that it is there before an encoder is loaded."""
+TINY = EncoderConfig(
+    dim=32, depth=1, heads=2, groups=8, group_size=8, points=64, tokenizer_widths=(32, 32, 32)
+)
+"""An encoder that makes the libraries load what they compute with and takes next to nothing itself."""
 
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """Resident bytes of a fresh process: at its ``peak``, and the ``baseline`` before the encoder is loaded."""
+    """Resident bytes of a process: its ``baseline`` with all libraries at work, and what the encoder, its weights and one pass
+    take above that at the ``peak``."""
 
     peak: int
     baseline: int
@@ -70,8 +83,9 @@ def bytes_of_state(encoder: Encoder) -> int:
     return len(save(dict(unique.values())))
 
 
-def measure_peak_memory(encoder: Encoder, clouds: Tensor) -> PeakMemory:
-    """Run ``clouds`` (B, P, 3) through the encoder in a fresh Python process on the CPU; takes seconds.
+def measure_peak_memory(encoder: Encoder, clouds: Tensor, spare: Connection | None = None) -> PeakMemory:
+    """Run ``clouds`` (B, P, 3) through the encoder on one thread of the CPU in a ``spare`` process of :func:`spare_process`, or
+    in a fresh one, which takes seconds to import PyTorch.
 
     The encoder is pickled, so its class must be importable. Raises
     :class:`~foundry_bench.errors.UserError` if the process fails or takes longer than two minutes.
@@ -80,13 +94,63 @@ def measure_peak_memory(encoder: Encoder, clouds: Tensor) -> PeakMemory:
         parcel = Path(folder) / "encoder.pt"
         needed = encoder.alone() if isinstance(encoder, QuantizedEncoder) else encoder
         torch.save({"encoder": needed, "clouds": clouds.cpu()}, parcel)
-        command = [sys.executable, "-m", "foundry_bench.cost.memory", str(parcel)]
+        runtime = [needed.runtime] if isinstance(needed, QuantizedEncoder | RuntimeEncoder) else []
+        given = [str(parcel), METHODS_USE, type(needed).__module__, *runtime]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
-        except subprocess.SubprocessError as error:
-            tail = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
-            raise UserError(f"peak memory of {type(encoder).__name__} cannot be measured: {tail}") from error
-    return PeakMemory(**json.loads(done.stdout))
+            return PeakMemory(**(_fresh(given) if spare is None else _told(spare, given)))
+        except (subprocess.SubprocessError, EOFError, OSError, RuntimeError) as error:
+            tail = (getattr(error, "stderr", None) or str(error) or "its process ended").strip()
+            raise UserError(
+                f"peak memory of {type(encoder).__name__} cannot be measured: {tail.splitlines()[-1]}"
+            ) from error
+
+
+@contextmanager
+def spare_process() -> Iterator[Connection]:
+    """Fork a process that waits, inside, for an encoder to measure. It has this one's libraries for nothing. Fork it before
+    anything is loaded or computed here: what this process holds besides would hide what the encoder takes."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_wait, args=(ours, theirs), daemon=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads, none of which has computed anything yet
+        process.start()
+    theirs.close()
+    try:
+        yield ours
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+
+
+def _wait(theirs: Connection, wire: Connection) -> None:
+    """Body of a spare process; it ends with the one that it was forked from."""
+    theirs.close()
+    try:
+        given = wire.recv()
+    except EOFError:
+        return
+    try:
+        wire.send(asdict(_measure(*given)))
+    except Exception as error:  # the boundary of one measurement
+        wire.send(f"{type(error).__name__}: {error}")
+
+
+def _told(spare: Connection, given: list[str]) -> dict[str, int]:
+    spare.send(given)
+    if not spare.poll(TIMEOUT_S):
+        raise RuntimeError(f"it took longer than {TIMEOUT_S} seconds")
+    found = spare.recv()
+    if isinstance(found, str):
+        raise RuntimeError(found)
+    return dict(found)
+
+
+def _fresh(given: list[str]) -> dict[str, int]:
+    command = [sys.executable, "-m", "foundry_bench.cost.memory", *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+    return dict(json.loads(done.stdout))
 
 
 def peak_resident_bytes() -> int:
@@ -103,14 +167,22 @@ def peak_resident_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _measure(parcel: Path) -> PeakMemory:
-    baseline = peak_resident_bytes()
-    content = torch.load(parcel, map_location="cpu", weights_only=False)  # written by the parent a moment ago
-    encoder: Encoder = content["encoder"].eval()
+def _measure(parcel: str, *modules: str) -> PeakMemory:
+    """What the encoder of a parcel takes; ``modules`` are imported and the libraries used once before it is loaded."""
+    torch.set_num_threads(1)
     with torch.inference_mode():
+        for module in modules:
+            importlib.import_module(module)
+        tiny = PointTransformer(TINY).eval()
+        tiny(tiny.tokenize(torch.rand(1, TINY.points, 3)))
+        baseline = peak_resident_bytes()
+        content = torch.load(
+            parcel, map_location="cpu", weights_only=False
+        )  # written by the parent a moment ago
+        encoder: Encoder = content["encoder"].eval()
         encoder(encoder.tokenize(content["clouds"]))
-    return PeakMemory(peak_resident_bytes(), baseline)
+    return PeakMemory(peak_resident_bytes() - baseline, baseline)
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asdict(_measure(Path(sys.argv[1])))))
+    sys.stdout.write(json.dumps(asdict(_measure(*sys.argv[1:]))))

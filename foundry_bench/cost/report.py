@@ -28,6 +28,7 @@ from foundry_bench.runtimes.registered import KIND
 from foundry_bench.runtimes.turns import Machine, machine
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
     from pathlib import Path
 
     from torch import Tensor
@@ -51,7 +52,8 @@ class CostReport(LatencyFigures):
     means. ``gmacs_flop_counter`` is the second counter. ``gmacs_ratio`` is that of the student / teacher's. What is counted
     is None of an exported folder, whose operators and weights PyTorch does not know.
     ``params_m`` are weights / 1e6, ``nonzero_m`` those of them that are not zero. ``disk_mb`` and ``peak_mem_mb`` are
-    in 1e6 bytes; peak memory is None unless it was asked for. ``joules_per_cloud`` is read from counters of the machine,
+    in 1e6 bytes; peak memory is what the student takes above ``baseline_mem_mb``, a process with all libraries at work, and
+    None unless it was asked for. ``joules_per_cloud`` is read from counters of the machine,
     None with ``joules_reason`` where it has none. ``affinity``, ``governor`` and ``clock_mhz`` are of
     :class:`~foundry_bench.runtimes.turns.Machine`. ``runtimes`` holds by name what was measured in other runtimes than
     PyTorch as it is written: ``version``, ``reason`` where it could not be, else the latency figures, ``r2`` and
@@ -98,13 +100,15 @@ def profile(
     *,
     runtimes: Sequence[Runtime] = (),
     measure_memory: bool = False,
+    spare: Connection | None = None,
     seconds: float = 1.5,
     threads: int = 1,
 ) -> CostReport:
     """Measure ``student`` and ``teacher`` on clouds of ``data``, timing for about ``seconds`` in each runtime.
 
     What is a share of the teacher's is None without a ``teacher``. ``runtimes`` are measured on the CPU, beside PyTorch
-    on the context's device. ``measure_memory`` starts a fresh process, which takes a few seconds more. Mode and weights
+    on the context's device. ``measure_memory`` takes a ``spare`` process, see
+    :func:`~foundry_bench.cost.memory.spare_process`, or starts one, which takes a few seconds more. Mode and weights
     of both encoders stay as they are. Raises :class:`~foundry_bench.errors.UserError` for an empty data set, for an
     operator that cannot be counted and for MAC counters that disagree.
     """
@@ -129,7 +133,7 @@ def profile(
         encoder.to(ctx.device)
     energy = _energy(student, clouds, seconds)
     ctx.progress("measuring memory", steps - 1, steps)
-    memory = _memory(student, clouds, ctx) if measure_memory else None
+    memory = _memory(student, clouds, ctx, spare) if measure_memory else None
     ctx.progress("profile", steps, steps)
     beside = macs.get(id(teacher))
     reference = None if beside is None else beside.mean.total
@@ -182,10 +186,10 @@ def _energy(student: Encoder, clouds: Tensor, seconds: float) -> tuple[float | N
     return (None if spent.joules is None else spent.joules / done), spent.reason
 
 
-def _memory(student: Encoder, clouds: Tensor, ctx: Context) -> PeakMemory | None:
-    """Peak memory, None where no fresh process can run the student, of which the log tells."""
+def _memory(student: Encoder, clouds: Tensor, ctx: Context, spare: Connection | None) -> PeakMemory | None:
+    """Peak memory, None where no other process can run the student, of which the log tells."""
     try:
-        return measure_peak_memory(student, clouds[:1])
+        return measure_peak_memory(student, clouds[:1], spare)
     except UserError as error:
         ctx.log.warning("%s", error)
         return None

@@ -78,7 +78,11 @@ KNOWN = {
         _cost("params_m", "params M", "Parameters / 1e6", shown=True),
         _cost("nonzero_m", "non-zero M", "Parameters that are not zero / 1e6"),
         _cost("disk_mb", "MB on disk", "Bytes of the weights / 1e6"),
-        _cost("peak_mem_mb", "peak MB", "Peak memory of a fresh process / 1e6 bytes"),
+        _cost(
+            "peak_mem_mb",
+            "peak MB",
+            "Memory that the student takes at the peak, weights included / 1e6 bytes",
+        ),
         _cost("train_s", "train s", "Seconds of training"),
         Column("seeds", "starts", "Starts of each task", "whole"),
         Column("tasks_done", "tasks done", "", "whole"),

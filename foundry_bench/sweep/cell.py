@@ -46,8 +46,9 @@ NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")
 """What torch says on a GPU, and on the processor of different systems, in place of a MemoryError."""
 
 
-def run_cell(spec_path: Path) -> Path:
-    """Run the cell of one spec file and return the path of its record, whatever happened.
+def run_cell(spec_path: Path, young: bool = False) -> Path:
+    """Run the cell of one spec file and return the path of its record, whatever happened. ``young``: nothing has been computed
+    in this process.
 
     A cell that another process is running is waited for, and not run again once it has left its record. Raises OSError, and
     leaves no record, only when the disk is full.
@@ -58,17 +59,17 @@ def run_cell(spec_path: Path) -> Path:
     with store.marks.held(spec["cell_id"], notice) as tell:
         if store.newer(spec["kind"], spec["cell_id"], spec["tried"]) is not None:
             return store.record_path(spec["kind"], spec["cell_id"])
-        return store.write(_plain(_record(spec, store, tell)))
+        return store.write(_plain(_record(spec, store, tell, young)))
 
 
-def _record(spec: Spec, store: Store, tell: Callable[[str, int, int], None]) -> Record:
+def _record(spec: Spec, store: Store, tell: Callable[[str, int, int], None], young: bool) -> Record:
     """Do the work and tell what came of it."""
     started, clock = utc_now(), time.perf_counter()
     record = blank_record(spec)
     scratch = store.cache / "scratch" / spec["cell_id"]
     shutil.rmtree(scratch, ignore_errors=True)  # of an attempt that was killed
     scratch.mkdir(parents=True)
-    job = Job(spec, store, scratch, tell)
+    job = Job(spec, store, scratch, tell, young)
     try:
         with interruptions() as came:
             _measure(record, job, came)

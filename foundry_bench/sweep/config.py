@@ -28,7 +28,7 @@ DEFAULT = "default"
 """In place of a task: all that are run where none is named."""
 NONE = "none"
 """In place of a task: students are made and measured, and not evaluated."""
-HOW = ("engine", "jobs", "threads", "memory", "timeout", "track")
+HOW = ("engine", "jobs", "threads", "memory", "timeout", "track", "no_memory")
 """Keys that say how cells are run and reported, and nothing of what they are."""
 
 
@@ -63,7 +63,8 @@ class SweepConfig:
     ``memory`` in GB and ``timeout`` in seconds are per cell. ``track`` are trackers that hear of every cell.
     ``grid`` says which rows the bare name of a method stands for: a few at matched cost, or its ``full`` grid.
     ``plugins`` are files of methods and tasks that are not installed, their paths from the folder where the command runs.
-    ``runtime`` are what latency is measured in; PyTorch as it is written, ``eager``, always is.
+    ``runtime`` are what latency is measured in; PyTorch as it is written, ``eager``, always is. ``no_memory`` leaves out peak
+    memory of the rows that are measured; those that are recorded stay as they are.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -87,6 +88,7 @@ class SweepConfig:
     grid: Grid = "default"
     runtime: tuple[Text, ...] = (EAGER,)
     plugins: tuple[Text, ...] = ()
+    no_memory: bool = False
 
     @classmethod
     def about_to_run(cls, file: Path | None, options: dict[str, Any]) -> SweepConfig:

@@ -357,7 +357,8 @@ class Cost(LatencyCost, total=False):
     ``gmacs_flop_counter``: the same from torch's counter, as a check.
     ``params_m``, ``nonzero_m``: parameters / 1e6, and those that are not zero.
     ``disk_mb``: bytes of the weights / 1e6.
-    ``peak_mem_mb``, ``baseline_mem_mb``: of a fresh process, with the student and before; null where not measured.
+    ``peak_mem_mb``: most resident memory that the student, its weights and one cloud take above ``baseline_mem_mb``, that of a
+    process with all libraries at work; null where not measured.
     ``batch``, ``dtype``, ``threads``, ``device``, ``clouds``: how it was measured.
     ``affinity``: processors that the process could use; ``governor``, ``clock_mhz``: of the first of them. Null where
     the system does not say, absent in older records.
@@ -492,6 +493,7 @@ class Spec(TypedDict):
     ``data_root``: folder of the official data sets.
     ``engine``: selector of the engine that runs it.
     ``memory``: bytes that the cell may use, null for no limit.
+    ``peak_memory``: whether a profile cell measures peak memory.
     ``plugins``: plugin files that are in use.
     ``node``: name of the machine that ``environment`` describes.
     ``environment``: what the sweep knows of it before the cell runs.
@@ -512,6 +514,7 @@ class Spec(TypedDict):
     data_root: str
     engine: str
     memory: int | None
+    peak_memory: bool
     plugins: list[str]
     node: str
     environment: Environment

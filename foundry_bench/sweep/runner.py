@@ -185,7 +185,9 @@ def _run_cells(
         **{"jobs": config.jobs, "timeout": config.timeout, "threads": config.threads},
         **{"device": config.device, "memory": memory},
     )
-    settings = Settings(config.budget, config.device, config.data_root, config.engine, memory)
+    settings = Settings(
+        config.budget, config.device, config.data_root, config.engine, memory, not config.no_memory
+    )
     described = environment.describe()
 
     def done(cell: Cell, record: Record) -> None:

@@ -30,13 +30,15 @@ def cores() -> int:
 
 @dataclass(frozen=True)
 class Settings:
-    """What every spec of a sweep holds besides its cell. ``memory``: bytes a cell may use, None for no limit."""
+    """What every spec of a sweep holds besides its cell. ``memory``: bytes a cell may use, None for no limit.
+    ``peak_memory``: whether profile cells measure it."""
 
     budget: str
     device: str
     data_root: str
     engine: str
     memory: int | None = None
+    peak_memory: bool = True
 
     def small(self) -> Settings:
         """The same settings for a rehearsal."""
@@ -162,6 +164,7 @@ class Schedule:
             "data_root": self.settings.data_root,
             "engine": self.settings.engine,
             "memory": self.settings.memory,
+            "peak_memory": self.settings.peak_memory,
             "plugins": list(map(str, plugin_files.files())),
             "node": platform.node(),
             "environment": self._environment,

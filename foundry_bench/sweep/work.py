@@ -6,6 +6,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from pathlib import Path
@@ -35,6 +36,8 @@ from foundry_bench.task import check_data, evaluated
 from foundry_bench.variants import EXPERT, OFF_THE_SHELF
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from foundry_bench.context import Context
     from foundry_bench.datasets import PointCloudDataset
     from foundry_bench.encoder import Encoder, TokenEncoder
@@ -62,12 +65,13 @@ class SkipCellError(Exception):
 
 @dataclass
 class Job:
-    """A spec at work; ``tell`` hears of its progress."""
+    """A spec at work; ``tell`` hears of its progress. ``young``: its process has libraries and has done nothing with them."""
 
     spec: Spec
     store: Store
     scratch: Path
     tell: Callable[[str, int, int], None] = lambda what, done, total: None
+    young: bool = False
     _stage: str = "start"
 
     @property
@@ -279,6 +283,14 @@ def _refuse_seen(job: Job, task: Task, data: PointCloudDataset) -> None:
 def run_profile(job: Job) -> Measured:
     """Measure a student's cost; the record's ``cost`` block, and ``fidelity`` where inference-time parameters changed it."""
     from foundry_bench import cost
+
+    memory = job.spec["peak_memory"]
+    with cost.spare_process() if memory and job.young else nullcontext() as spare:
+        return _profiled(job, memory, spare)
+
+
+def _profiled(job: Job, memory: bool, spare: Connection | None) -> Measured:
+    from foundry_bench import cost
     from foundry_bench.training import distillation
 
     inputs = job.inputs
@@ -289,14 +301,17 @@ def run_profile(job: Job) -> Measured:
     data = job.dataset()
     job.stage = "cost"
     runtimes = check_runtimes(harness_protocol(inputs).get("runtimes", []))
-    block = cast(Cost, cost.profile(student, teacher, data, job.context(0), runtimes=runtimes).to_dict())
+    found = cost.profile(
+        student, teacher, data, job.context(0), runtimes=runtimes, measure_memory=memory, spare=spare
+    )
+    block = cast(Cost, found.to_dict())
     if job.method() == job.method().trained():
         return {"cost": block}  # the student's own record holds its R2
     job.stage = "fidelity"
     unlabelled = job.data(harness_protocol(inputs)["fidelity_on"]["name"])
     ctx = job.context(given(inputs["seed"]))
-    found = distillation.heldout_fidelity(student, teacher, unlabelled, ctx, job.spec["budget"])
-    return {"cost": block, "fidelity": cast(Fidelity, asdict(found))}
+    fidelity = distillation.heldout_fidelity(student, teacher, unlabelled, ctx, job.spec["budget"])
+    return {"cost": block, "fidelity": cast(Fidelity, asdict(fidelity))}
 
 
 def _scores_block(scores: Scores, job: Job) -> ScoresBlock:

@@ -102,7 +102,8 @@ def test_peak_memory_is_measured_unless_it_is_left_out(
 ) -> None:
     out = call(capsys, "profile", "teacher", "--teacher", teacher, "--dataset", "furniture", "--json")
     found = json.loads(out)
-    assert found["peak_mem_mb"] >= found["baseline_mem_mb"] > 50
+    assert found["baseline_mem_mb"] > 50
+    assert 0 < found["peak_mem_mb"] < 50, "what the student takes, above that"
 
 
 def test_a_student_is_measured_in_another_runtime_beside_pytorch(

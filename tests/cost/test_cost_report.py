@@ -16,6 +16,7 @@ from foundry_bench.cost import (
     count_parameters,
     measure_peak_memory,
     profile,
+    spare_process,
 )
 from foundry_bench.datasets import load_furniture
 from foundry_bench.encoder import Encoder, EncoderConfig
@@ -143,11 +144,22 @@ def test_bytes_on_disk_are_those_of_a_file() -> None:
     assert 0 <= bytes_on_disk(encoder) - 4 * count_parameters(encoder) < 400
 
 
-def test_peak_memory_is_that_of_another_process(teacher: PointTransformer) -> None:
-    memory = measure_peak_memory(teacher, torch.randn(1, CONFIG.points, 3))
-    assert memory.peak >= memory.baseline > 50e6
+def test_peak_memory_is_what_an_encoder_takes_in_another_process(teacher: PointTransformer) -> None:
+    clouds = torch.randn(1, CONFIG.points, 3)
+    heavy = Lift()
+    heavy.ballast = torch.nn.Parameter(torch.ones(10_000_000))
+    with spare_process() as one, spare_process() as other:
+        small, large = measure_peak_memory(teacher, clouds, one), measure_peak_memory(heavy, clouds, other)
+    assert small.baseline > 50e6
+    assert 0 < small.peak < 20e6
+    assert 40e6 <= large.peak < 100e6, "its weights, once or twice, and no library"
+    fresh = measure_peak_memory(teacher, clouds)
+    assert fresh.peak == pytest.approx(small.peak, abs=5e6), "whichever process it is"
 
 
 def test_an_encoder_that_fails_elsewhere_is_reported(teacher: PointTransformer) -> None:
+    clouds = torch.full((1, CONFIG.points, 3), torch.nan)
     with pytest.raises(UserError, match="NaN"):
-        measure_peak_memory(teacher, torch.full((1, CONFIG.points, 3), torch.nan))
+        measure_peak_memory(teacher, clouds)
+    with spare_process() as spare, pytest.raises(UserError, match=r"cannot be measured: .*NaN"):
+        measure_peak_memory(teacher, clouds, spare)

@@ -52,6 +52,7 @@ SPEC: Spec = {
     "data_root": "data",
     "engine": "local",
     "memory": None,
+    "peak_memory": False,
     "plugins": [],
     "node": "here",
     "environment": {

@@ -165,7 +165,7 @@ def _child(spec: str, log: str) -> None:
 
 
 def run_logged(spec: Path, log: Path) -> None:
-    """Run a cell whose output goes to the file ``log``, which is there only if there was any."""
+    """Run a cell in a process that has done nothing, its output to the file ``log``, which is there only if there was any."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -173,7 +173,7 @@ def run_logged(spec: Path, log: Path) -> None:
     os.dup2(descriptor, 2)
     faulthandler.enable(file=descriptor)
     try:
-        run_cell(spec)
+        run_cell(spec, young=True)
     finally:
         end_descendants(os.getpid())
         for stream in (sys.stdout, sys.stderr):
