@@ -24,6 +24,7 @@ from foundry_bench.figures.kinds import KINDS as PICTURES
 from foundry_bench.report.frame import MISSING
 from foundry_bench.report.leaderboard import Board
 from foundry_bench.report.page_details import Details
+from foundry_bench.report.page_scaling import scaling_data
 from foundry_bench.report.page_tables import key_of, table_data
 from foundry_bench.report.plots.colours import FAMILY_COLOURS, UNKNOWN_COLOUR
 from foundry_bench.report.tables import NOTES
@@ -41,6 +42,7 @@ SCRIPTS = (
     "plot",
     "table",
     "heatmap",
+    "scaling",
     "detail",
     "controls",
     "main",
@@ -112,6 +114,7 @@ def page_data(folder: Path, whole: Comparison, tables: Sequence[Comparison], *, 
         "edges": [details.edges.get(place) for place in details.places],
         "kinds": KINDS,
         "pictures": PICTURES,
+        "scaling": scaling_data(folder),
     }
 
 

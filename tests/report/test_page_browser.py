@@ -602,3 +602,65 @@ def test_a_page_of_a_stopped_sweep_does_not_look(
     assert "No sweep was running when this page was written" in page.all("#unfinished")[0]
     page.tab.wait_for_timeout(1000)
     assert len(page.asked) == 1
+
+
+SCALING = """\
+student,attention,points,groups,cloud,status,stage,knob,base_mb,peak_mb,grouping_mb,tokenizer_mb,encoder_mb,decoder_mb,gmacs,\
+gmacs_tokenizer,gmacs_encoder,gmacs_decoder,grouping_cpu_ms,encode_cpu_ms,grouping_ms,encode_ms,runs,memory_limit_mb,reason
+teacher,plain,1000,64,real,ok,,,500,510,1,2,3,,1,,,,2,10,2,10,4,600,
+teacher,plain,1000,256,real,ok,,,500,590,1,2,3,,1,,,,2,100,2,100,4,600,
+teacher,plain,300000,64,resampled,ok,,,500,520,1,2,3,,1,,,,20,10,2,10,4,600,
+teacher,plain,300000,256,resampled,out of memory,encoder,,500,,1,2,,,1,,,,,,,,,600,ended
+<img src=x onerror=alert(1)>,plain,1000,64,real,ok,,r=8,500,505,1,2,3,,1,,,,2,5,2,5,4,600,
+<img src=x onerror=alert(1)>,plain,300000,64,resampled,ok,,r=8,500,505,1,2,3,,1,,,,2,5,2,5,4,600,
+<img src=x onerror=alert(1)>,plain,300000,256,resampled,ok,,r=8,500,505,1,2,3,,1,,,,2,6,2,6,4,600,
+"""
+
+
+def scaled(folder: Path, table: str) -> Path:
+    (folder / "scaling").mkdir()
+    (folder / "scaling" / "scaling.csv").write_text(table)
+    return written(folder, frame(cells("teacher", folder, level=0.7)))
+
+
+def test_costs_against_size_are_drawn_and_listed(visit: Open, tmp_path: Path) -> None:
+    page = visit(scaled(tmp_path, SCALING))
+    legend = page.all("#scaling-legend")[0]
+    assert "teacher" in legend
+    assert "<img src=x onerror=alert(1)>" in legend
+    assert page.tab.locator("#scaling-plots svg[role=img]").count() == 4
+    assert "A cross at the top: out of memory." in page.all("#scaling-about")[0]
+    crosses = page.tab.locator("#scaling-plots .end title").all_text_contents()
+    assert crosses == ["teacher, plain, 300,000 points, 256 groups: out of memory in encoder"] * 2
+    first = page.tab.locator("#scaling-plots svg").first.locator(".dot title").all_text_contents()
+    assert [line.rpartition(": ")[2] for line in first] == ["20", "5", "5"], "MB above the base"
+    assert not page.tab.locator("#scaling-table").is_visible()
+    page.tab.focus("#scaling summary")
+    page.press("Enter")
+    rows = page.all("#scaling-table tbody tr")
+    assert len(rows) == 7
+    assert rows[3].split("\t")[:5] == ["teacher", "plain", "300,000", "256", "out of memory in encoder"]
+
+
+def test_a_page_without_costs_against_size_shows_nothing_of_them(visit: Open, forms: Page) -> None:
+    assert not visit(forms.file).tab.locator("#scaling").is_visible()
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [("a,b\n1,2\n", "no column"), (SCALING.replace(",1000,", ",many,", 1), "many"), ("", "no row")],
+)
+def test_a_damaged_table_of_sizes_is_told(visit: Open, tmp_path: Path, table: str, said: str) -> None:
+    page = visit(scaled(tmp_path, table))
+    assert said in page.all("#scaling-about")[0]
+    assert page.tab.locator("#scaling-plots svg").count() == 0
+
+
+def test_peak_memory_is_an_axis(visit: Open, tmp_path: Path) -> None:
+    rows = frame(cells("teacher", tmp_path, level=0.7), cells("kd", tmp_path, level=0.6, gmacs=0.4))
+    profiled = rows["kind"] == "profile"
+    rows.loc[profiled, "peak_mem_mb"] = rows.loc[profiled, "gmacs"] * 10
+    page = visit(written(tmp_path, rows), "#x=peak&pin=kd%2Bfmd")
+    assert page.tab.input_value("#x") == "peak_mem_mb"
+    assert page.rows("#plot .point") == {0, 1}
+    assert "peak MB" in page.all("#row dl")[0]

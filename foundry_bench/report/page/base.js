@@ -26,6 +26,11 @@ function filled(element, attributes, children) {
   return element;
 }
 
+/** A selector's pieces, between which a line may end: before a bracket or a plus and after a comma. */
+function breakable(words) {
+  return words.split(/(?=[[+])|(?<=,)/).flatMap((piece, number) => (number ? [make("wbr"), piece] : [piece]));
+}
+
 /** Replace all that is inside an element. */
 function refill(element, ...children) {
   element.replaceChildren(...children.filter((child) => child !== null && child !== undefined));

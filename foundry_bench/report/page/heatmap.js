@@ -31,7 +31,7 @@ function drawHeatmap() {
 function heatRow(row, places) {
   const chosen = row.id === state.pin;
   const button = make("button", { type: "button", "data-row": row.number, "aria-pressed": String(chosen) });
-  button.append(swatch(row), row.id);
+  button.append(swatch(row), ...breakable(row.id));
   const cells = places.map((_, number) => {
     const share = row.shares[number];
     const cell = make("td", {}, share === null ? "" : (100 * share).toFixed(1));

@@ -88,6 +88,7 @@ function isBusy() {
 
 readAddress();
 drawSummary();
+drawScaling();
 connect();
 redraw();
 watch();

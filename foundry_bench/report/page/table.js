@@ -57,7 +57,7 @@ function rowOf(shown, row, columns, shades) {
   const said = relation === "same" ? "not separable from the pinned row" : null;
   const pressed = { "data-row": row.number, "aria-pressed": String(row === chosen), title: said };
   const name = make("button", { type: "button", ...pressed });
-  name.append(swatch(row), mark, row.id);
+  name.append(swatch(row), mark, ...breakable(row.id));
   const kind = [row === chosen ? "pinned" : "", relation, row.ranked ? "" : "unranked"].join(" ").trim();
   return make(
     "tr",
