@@ -664,3 +664,14 @@ def test_peak_memory_is_an_axis(visit: Open, tmp_path: Path) -> None:
     assert page.tab.input_value("#x") == "peak_mem_mb"
     assert page.rows("#plot .point") == {0, 1}
     assert "peak MB" in page.all("#row dl")[0]
+
+
+@pytest.mark.parametrize(("width", "lines"), [(1280, 1), (390, 2)])
+def test_names_of_rows_break_at_their_signs_on_a_phone_alone(
+    visit: Open, forms: Page, width: int, lines: int
+) -> None:
+    page = visit(forms.file, width=width)
+    name = page.tab.locator("#table tbody th button", has_text="foundry[supertokens=16]+fmd").first
+    assert name.inner_text().strip() == "foundry[supertokens=16]+fmd"
+    height = name.evaluate("one => one.getBoundingClientRect().height")
+    assert (height > 30) == (lines > 1)

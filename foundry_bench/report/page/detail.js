@@ -83,7 +83,9 @@ const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 function tasksOf(shown, row, about) {
   const done = [...shown.places.entries()].filter(([, place]) => shown.value(row, place.column) !== null);
   if (!done.length) return null;
-  const heads = ["task", "score", "kept, %", "outcomes"].map((name) => make("th", { scope: "col" }, name));
+  const heads = ["task", "score", "kept, %", "outcomes"].map((name, number) =>
+    make("th", { scope: "col", class: number ? null : "text" }, name),
+  );
   const body = done.map(([number, place]) => {
     const share = row.shares[number];
     const known = DATA.places.indexOf(place.key);

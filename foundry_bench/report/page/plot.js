@@ -263,5 +263,5 @@ function tellFront(shown, points, x, y) {
   if (state.whiskers && !y.half) said.push(`${y.label} has no interval of its own.`);
   const crowd = state.whiskers && y.half && points.all.length > CROWD;
   if (crowd) said.push("Of so many rows only the front's have their intervals drawn.");
-  byId("front").textContent = said.join(" ");
+  refill(byId("front"), ...breakable(said.join(" ")));
 }
