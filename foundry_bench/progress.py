@@ -11,14 +11,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from foundry_bench.beforehand.checks import check_device, check_path, check_seed
 from foundry_bench.variants import FMD
 
 if TYPE_CHECKING:
     import torch
+    from rich.progress import TaskID
 
     from foundry_bench.context import Context
     from foundry_bench.context import Progress as ProgressSink
@@ -71,6 +70,9 @@ class _Lines:
 @contextmanager
 def long_work() -> Iterator[tuple[ProgressSink, logging.Logger]]:
     """A receiver of progress and a logger for work outside a sweep: a bar with the time left on a terminal, lines elsewhere."""
+    from rich.logging import RichHandler
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     screen = console(stderr=True)
     log = logging.getLogger("foundry_bench")
     handler = RichHandler(console=screen, show_path=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -60,11 +61,9 @@ def distill(
     seed: int,
     device: str,
     threads: int | None,
-    up: str | None,
-    scale: float | None,
-    points: int | None,
     data_root: str,
     as_json: bool,
+    **folder: Any,
 ) -> int:
     """Make the student of one method, train it on the teacher's tokens of your clouds, and save it.
 
@@ -84,7 +83,7 @@ def distill(
     from foundry_bench.training.finished import finished_student
     from foundry_bench.variants import FMD, OFF_THE_SHELF
 
-    (data,) = with_folder_options([data], up=up, scale=scale, points=points)
+    (data,) = with_folder_options([data], **folder)
     check_folder(out, "--out", empty=True)
     check_seed(seed)
     check_device(device)

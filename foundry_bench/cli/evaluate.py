@@ -55,13 +55,11 @@ def evaluate(
     budget: str,
     device: str,
     threads: int | None,
-    up: str | None,
-    scale: float | None,
-    points: int | None,
     data_root: str,
     teacher: str,
     output: Path | None,
     as_json: bool,
+    **folder: Any,
 ) -> int:
     """Score STUDENT, a saved or exported folder or the selector of an untrained one.
 
@@ -82,7 +80,7 @@ def evaluate(
 
     tasks = [(task, _places(task, asked, dataset)) for task, asked in selectors.expand_task(task)]
     places = [name for _, names in tasks for name in names]
-    chosen = dict(zip(places, with_folder_options(places, up=up, scale=scale, points=points), strict=True))
+    chosen = dict(zip(places, with_folder_options(places, **folder), strict=True))
     get_budget(budget)
     use_threads(threads)
     found: list[dict[str, Any]] = []

@@ -40,9 +40,7 @@ ENCODER = ("config.json", "model.safetensors")
 )
 @folder_options
 @json_option
-def info(
-    name: str, context: bool, up: str | None, scale: float | None, points: int | None, as_json: bool
-) -> int:
+def info(name: str, context: bool, as_json: bool, **folder: Any) -> int:
     """Explain a method, task, teacher, data set or engine, the folder or file of a teacher, or a folder of clouds: what it was
     understood as, and which tasks it serves.
 
@@ -53,16 +51,15 @@ def info(
     foundry-bench info scans/ --up y
     """
     found = [kind for kind in registry.KINDS if name in registry.entries(kind)]
-    options = {"up": up, "scale": scale, "points": points}
     if not found and not context and _is_data(name):
         from foundry_bench.cli.folder_info import describe_folder
 
-        lines = list(describe_folder(with_folder_options([name], **options)[0]))
+        lines = list(describe_folder(with_folder_options([name], **folder)[0]))
         give({"name": name, "folder": lines}, None, as_json)
         if not as_json:
             click.echo("\n".join(lines))
         return 0
-    with_folder_options([], **options)
+    with_folder_options([], **folder)
     if not found and not exists(Path(split_name(name)[0])):
         error = no_folder("name", name, "give a registered name, a folder or a teacher's file")
         raise error or unknown("name", name, [n for kind in registry.KINDS for n in registry.entries(kind)])
