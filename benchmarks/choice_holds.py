@@ -1,4 +1,4 @@
-"""Does what ``choose`` promises hold on objects that it did not see? Halves of the clusters of recorded results, drawn many times:
+"""Does what ``choose`` promises hold on objects that it did not see? Clusters of recorded results are halved many times:
 the row is chosen by one half and looked at on the other. Nothing is computed again.
 
 python benchmarks/choice_holds.py results/reference results/reference-frontier

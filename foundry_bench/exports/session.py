@@ -15,7 +15,8 @@ class Session:
     """The graph in a file, or in ``model.onnx`` of an exported folder, or in bytes: arrays in, arrays out.
 
     ``batch`` is 1 for a graph that takes one cloud at a time, which is then given them one by one; None for any number.
-    ``sizes``: of each input by name, a name in place of a size that is free. ``threads`` of the runtime within an operator. Raises UserError for what the runtime cannot load, or where it is missing.
+    ``sizes``: of each input by name, a name in place of a size that is free. ``threads`` of the runtime within an operator.
+    Raises UserError for what the runtime cannot load, or where it is missing.
     """
 
     def __init__(self, graph: Path | str | bytes, threads: int = 1) -> None:
