@@ -132,6 +132,8 @@ def _run(asked: Search, wish: Wish, out: Path, display: SweepDisplay) -> int:
     display.stop()
     rows = candidates(load_results(out), wish)
     writer.write_reports(out)
+    for selector, kept in searcher.state.dropped.items():
+        click.echo(f"not {selector}: its first start keeps {percent(kept)}")
     if winner is None:
         click.echo(
             f"nothing that was tried keeps {100 * wish.keep:g} % for sure in {human_time(searcher.spent)}"

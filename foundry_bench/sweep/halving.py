@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 ETA = 3
 """A rung keeps one of so many, and trains it so much longer."""
+LEAST_LOST = 1e-4
+"""What a student loses at least, as far as it matters who is tried."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def next_to_try(
     """Whom of ``left`` to train in full and put to the tasks next, None where nobody is worth it any more.
 
     Whoever costs as much as a row that keeps enough is out, and so is whoever had no better fidelity than a row that kept too
-    little. Of the others the one in the middle of the costs, so that each answer leaves about half of them.
+    little. Of the others the one in the middle of what they lose, 1 - fidelity, on a logarithmic scale: where much has to be
+    kept, the middle of their costs would be far from the answer, since most that is cheap is far too poor.
     """
     able = [tried[v.selector].cost for v in verdicts if v.able and v.selector in tried]
     short = [
@@ -93,5 +96,8 @@ def next_to_try(
         and row.cost < min(able, default=math.inf)
         and row.fidelity > max(short, default=-math.inf)
     ]
-    worth.sort(key=lambda row: (row.cost, row.selector))
-    return worth[len(worth) // 2] if worth else None
+    lost = {row.selector: math.log(max(1.0 - row.fidelity, LEAST_LOST)) for row in worth}
+    middle = (min(lost.values(), default=0.0) + max(lost.values(), default=0.0)) / 2
+    return min(
+        worth, key=lambda row: (abs(lost[row.selector] - middle), row.cost, row.selector), default=None
+    )

@@ -5,7 +5,8 @@
 2. Rungs: each is an ordinary sweep without tasks in ``rungs/N`` with a part of the budget's steps. Held-out fidelity on
    *unlabelled* objects decides with the cost who goes on; stacks of two that got through the first rung join the second.
 3. Those that are left are trained in full, one after the other, and put to the tasks on the *search* half of their objects, in
-   the folder itself. ``judge`` says by the rule of ``foundry-bench choose`` which keep enough.
+   the folder itself: the first start alone, and the others where that keeps what is asked for. ``judge`` says by the rule of
+   ``foundry-bench choose`` which keep enough.
 4. The cheapest of them, and nobody else, is put to the tasks on the *confirm* half, in ``confirm``: on objects by which nothing
    was chosen. Training sides of probes are shared by the halves (:mod:`foundry_bench.datasets.halves`).
 
@@ -161,21 +162,43 @@ class Searcher:
         last = Store(self._rung_folder(len(RUNGS) - 1))
         known = {row.selector: row for row in measured(last, self.search)}
         left = [known[name] for name in self.state.rungs[-1] if name in known]
-        verdicts = judge(self.folder)
+        verdicts, shown = judge(self.folder), True
         while self.spent < self.search.end:
-            tried = {name: known[name] for name in self.state.tried if name in known}
-            row = next_to_try(left, tried, verdicts, self.search.keep)
+            kept_less = [Verdict(name, kept, False) for name, kept in self.state.dropped.items()]
+            tried = {name: known[name] for name in (*self.state.tried, *self.state.dropped) if name in known}
+            row = next_to_try(left, tried, [*verdicts, *kept_less], self.search.keep)
             if row is None:
                 break
+            self.reporter.note(f"in full and on tasks: {row.selector}, {self._left()}")
+            shown = self._first_start_keeps(row.selector, judge)
+            if not shown:
+                continue
             self.state.tried.append(row.selector)
             self._save()
-            self.reporter.note(f"in full and on tasks: {row.selector}, {self._left()}")
             over = self._sweep(self._finals(), self.folder, self.search.end)
             verdicts = judge(self.folder)
             if over:
                 break
+        if not shown:  # the folder shows who was tried, not who was dropped last
+            self._sweep(self._finals(), self.folder, self.search.end)
         self.state.winner = next((verdict.selector for verdict in verdicts if verdict.able), None)
         self._save()
+
+    def _first_start_keeps(self, selector: str, judge: Judge) -> bool:
+        """Whether a student's first start keeps what is asked for, as far as there was time to see; one that does not is
+        dropped: the others would have to make up for it, and a bound is below their mean."""
+        if self.final.seeds == 1:
+            return True
+        alone = replace(self.final, methods=(TEACHER, selector), seeds=1)
+        if self._sweep(alone, self.folder, self.search.end):
+            return False
+        kept = next((v.kept for v in judge(self.folder) if v.selector == selector), None)
+        if kept is None or kept >= self.search.keep:
+            return True
+        self.state.dropped[selector] = kept
+        self._save()
+        self.reporter.note(f"its first start keeps {100 * kept:.1f} %: no more of it")
+        return False
 
     def _confirm(self, winner: str) -> None:
         self.reporter.note(f"on objects that nothing was chosen by: {winner}")

@@ -20,7 +20,13 @@ from foundry_bench.sweep.store import Store
 FILE = "search.json"
 
 
-class StateFile(TypedDict):
+class _Dropped(TypedDict, total=False):
+    """What searches did not tell at first."""
+
+    dropped: dict[str, float]
+
+
+class StateFile(_Dropped):
     """The fields of :class:`SearchState`."""
 
     asked: dict[str, Any]
@@ -33,13 +39,15 @@ class StateFile(TypedDict):
 @dataclass
 class SearchState:
     """``asked``: what must not change. ``spent``: seconds. ``rungs``: selectors that entered each rung, and in the last list
-    those that may be put to tasks. ``tried``: those that were. ``winner``: whom the confirmation is of."""
+    those that may be put to tasks. ``tried``: those that were, with all starts. ``winner``: whom the confirmation is of.
+    ``dropped``: of those that were not, because their first start kept too little, what it kept."""
 
     asked: dict[str, Any]
     spent: float = 0.0
     rungs: list[list[str]] = field(default_factory=list)
     tried: list[str] = field(default_factory=list)
     winner: str | None = None
+    dropped: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: Path, config: SweepConfig, asked: dict[str, Any]) -> SearchState:

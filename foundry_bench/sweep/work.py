@@ -281,15 +281,17 @@ def _refuse_seen(job: Job, task: Task, data: PointCloudDataset) -> None:
 
 
 def run_profile(job: Job) -> Measured:
-    """Measure a student's cost; the record's ``cost`` block, and ``fidelity`` where inference-time parameters changed it."""
+    """Measure a student's cost; the record's ``cost`` block, and ``fidelity`` where inference-time parameters changed it.
+
+    Peak memory is left out where the process is not young: a fresh one for every row would take most of the time.
+    """
     from foundry_bench import cost
 
-    memory = job.spec["peak_memory"]
-    with cost.spare_process() if memory and job.young else nullcontext() as spare:
-        return _profiled(job, memory, spare)
+    with cost.spare_process() if job.spec["peak_memory"] and job.young else nullcontext() as spare:
+        return _profiled(job, spare)
 
 
-def _profiled(job: Job, memory: bool, spare: Connection | None) -> Measured:
+def _profiled(job: Job, spare: Connection | None) -> Measured:
     from foundry_bench import cost
     from foundry_bench.training import distillation
 
@@ -302,7 +304,10 @@ def _profiled(job: Job, memory: bool, spare: Connection | None) -> Measured:
     job.stage = "cost"
     runtimes = check_runtimes(harness_protocol(inputs).get("runtimes", []))
     found = cost.profile(
-        student, teacher, data, job.context(0), runtimes=runtimes, measure_memory=memory, spare=spare
+        *(student, teacher, data, job.context(0)),
+        runtimes=runtimes,
+        measure_memory=spare is not None,
+        spare=spare,
     )
     block = cast(Cost, found.to_dict())
     if job.method() == job.method().trained():

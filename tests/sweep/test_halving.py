@@ -86,3 +86,12 @@ def test_a_row_that_keeps_enough_but_not_for_sure_rules_nobody_out() -> None:
     assert {next_to_try([row], {middle.selector: middle}, unsure, 0.99) for row in dearer} == set(dearer)
     cheaper = [row for row in FRONT if row.cost < middle.cost]
     assert {next_to_try([row], {middle.selector: middle}, unsure, 0.99) for row in cheaper} == set(cheaper)
+
+
+def test_where_much_has_to_be_kept_nobody_is_tried_who_imitates_poorly() -> None:
+    """Most candidates are cheap and poor; the middle of their costs would be one of them."""
+    poor = rows(*((0.01 * i, 0.05 * i) for i in range(1, 10)))
+    good = rows((0.2, 0.94), (0.25, 0.96), (0.35, 0.99), (0.5, 0.997))
+    first = next_to_try([*poor, *good], {}, [], keep=0.99)
+    assert first is not None
+    assert 0.9 <= first.fidelity <= 0.97

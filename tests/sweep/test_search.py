@@ -158,6 +158,25 @@ def test_where_nothing_keeps_enough_nobody_is_confirmed_and_more_time_goes_on(tm
     assert winner is not None
 
 
+def test_who_keeps_too_little_with_one_start_gets_no_other(tmp_path: Path) -> None:
+    def judge(folder: Path) -> list[Verdict]:
+        return [replace(verdict, kept=0.5) for verdict in able()(folder)]
+
+    search, notes = asked(), Notes()
+    search = replace(search, sweep=replace(search.sweep, seeds=2))
+    searcher = Searcher(search, places_of(search.sweep), tmp_path / "out", notes)
+    assert searcher.run(lambda: list(FEW), judge) is None
+    found = state(tmp_path / "out")
+    assert found.tried == []
+    assert set(found.dropped.values()) == {0.5}
+    students = [
+        line for line in notes.launched if "tested=search" in line and not line.startswith("evaluate teacher")
+    ]
+    assert len(students) == len(found.dropped), "one start of each"
+    assert set(load_results(tmp_path / "out")["method"]) == {"teacher"}, "the folder shows who was tried"
+    assert any("its first start keeps 50.0 %" in line for line in notes.lines)
+
+
 def test_time_that_is_up_ends_every_rung_after_what_runs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"only 1 of 2 students .* of rung 1; run again with more --hours"):
         run(tmp_path / "out", hours=1e-6)
