@@ -16,14 +16,20 @@ from foundry_bench.report import writer
 @click.command()
 @click.argument("results", type=Place())
 @figures_option
-@click.option("--label", metavar="ROWS", help="Rows that get a label in figures before all others.")
+@click.option(
+    "--label",
+    "labels",
+    metavar="ROWS",
+    multiple=True,
+    help="Rows that get a label in figures before all others; may be repeated.",
+)
 @style_options
 @wide_option
 @json_option
 def report(
     results: Path,
     figures: str | None,
-    label: str | None,
+    labels: tuple[str, ...],
     size: str | None,
     font: str | None,
     font_size: float | None,
@@ -44,6 +50,7 @@ def report(
     """
     from foundry_bench.report.chosen import check_rows
 
+    label = ",".join(labels) or None
     for rows in (figures, label):
         if rows is not None:
             check_rows(rows)

@@ -185,4 +185,5 @@ def test_the_command_takes_style_and_names(tmp_path: Path) -> None:
     done = CliRunner().invoke(report, [str(page.file.parent), "--figures", "front"])
     assert "warning: no figures of foundry-gate" in done.output
     with pytest.raises(UserError, match="unknown row"):
-        CliRunner().invoke(report, [str(page.file.parent), "--label", "nobody"], catch_exceptions=False)
+        several = ["--label", "nobody", "--label", "foundry-gate[r=0.3]"]
+        CliRunner().invoke(report, [str(page.file.parent), *several], catch_exceptions=False)
