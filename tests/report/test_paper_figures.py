@@ -184,6 +184,6 @@ def test_the_command_takes_style_and_names(tmp_path: Path) -> None:
     assert "0.3</text>" in (figures / "accuracy-vs-flops.svg").read_text()
     done = CliRunner().invoke(report, [str(page.file.parent), "--figures", "front"])
     assert "warning: no figures of foundry-gate" in done.output
+    several = ["--label", "nobody", "--label", "foundry-gate[r=0.3]"]
     with pytest.raises(UserError, match="unknown row"):
-        several = ["--label", "nobody", "--label", "foundry-gate[r=0.3]"]
         CliRunner().invoke(report, [str(page.file.parent), *several], catch_exceptions=False)
