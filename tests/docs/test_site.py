@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,3 +30,10 @@ def test_the_site_builds_and_every_warning_is_an_error(tmp_path: Path) -> None:
             or name in reference
         )
     assert ":class:" not in reference
+
+
+def test_every_page_stands_once_in_the_navigation() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    pages = re.findall(r"[\w/-]+\.md$", nav, re.MULTILINE)
+    assert pages
+    assert len(pages) == len(set(pages))
